@@ -1,0 +1,242 @@
+//! What can be asked of the state. Commands are imperative; whether they hold is decided when they are applied.
+
+use crate::{
+    cause::Evidence,
+    disk::{DiskIdentity, Verdict, VerdictReason},
+    host::HostStatus,
+    ids::{
+        ClusterId, DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId, Term, Zone,
+    },
+    operation::FailoverReason,
+    settings::Settings,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A member as it is asked for: without a disk, the host's only disk is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberSpec {
+    /// The host.
+    pub host: HostId,
+    /// The disk on it.
+    pub disk: Option<DiskName>,
+}
+
+/// Why nobody can still act under the old epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fencing {
+    /// The leader of this term has waited since it applied the revoke.
+    Waited {
+        /// For how long, on its own clock.
+        waited_ms: u64,
+        /// In which term: a wait is never carried to another leadership.
+        term: Term,
+    },
+    /// The old primary's release is in the state.
+    Released,
+}
+
+/// A change that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Forms the cluster: the first command of its log.
+    CreateCluster {
+        /// Its name.
+        cluster: ClusterId,
+        /// Its settings.
+        settings: Settings,
+    },
+    /// An agent's first word in a session.
+    RegisterHost {
+        /// Who it is.
+        host: HostId,
+        /// Its failure domain.
+        zone: Zone,
+        /// Where it answers.
+        address: String,
+        /// Its state folder.
+        instance: InstanceId,
+        /// Its start.
+        incarnation: Incarnation,
+    },
+    /// A host's status changed.
+    MarkHost {
+        /// The host.
+        host: HostId,
+        /// The start of its agent that was observed.
+        incarnation: Incarnation,
+        /// The new status.
+        status: HostStatus,
+        /// In words.
+        reason: String,
+        /// What it rests on.
+        evidence: Vec<Evidence>,
+    },
+    /// What the checks of a disk say.
+    RecordDisk {
+        /// The disk.
+        disk: DiskId,
+        /// The start of the agent that reports it.
+        incarnation: Incarnation,
+        /// The medium.
+        identity: DiskIdentity,
+        /// Where it is mounted.
+        path: String,
+        /// Its size.
+        capacity_bytes: u64,
+        /// What the checks say.
+        verdict: Verdict,
+        /// Why.
+        reasons: Vec<VerdictReason>,
+    },
+    /// Creates a group and grants it to its first primary.
+    CreateGroup {
+        /// Its name.
+        group: GroupId,
+        /// Who begins.
+        primary: MemberSpec,
+        /// Who may follow, in order.
+        backups: Vec<MemberSpec>,
+        /// Free words of its owner.
+        labels: BTreeMap<String, String>,
+    },
+    /// Sets some labels of a group; an empty value removes one.
+    SetGroupLabels {
+        /// The group.
+        group: GroupId,
+        /// The labels to set.
+        labels: BTreeMap<String, String>,
+    },
+    /// Revokes the primary for good and forgets the group once nobody can act for it.
+    DeleteGroup {
+        /// The group.
+        group: GroupId,
+    },
+    /// The second half of a deletion.
+    FinishDeletion {
+        /// The group.
+        group: GroupId,
+        /// The epoch that was revoked.
+        epoch: Epoch,
+        /// Why nobody can still act.
+        fencing: Fencing,
+    },
+    /// Takes a group away from its primary.
+    BeginFailover {
+        /// The group.
+        group: GroupId,
+        /// The epoch that the plan saw; none from an operator.
+        epoch: Option<Epoch>,
+        /// Why.
+        reason: FailoverReason,
+        /// Who shall follow, if an operator says so.
+        target: Option<HostId>,
+        /// What it rests on.
+        evidence: Vec<Evidence>,
+    },
+    /// A host has stopped acting for a group and will never act under this epoch again.
+    RecordRelease {
+        /// The group.
+        group: GroupId,
+        /// The epoch that ended on that host.
+        epoch: Epoch,
+        /// The host.
+        host: HostId,
+        /// The start of its agent.
+        incarnation: Incarnation,
+        /// In words.
+        reason: String,
+    },
+    /// Says why a wanted failover cannot go on; no reasons: it can again.
+    ReportBlocked {
+        /// The group.
+        group: GroupId,
+        /// The epoch that the plan saw.
+        epoch: Epoch,
+        /// One line for each host that was looked at.
+        reasons: Vec<String>,
+    },
+    /// Chooses who follows.
+    ChooseCandidate {
+        /// The group.
+        group: GroupId,
+        /// The failover.
+        operation: OperationId,
+        /// Who.
+        candidate: HostId,
+        /// Why nobody can still act under the old epoch.
+        fencing: Fencing,
+        /// What the choice rests on.
+        evidence: Vec<Evidence>,
+    },
+    /// Names the candidate primary under the next epoch.
+    Promote {
+        /// The group.
+        group: GroupId,
+        /// The failover.
+        operation: OperationId,
+        /// Who.
+        candidate: HostId,
+        /// Why nobody can still act under the old epoch.
+        fencing: Fencing,
+    },
+    /// The new primary's host has installed the assignment that names it.
+    RecordInstalled {
+        /// The group.
+        group: GroupId,
+        /// The epoch.
+        epoch: Epoch,
+        /// The host.
+        host: HostId,
+        /// The start of its agent.
+        incarnation: Incarnation,
+    },
+    /// The new primary acts: its promote hook ended well.
+    AcknowledgePromotion {
+        /// The group.
+        group: GroupId,
+        /// The epoch.
+        epoch: Epoch,
+        /// The host.
+        host: HostId,
+        /// The start of its agent.
+        incarnation: Incarnation,
+    },
+    /// The new primary could not start, has stopped, and will never act under this epoch.
+    ReportStartFailed {
+        /// The group.
+        group: GroupId,
+        /// The epoch.
+        epoch: Epoch,
+        /// The host.
+        host: HostId,
+        /// The start of its agent.
+        incarnation: Incarnation,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Command {
+    /// The command's name, for logs and events.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CreateCluster { .. } => "CreateCluster",
+            Self::RegisterHost { .. } => "RegisterHost",
+            Self::MarkHost { .. } => "MarkHost",
+            Self::RecordDisk { .. } => "RecordDisk",
+            Self::CreateGroup { .. } => "CreateGroup",
+            Self::SetGroupLabels { .. } => "SetGroupLabels",
+            Self::DeleteGroup { .. } => "DeleteGroup",
+            Self::FinishDeletion { .. } => "FinishDeletion",
+            Self::BeginFailover { .. } => "BeginFailover",
+            Self::RecordRelease { .. } => "RecordRelease",
+            Self::ReportBlocked { .. } => "ReportBlocked",
+            Self::ChooseCandidate { .. } => "ChooseCandidate",
+            Self::Promote { .. } => "Promote",
+            Self::RecordInstalled { .. } => "RecordInstalled",
+            Self::AcknowledgePromotion { .. } => "AcknowledgePromotion",
+            Self::ReportStartFailed { .. } => "ReportStartFailed",
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Decisions about hosts and their disks.
+
+use super::{current_host, find_host};
+use crate::{
+    command::Command,
+    disk::{Disk, REASONS_MAX, Verdict, VerdictReason},
+    event::Event,
+    host::{Host, HostStatus},
+    rejection::Rejection,
+    state::State,
+};
+
+/// The most hosts.
+pub(super) const HOSTS_MAX: usize = 10_000;
+/// The most disks.
+pub(super) const DISKS_MAX: usize = 200_000;
+
+pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
+    let Command::RegisterHost { host, zone, address, instance, incarnation } = command else {
+        return Ok(vec![]);
+    };
+    let (host, zone, address) = (host.clone(), zone.clone(), address.clone());
+    let (instance, incarnation) = (instance.clone(), *incarnation);
+    let Some(known) = state.hosts.get(&host) else {
+        if state.hosts.len() >= HOSTS_MAX {
+            return Err(Rejection::LimitReached { what: "hosts".into(), limit: HOSTS_MAX });
+        }
+        return Ok(vec![Event::HostRegistered { host, zone, address, instance, incarnation }]);
+    };
+    if known.instance != instance && known.status != HostStatus::Offline {
+        return Err(Rejection::HostIdInUse { host, instance: known.instance.to_string() });
+    }
+    let same_start = known.instance == instance && known.incarnation == incarnation;
+    if !same_start && incarnation <= known.incarnation {
+        return Err(Rejection::StaleIncarnation { host, recorded: known.incarnation, offered: incarnation });
+    }
+    let mut events = Vec::new();
+    if !same_start {
+        events.push(Event::HostRestarted { host: host.clone(), instance, incarnation });
+    }
+    if (&known.zone, &known.address) != (&zone, &address) {
+        events.push(Event::HostUpdated { host, zone, address });
+    }
+    Ok(events)
+}
+
+pub(super) fn mark(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
+    let Command::MarkHost { host, incarnation, status, reason, evidence } = command else {
+        return Ok(vec![]);
+    };
+    let known: &Host = current_host(state, host, *incarnation)?;
+    if known.status == *status {
+        return Ok(vec![]);
+    }
+    Ok(vec![Event::HostStatusChanged {
+        host: host.clone(),
+        from: known.status,
+        to: *status,
+        reason: reason.clone(),
+        evidence: evidence.clone(),
+    }])
+}
+
+pub(super) fn record_disk(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
+    let Command::RecordDisk { disk, incarnation, identity, path, capacity_bytes, verdict, reasons } = command
+    else {
+        return Ok(vec![]);
+    };
+    find_host(state, &disk.host)?;
+    current_host(state, &disk.host, *incarnation)?;
+    let reasons: Vec<VerdictReason> = reasons.iter().take(REASONS_MAX).cloned().collect();
+    let Some(known) = state.disks.get(disk) else {
+        if state.disks.len() >= DISKS_MAX {
+            return Err(Rejection::LimitReached { what: "disks".into(), limit: DISKS_MAX });
+        }
+        return Ok(vec![Event::DiskAdded {
+            disk: disk.clone(),
+            identity: identity.clone(),
+            path: path.clone(),
+            capacity_bytes: *capacity_bytes,
+            verdict: *verdict,
+            reasons,
+        }]);
+    };
+    let another_medium = !identity.0.is_empty() && *identity != known.identity;
+    if known.verdict == Verdict::Failed && *verdict != Verdict::Failed && !another_medium {
+        return Err(Rejection::DiskFailureLatched(disk.clone()));
+    }
+    // A medium that cannot be read any more keeps the identity and size that it was last seen with.
+    let identity = if identity.0.is_empty() { known.identity.clone() } else { identity.clone() };
+    let capacity_bytes = if *capacity_bytes == 0 { known.capacity_bytes } else { *capacity_bytes };
+    let unchanged = known.verdict == *verdict
+        && known.identity == identity
+        && known.path == *path
+        && known.capacity_bytes == capacity_bytes
+        && same_findings(known, &reasons);
+    if unchanged {
+        return Ok(vec![]);
+    }
+    Ok(vec![Event::DiskChanged {
+        disk: disk.clone(),
+        identity,
+        path: path.clone(),
+        capacity_bytes,
+        from: known.verdict,
+        verdict: *verdict,
+        reasons,
+    }])
+}
+
+fn same_findings(known: &Disk, reasons: &[VerdictReason]) -> bool {
+    known.reasons.len() == reasons.len()
+        && known.reasons.iter().zip(reasons).all(|(old, new)| old.same_finding(new))
+}

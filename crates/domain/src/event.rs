@@ -1,0 +1,262 @@
+//! What happened. Events are past tense and carry all that is needed to fold them into the state.
+
+use crate::{
+    cause::Evidence,
+    disk::{DiskIdentity, Verdict, VerdictReason},
+    group::Member,
+    host::HostStatus,
+    ids::{ClusterId, DiskId, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId, Zone},
+    operation::FailoverReason,
+    settings::Settings,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the fields are those of the commands, documented there
+pub enum Event {
+    /// The cluster was formed.
+    ClusterCreated { cluster: ClusterId, settings: Settings },
+    /// A host registered for the first time.
+    HostRegistered {
+        host: HostId,
+        zone: Zone,
+        address: String,
+        instance: InstanceId,
+        incarnation: Incarnation,
+    },
+    /// A host's zone or address changed.
+    HostUpdated { host: HostId, zone: Zone, address: String },
+    /// A host's agent started anew: what was granted to its earlier start is void.
+    HostRestarted { host: HostId, instance: InstanceId, incarnation: Incarnation },
+    /// A host's status changed.
+    HostStatusChanged {
+        host: HostId,
+        from: HostStatus,
+        to: HostStatus,
+        reason: String,
+        evidence: Vec<Evidence>,
+    },
+    /// A disk was reported for the first time.
+    DiskAdded {
+        disk: DiskId,
+        identity: DiskIdentity,
+        path: String,
+        capacity_bytes: u64,
+        verdict: Verdict,
+        reasons: Vec<VerdictReason>,
+    },
+    /// A disk's verdict, its reasons, its place or the medium changed.
+    DiskChanged {
+        disk: DiskId,
+        identity: DiskIdentity,
+        path: String,
+        capacity_bytes: u64,
+        from: Verdict,
+        verdict: Verdict,
+        reasons: Vec<VerdictReason>,
+    },
+    /// A group was created and granted to its first primary.
+    GroupCreated {
+        group: GroupId,
+        primary: Member,
+        granted_to: Incarnation,
+        backups: Vec<Member>,
+        epoch: Epoch,
+        labels: BTreeMap<String, String>,
+    },
+    /// Labels of a group changed; an empty value removed one.
+    GroupLabelsChanged { group: GroupId, labels: BTreeMap<String, String> },
+    /// A group is going away: its primary was revoked.
+    GroupDeletionBegun { group: GroupId, epoch: Epoch },
+    /// A group is gone.
+    GroupDeleted { group: GroupId, epoch: Epoch },
+    /// A primary was revoked: from here on no renewal covers it.
+    FailoverBegun {
+        operation: OperationId,
+        group: GroupId,
+        from: HostId,
+        epoch: Epoch,
+        reason: FailoverReason,
+        target: Option<HostId>,
+        evidence: Vec<Evidence>,
+    },
+    /// An operation ended before it reached its aim.
+    OperationFailed { operation: OperationId, group: GroupId, outcome: String },
+    /// The old primary has stopped and will never act under this epoch again.
+    PrimaryReleased { group: GroupId, epoch: Epoch, host: HostId, reason: String },
+    /// A wanted failover cannot go on.
+    FailoverBlocked { group: GroupId, reasons: Vec<String> },
+    /// It can again.
+    FailoverUnblocked { group: GroupId },
+    /// It is certain that nobody acts under the old epoch, and it is chosen who follows.
+    CandidateChosen {
+        operation: OperationId,
+        group: GroupId,
+        candidate: HostId,
+        fenced_by: String,
+        evidence: Vec<Evidence>,
+    },
+    /// Another primary was named, or the same one anew, under the next epoch.
+    PrimarySwitched {
+        operation: OperationId,
+        group: GroupId,
+        from: HostId,
+        to: HostId,
+        granted_to: Incarnation,
+        epoch: Epoch,
+        reason: FailoverReason,
+    },
+    /// The new primary's host has installed its assignment.
+    AssignmentInstalled { operation: OperationId, group: GroupId, host: HostId, epoch: Epoch },
+    /// The primary acts.
+    PrimaryStarted { operation: Option<OperationId>, group: GroupId, host: HostId, epoch: Epoch },
+    /// The new primary could not start; its epoch has ended.
+    PrimaryStartFailed { operation: OperationId, group: GroupId, host: HostId, epoch: Epoch, reason: String },
+}
+
+impl Event {
+    /// The event's name, as watchers filter by it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ClusterCreated { .. } => "ClusterCreated",
+            Self::HostRegistered { .. } => "HostRegistered",
+            Self::HostUpdated { .. } => "HostUpdated",
+            Self::HostRestarted { .. } => "HostRestarted",
+            Self::HostStatusChanged { .. } => "HostStatusChanged",
+            Self::DiskAdded { .. } => "DiskAdded",
+            Self::DiskChanged { .. } => "DiskChanged",
+            Self::GroupCreated { .. } => "GroupCreated",
+            Self::GroupLabelsChanged { .. } => "GroupLabelsChanged",
+            Self::GroupDeletionBegun { .. } => "GroupDeletionBegun",
+            Self::GroupDeleted { .. } => "GroupDeleted",
+            Self::FailoverBegun { .. } => "FailoverBegun",
+            Self::OperationFailed { .. } => "OperationFailed",
+            Self::PrimaryReleased { .. } => "PrimaryReleased",
+            Self::FailoverBlocked { .. } => "FailoverBlocked",
+            Self::FailoverUnblocked { .. } => "FailoverUnblocked",
+            Self::CandidateChosen { .. } => "CandidateChosen",
+            Self::PrimarySwitched { .. } => "PrimarySwitched",
+            Self::AssignmentInstalled { .. } => "AssignmentInstalled",
+            Self::PrimaryStarted { .. } => "PrimaryStarted",
+            Self::PrimaryStartFailed { .. } => "PrimaryStartFailed",
+        }
+    }
+
+    /// The host that it is about, if it is about one.
+    pub fn host(&self) -> Option<&HostId> {
+        match self {
+            Self::HostRegistered { host, .. }
+            | Self::HostUpdated { host, .. }
+            | Self::HostRestarted { host, .. }
+            | Self::HostStatusChanged { host, .. }
+            | Self::PrimaryReleased { host, .. }
+            | Self::AssignmentInstalled { host, .. }
+            | Self::PrimaryStarted { host, .. }
+            | Self::PrimaryStartFailed { host, .. } => Some(host),
+            Self::DiskAdded { disk, .. } | Self::DiskChanged { disk, .. } => Some(&disk.host),
+            Self::FailoverBegun { from, .. } => Some(from),
+            Self::CandidateChosen { candidate, .. } => Some(candidate),
+            Self::PrimarySwitched { to, .. } => Some(to),
+            _ => None,
+        }
+    }
+
+    /// The group that it is about, if it is about one.
+    pub fn group(&self) -> Option<&GroupId> {
+        match self {
+            Self::GroupCreated { group, .. }
+            | Self::GroupLabelsChanged { group, .. }
+            | Self::GroupDeletionBegun { group, .. }
+            | Self::GroupDeleted { group, .. }
+            | Self::FailoverBegun { group, .. }
+            | Self::OperationFailed { group, .. }
+            | Self::PrimaryReleased { group, .. }
+            | Self::FailoverBlocked { group, .. }
+            | Self::FailoverUnblocked { group }
+            | Self::CandidateChosen { group, .. }
+            | Self::PrimarySwitched { group, .. }
+            | Self::AssignmentInstalled { group, .. }
+            | Self::PrimaryStarted { group, .. }
+            | Self::PrimaryStartFailed { group, .. } => Some(group),
+            _ => None,
+        }
+    }
+
+    /// The operation that it belongs to, if any.
+    pub fn operation(&self) -> Option<OperationId> {
+        match self {
+            Self::FailoverBegun { operation, .. }
+            | Self::OperationFailed { operation, .. }
+            | Self::CandidateChosen { operation, .. }
+            | Self::PrimarySwitched { operation, .. }
+            | Self::AssignmentInstalled { operation, .. }
+            | Self::PrimaryStartFailed { operation, .. } => Some(*operation),
+            Self::PrimaryStarted { operation, .. } => *operation,
+            _ => None,
+        }
+    }
+
+    /// The event in one line for people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::ClusterCreated { cluster, .. } => format!("cluster {cluster} formed"),
+            Self::HostRegistered { host, zone, .. } => format!("host {host} registered in zone {zone}"),
+            Self::HostUpdated { host, zone, address } => {
+                format!("host {host} now in zone {zone} at {address}")
+            }
+            Self::HostRestarted { host, incarnation, .. } => {
+                format!("host {host} restarted, incarnation {incarnation}")
+            }
+            Self::HostStatusChanged { host, from, to, reason, .. } => {
+                format!("host {host} {from} -> {to}: {reason}")
+            }
+            Self::DiskAdded { disk, verdict, .. } => format!("disk {disk} added, {verdict}"),
+            Self::DiskChanged { disk, from, verdict, reasons, .. } => {
+                let why: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+                format!(
+                    "disk {disk} {from} -> {verdict}{}{}",
+                    if why.is_empty() { "" } else { ": " },
+                    why.join("; ")
+                )
+            }
+            Self::GroupCreated { group, primary, epoch, .. } => {
+                format!("group {group} created, primary {primary} under epoch {epoch}")
+            }
+            Self::GroupLabelsChanged { group, .. } => format!("labels of group {group} changed"),
+            Self::GroupDeletionBegun { group, epoch } => {
+                format!("group {group} revoked at epoch {epoch} to be deleted")
+            }
+            Self::GroupDeleted { group, .. } => format!("group {group} deleted"),
+            Self::FailoverBegun { operation, group, from, epoch, reason, .. } => {
+                format!("group {group}: primary {from} revoked at epoch {epoch} ({reason}), {operation}")
+            }
+            Self::OperationFailed { operation, group, outcome } => {
+                format!("group {group}: {operation} failed: {outcome}")
+            }
+            Self::PrimaryReleased { group, epoch, host, reason } => {
+                format!("group {group}: {host} released epoch {epoch}: {reason}")
+            }
+            Self::FailoverBlocked { group, reasons } => {
+                format!("group {group}: nobody can be promoted: {}", reasons.join("; "))
+            }
+            Self::FailoverUnblocked { group } => format!("group {group}: no longer blocked"),
+            Self::CandidateChosen { group, candidate, fenced_by, .. } => {
+                format!("group {group}: {candidate} chosen; old epoch is over: {fenced_by}")
+            }
+            Self::PrimarySwitched { group, from, to, epoch, .. } => {
+                format!("group {group}: primary {from} -> {to} under epoch {epoch}")
+            }
+            Self::AssignmentInstalled { group, host, epoch, .. } => {
+                format!("group {group}: {host} installed epoch {epoch}")
+            }
+            Self::PrimaryStarted { group, host, epoch, .. } => {
+                format!("group {group}: {host} acts under epoch {epoch}")
+            }
+            Self::PrimaryStartFailed { group, host, epoch, reason, .. } => {
+                format!("group {group}: {host} could not start under epoch {epoch}: {reason}")
+            }
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Folds events into the state. Never fails, never decides: an event about something unknown changes nothing.
+
+use crate::{
+    apply::Committed,
+    decide::merge_labels,
+    disk::{Disk, Verdict},
+    event::Event,
+    group::{Blocked, Group, HISTORY_MAX, Phase, Switch},
+    host::{Host, HostStatus, Transition},
+    ids::{GroupId, HostId, OperationId, Timestamp},
+    operation::{FINISHED_MAX, Operation, OperationStatus, Step, StepName, StepStatus},
+    state::State,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Folds one event of a revision into the state.
+pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
+    match event {
+        Event::ClusterCreated { cluster, settings } => {
+            let record = Arc::make_mut(&mut state.cluster);
+            record.id = Some(cluster.clone());
+            record.settings = settings.clone();
+            record.created_at = committed.at;
+        }
+        Event::HostRegistered { .. }
+        | Event::HostUpdated { .. }
+        | Event::HostRestarted { .. }
+        | Event::HostStatusChanged { .. } => host(state, committed, event),
+        Event::DiskAdded { .. } | Event::DiskChanged { .. } => disk(state, committed, event),
+        Event::GroupCreated { .. }
+        | Event::GroupLabelsChanged { .. }
+        | Event::GroupDeletionBegun { .. }
+        | Event::GroupDeleted { .. } => group(state, committed, event),
+        Event::FailoverBegun { .. }
+        | Event::OperationFailed { .. }
+        | Event::PrimaryReleased { .. }
+        | Event::FailoverBlocked { .. }
+        | Event::FailoverUnblocked { .. }
+        | Event::CandidateChosen { .. } => revoke(state, committed, event),
+        Event::PrimarySwitched { .. }
+        | Event::AssignmentInstalled { .. }
+        | Event::PrimaryStarted { .. }
+        | Event::PrimaryStartFailed { .. } => promote(state, committed, event),
+    }
+}
+
+fn host(state: &mut State, committed: &Committed, event: &Event) {
+    match event {
+        Event::HostRegistered { host, zone, address, instance, incarnation } => {
+            let record = Host {
+                id: host.clone(),
+                address: address.clone(),
+                zone: zone.clone(),
+                instance: instance.clone(),
+                incarnation: *incarnation,
+                status: HostStatus::Online,
+                error_count: 0,
+                last_transition: Transition { at: committed.at, from: None, reason: "registered".into() },
+                assignment_revision: committed.revision,
+                registered_at: committed.at,
+            };
+            state.hosts.insert(host.clone(), Arc::new(record));
+        }
+        Event::HostUpdated { host, zone, address } => change_host(state, host, |record| {
+            record.zone = zone.clone();
+            record.address.clone_from(address);
+        }),
+        Event::HostRestarted { host, instance, incarnation } => change_host(state, host, |record| {
+            record.instance = instance.clone();
+            record.incarnation = *incarnation;
+            record.assignment_revision = committed.revision;
+        }),
+        Event::HostStatusChanged { host, to, reason, .. } => change_host(state, host, |record| {
+            record.last_transition =
+                Transition { at: committed.at, from: Some(record.status), reason: reason.clone() };
+            record.status = *to;
+            record.error_count += u64::from(*to == HostStatus::Offline);
+        }),
+        _ => {}
+    }
+}
+
+fn disk(state: &mut State, committed: &Committed, event: &Event) {
+    match event {
+        Event::DiskAdded { disk, identity, path, capacity_bytes, verdict, reasons } => {
+            let record = Disk {
+                id: disk.clone(),
+                identity: identity.clone(),
+                path: path.clone(),
+                capacity_bytes: *capacity_bytes,
+                verdict: *verdict,
+                reasons: reasons.clone(),
+                error_count: u64::from(is_error(*verdict)),
+                changed_at: committed.at,
+            };
+            state.disks.insert(disk.clone(), Arc::new(record));
+        }
+        Event::DiskChanged { disk, identity, path, capacity_bytes, from, verdict, reasons } => {
+            let Some(record) = state.disks.get_mut(disk).map(Arc::make_mut) else { return };
+            record.identity = identity.clone();
+            record.path.clone_from(path);
+            record.capacity_bytes = *capacity_bytes;
+            record.reasons.clone_from(reasons);
+            if from != verdict {
+                record.verdict = *verdict;
+                record.error_count += u64::from(is_error(*verdict));
+                record.changed_at = committed.at;
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_error(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Degraded | Verdict::Failed)
+}
+
+fn group(state: &mut State, committed: &Committed, event: &Event) {
+    match event {
+        Event::GroupCreated { group, primary, granted_to, backups, epoch, labels } => {
+            let record = Group {
+                id: group.clone(),
+                primary: primary.clone(),
+                granted_to: *granted_to,
+                backups: backups.clone(),
+                epoch: *epoch,
+                phase: Phase::Starting { operation: None },
+                blocked: None,
+                history: vec![],
+                labels: labels.clone(),
+                created_at: committed.at,
+                modified: committed.revision,
+            };
+            state.index_group(&record);
+            touch_members(state, committed, &record);
+            state.groups.insert(group.clone(), Arc::new(record));
+        }
+        Event::GroupLabelsChanged { group, labels } => {
+            change_group(state, committed, group, |record| merge_labels(&mut record.labels, labels));
+        }
+        Event::GroupDeletionBegun { group, .. } => {
+            let released = matches!(
+                state.groups.get(group).map(|record| &record.phase),
+                Some(Phase::Revoked { released: true, .. })
+            );
+            reassign(state, committed, group, |record| {
+                record.phase = Phase::Deleting { released };
+                record.blocked = None;
+            });
+        }
+        Event::GroupDeleted { group, .. } => {
+            let Some(record) = state.groups.remove(group) else { return };
+            touch_members(state, committed, &record);
+            state.unindex_group(&record);
+        }
+        _ => {}
+    }
+}
+
+fn revoke(state: &mut State, committed: &Committed, event: &Event) {
+    match event {
+        Event::FailoverBegun { operation, group, from, epoch, reason, target, evidence } => {
+            let record = Operation {
+                id: *operation,
+                group: group.clone(),
+                reason: *reason,
+                from: from.clone(),
+                from_epoch: *epoch,
+                target: target.clone(),
+                to: None,
+                status: OperationStatus::Running,
+                steps: first_steps(committed.at),
+                attempts: BTreeMap::new(),
+                cause: committed.cause.clone(),
+                evidence: evidence.clone(),
+                created_at: committed.at,
+                finished_at: None,
+                outcome: String::new(),
+            };
+            state.operations.insert(*operation, Arc::new(record));
+            reassign(state, committed, group, |record| {
+                record.phase = Phase::Revoked { operation: *operation, released: false, candidate: None };
+            });
+        }
+        Event::OperationFailed { operation, outcome, .. } => {
+            finish(state, *operation, committed.at, OperationStatus::Failed, outcome.clone());
+        }
+        Event::PrimaryReleased { group, .. } => {
+            change_group(state, committed, group, |record| match &mut record.phase {
+                Phase::Revoked { released, .. } | Phase::Deleting { released } => *released = true,
+                Phase::Starting { .. } | Phase::Active => {}
+            });
+        }
+        Event::FailoverBlocked { group, reasons } => change_group(state, committed, group, |record| {
+            let since = record.blocked.as_ref().map_or(committed.at, |blocked| blocked.since);
+            record.blocked = Some(Blocked { since, reasons: reasons.clone() });
+        }),
+        Event::FailoverUnblocked { group } => {
+            change_group(state, committed, group, |record| record.blocked = None);
+        }
+        Event::CandidateChosen { operation, group, candidate, fenced_by, .. } => {
+            change_group(state, committed, group, |record| {
+                if let Phase::Revoked { candidate: chosen, .. } = &mut record.phase {
+                    *chosen = Some(candidate.clone());
+                }
+            });
+            change_operation(state, *operation, |record| {
+                end_step(record, StepName::StopOldPrimary, committed.at, StepStatus::Done, fenced_by);
+                end_step(
+                    record,
+                    StepName::EnsureConsistency,
+                    committed.at,
+                    StepStatus::Done,
+                    &format!("chose {candidate}"),
+                );
+                start_step(record, StepName::SwitchPrimary, committed.at);
+            });
+        }
+        _ => {}
+    }
+}
+
+fn promote(state: &mut State, committed: &Committed, event: &Event) {
+    let at = committed.at;
+    match event {
+        Event::PrimarySwitched { operation, group, from, to, granted_to, epoch, reason } => {
+            reassign(state, committed, group, |record| {
+                name_primary(record, to);
+                record.granted_to = *granted_to;
+                record.epoch = *epoch;
+                record.phase = Phase::Starting { operation: Some(*operation) };
+                record.blocked = None;
+                record.history.push(Switch {
+                    operation: *operation,
+                    revision: committed.revision,
+                    at,
+                    from: from.clone(),
+                    to: to.clone(),
+                    epoch: *epoch,
+                    reason: reason.to_string(),
+                });
+                let surplus = record.history.len().saturating_sub(HISTORY_MAX);
+                record.history.drain(..surplus);
+            });
+            change_operation(state, *operation, |record| {
+                record.to = Some(to.clone());
+                end_step(
+                    record,
+                    StepName::SwitchPrimary,
+                    at,
+                    StepStatus::Done,
+                    &format!("{from} -> {to}, epoch {epoch}"),
+                );
+                start_step(record, StepName::UpdateConfiguration, at);
+            });
+        }
+        Event::AssignmentInstalled { operation, host, .. } => change_operation(state, *operation, |record| {
+            end_step(
+                record,
+                StepName::UpdateConfiguration,
+                at,
+                StepStatus::Done,
+                &format!("installed on {host}"),
+            );
+            start_step(record, StepName::StartNewPrimary, at);
+        }),
+        Event::PrimaryStarted { operation, group, host, epoch } => {
+            change_group(state, committed, group, |record| record.phase = Phase::Active);
+            if let Some(operation) = operation {
+                change_operation(state, *operation, |record| {
+                    end_step(record, StepName::UpdateConfiguration, at, StepStatus::Done, "");
+                    end_step(
+                        record,
+                        StepName::StartNewPrimary,
+                        at,
+                        StepStatus::Done,
+                        &format!("{host} acts"),
+                    );
+                });
+                let outcome = format!("{host} is primary under epoch {epoch}");
+                finish(state, *operation, at, OperationStatus::Succeeded, outcome);
+            }
+        }
+        Event::PrimaryStartFailed { operation, group, host, reason, .. } => {
+            reassign(state, committed, group, |record| {
+                record.phase = Phase::Revoked { operation: *operation, released: true, candidate: None };
+            });
+            change_operation(state, *operation, |record| {
+                *record.attempts.entry(host.clone()).or_default() += 1;
+                restart_after_failed_start(record, at, &format!("{host} could not start: {reason}"));
+            });
+        }
+        _ => {}
+    }
+}
+
+/// Makes the member on that host the primary; the old primary becomes the last backup.
+fn name_primary(group: &mut Group, to: &HostId) {
+    if let Some(position) = group.backups.iter().position(|member| member.host == *to) {
+        let promoted = group.backups.remove(position);
+        let demoted = std::mem::replace(&mut group.primary, promoted);
+        group.backups.push(demoted);
+    }
+}
+
+fn first_steps(at: Timestamp) -> Vec<Step> {
+    StepName::ALL
+        .into_iter()
+        .map(|name| {
+            let running = name == StepName::StopOldPrimary;
+            Step {
+                name,
+                status: if running { StepStatus::Running } else { StepStatus::Pending },
+                started_at: running.then_some(at),
+                finished_at: None,
+                note: String::new(),
+            }
+        })
+        .collect()
+}
+
+fn start_step(operation: &mut Operation, name: StepName, at: Timestamp) {
+    if let Some(step) = operation.step_mut(name) {
+        step.status = StepStatus::Running;
+        step.started_at = Some(at);
+        step.finished_at = None;
+    }
+}
+
+fn end_step(operation: &mut Operation, name: StepName, at: Timestamp, status: StepStatus, note: &str) {
+    if let Some(step) = operation.step_mut(name)
+        && step.status != StepStatus::Done
+    {
+        step.status = status;
+        step.started_at.get_or_insert(at);
+        step.finished_at = Some(at);
+        if !note.is_empty() {
+            note.clone_into(&mut step.note);
+        }
+    }
+}
+
+/// The holder is gone for good: the old epoch needs no wait, the choice begins anew.
+fn restart_after_failed_start(operation: &mut Operation, at: Timestamp, note: &str) {
+    end_step(operation, StepName::StopOldPrimary, at, StepStatus::Done, note);
+    for step in &mut operation.steps {
+        if step.name > StepName::StopOldPrimary {
+            *step = Step {
+                name: step.name,
+                status: StepStatus::Pending,
+                started_at: None,
+                finished_at: None,
+                note: String::new(),
+            };
+        }
+    }
+    start_step(operation, StepName::EnsureConsistency, at);
+    if let Some(step) = operation.step_mut(StepName::EnsureConsistency) {
+        note.clone_into(&mut step.note);
+    }
+}
+
+fn finish(state: &mut State, id: OperationId, at: Timestamp, status: OperationStatus, outcome: String) {
+    change_operation(state, id, |record| {
+        record.status = status;
+        record.finished_at = Some(at);
+        record.outcome = outcome;
+        if status == OperationStatus::Failed {
+            for step in &mut record.steps {
+                if step.status == StepStatus::Running {
+                    step.status = StepStatus::Failed;
+                    step.finished_at = Some(at);
+                }
+            }
+        }
+    });
+    state.finished.insert(id);
+    while state.finished.len() > FINISHED_MAX {
+        let Some(oldest) = state.finished.get_min().copied() else { break };
+        state.finished.remove(&oldest);
+        state.operations.remove(&oldest);
+    }
+}
+
+fn change_host(state: &mut State, id: &HostId, change: impl FnOnce(&mut Host)) {
+    if let Some(record) = state.hosts.get_mut(id) {
+        change(Arc::make_mut(record));
+    }
+}
+
+fn change_operation(state: &mut State, id: OperationId, change: impl FnOnce(&mut Operation)) {
+    if let Some(record) = state.operations.get_mut(&id) {
+        change(Arc::make_mut(record));
+    }
+}
+
+fn change_group(state: &mut State, committed: &Committed, id: &GroupId, change: impl FnOnce(&mut Group)) {
+    if let Some(record) = state.groups.get_mut(id).map(Arc::make_mut) {
+        change(record);
+        record.modified = committed.revision;
+    }
+}
+
+/// Changes a group in a way that its members' hosts must hear of.
+fn reassign(state: &mut State, committed: &Committed, id: &GroupId, change: impl FnOnce(&mut Group)) {
+    change_group(state, committed, id, change);
+    if let Some(record) = state.groups.get(id).cloned() {
+        touch_members(state, committed, &record);
+    }
+}
+
+fn touch_members(state: &mut State, committed: &Committed, group: &Group) {
+    for member in group.members() {
+        change_host(state, &member.host, |host| host.assignment_revision = committed.revision);
+    }
+}

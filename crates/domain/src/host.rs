@@ -1,0 +1,62 @@
+//! A storage host, as the coordinators know it.
+
+use crate::ids::{HostId, Incarnation, InstanceId, Revision, Timestamp, Zone};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Whether a host is heard of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HostStatus {
+    /// Its heartbeats arrive.
+    Online,
+    /// Some heartbeats did not come.
+    Suspect,
+    /// Its lease must have ended on both clocks.
+    Offline,
+}
+
+impl fmt::Display for HostStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Online => "online",
+            Self::Suspect => "suspect",
+            Self::Offline => "offline",
+        })
+    }
+}
+
+/// The last time a host's status changed, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// When, by the leader's clock.
+    pub at: Timestamp,
+    /// From what; none when the host was first registered.
+    pub from: Option<HostStatus>,
+    /// The reason in words.
+    pub reason: String,
+}
+
+/// A storage host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its name.
+    pub id: HostId,
+    /// Where its agent answers platform processes and operators.
+    pub address: String,
+    /// Its failure domain.
+    pub zone: Zone,
+    /// Which state folder its agent uses.
+    pub instance: InstanceId,
+    /// Which start of the agent.
+    pub incarnation: Incarnation,
+    /// Whether it is heard of.
+    pub status: HostStatus,
+    /// How often it went offline.
+    pub error_count: u64,
+    /// The last change of status.
+    pub last_transition: Transition,
+    /// The revision that last changed what this host should do.
+    pub assignment_revision: Revision,
+    /// When it first registered.
+    pub registered_at: Timestamp,
+}

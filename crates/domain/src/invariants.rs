@@ -1,0 +1,150 @@
+//! What must hold of every state, and of every step from one to the next. Tests and the simulation call these after
+//! each command; production code never needs to.
+
+use crate::{
+    group::{Group, HISTORY_MAX, MEMBERS_MAX, Phase},
+    operation::{FINISHED_MAX, OperationStatus},
+    request::REQUESTS_MAX,
+    state::State,
+};
+use std::collections::BTreeSet;
+
+/// Everything that is wrong with a state; empty when all is well.
+pub fn violations(state: &State) -> Vec<String> {
+    let mut found = Vec::new();
+    for group in state.groups.values() {
+        check_group(state, group, &mut found);
+    }
+    for operation in state.operations.values() {
+        let running = operation.status == OperationStatus::Running;
+        let owner = state.groups.get(&operation.group).and_then(|group| group.phase.operation());
+        if running && owner != Some(operation.id) {
+            found.push(format!("{} runs, and its group {} does not know it", operation.id, operation.group));
+        }
+        if running == operation.finished_at.is_some() {
+            found.push(format!(
+                "{} is {} with finished_at {:?}",
+                operation.id, operation.status, operation.finished_at
+            ));
+        }
+        if operation.id.0 > state.revision().0 {
+            found.push(format!("{} is newer than the state", operation.id));
+        }
+    }
+    for host in state.hosts.values() {
+        if host.assignment_revision > state.revision() {
+            found.push(format!("host {} has an assignment of the future", host.id));
+        }
+    }
+    for disk in state.disks.values() {
+        if !state.hosts.contains_key(&disk.id.host) {
+            found.push(format!("disk {} has no host", disk.id));
+        }
+    }
+    check_bounds(state, &mut found);
+    let mut rebuilt = state.clone();
+    rebuilt.reindex();
+    if rebuilt != *state {
+        found.push("an index does not match what it is derived from".into());
+    }
+    found
+}
+
+fn check_group(state: &State, group: &Group, found: &mut Vec<String>) {
+    let id = &group.id;
+    let hosts: BTreeSet<_> = group.members().map(|member| &member.host).collect();
+    if hosts.len() != 1 + group.backups.len() {
+        found.push(format!("group {id} names a host twice"));
+    }
+    if group.backups.len() >= MEMBERS_MAX {
+        found.push(format!("group {id} has too many members"));
+    }
+    for member in group.members() {
+        if !state.hosts.contains_key(&member.host) {
+            found.push(format!("group {id} has a member on unknown host {}", member.host));
+        }
+    }
+    if group.epoch.0 > state.revision().0 {
+        found.push(format!(
+            "group {id} has epoch {} above the revision: a group made anew could repeat it",
+            group.epoch
+        ));
+    }
+    if let Some(operation) = group.phase.operation()
+        && state.operations.get(&operation).map(|operation| operation.status)
+            != Some(OperationStatus::Running)
+    {
+        found.push(format!("group {id} waits for {operation}, which does not run"));
+    }
+    if let Phase::Revoked { candidate: Some(candidate), .. } = &group.phase
+        && group.member(candidate).is_none()
+    {
+        found.push(format!("group {id} chose {candidate}, which is no member"));
+    }
+    if !group.history.windows(2).all(|pair| pair[0].epoch < pair[1].epoch) {
+        found.push(format!("group {id} has a history in which epochs do not rise"));
+    }
+    if group.history.last().is_some_and(|last| last.epoch != group.epoch || last.to != group.primary.host) {
+        found.push(format!("group {id} is not as its last switch left it"));
+    }
+}
+
+/// I21: every table has a bound.
+fn check_bounds(state: &State, found: &mut Vec<String>) {
+    let finished = state.operations.values().filter(|op| op.status != OperationStatus::Running).count();
+    let longest = state.groups.values().map(|group| group.history.len()).max().unwrap_or(0);
+    for (what, count, limit) in [
+        ("finished operations", finished, FINISHED_MAX),
+        ("requests", state.requests.len(), REQUESTS_MAX),
+        ("switches of a group", longest, HISTORY_MAX),
+    ] {
+        if count > limit {
+            found.push(format!("{count} {what}, the most are {limit}"));
+        }
+    }
+}
+
+/// Everything that is wrong with the step between two states; empty when all is well.
+pub fn transition_violations(before: &State, after: &State) -> Vec<String> {
+    let mut found = Vec::new();
+    if after.now() < before.now() {
+        found.push("time went back".into());
+    }
+    let step = after.revision().0.wrapping_sub(before.revision().0);
+    if step > 1 {
+        found.push(format!("the revision went from {} to {}", before.revision(), after.revision()));
+    }
+    for (id, new) in &after.groups {
+        let Some(old) = before.groups.get(id) else { continue };
+        check_succession(old, new, &mut found);
+    }
+    for (id, old) in &before.groups {
+        if !after.groups.contains_key(id) && !matches!(old.phase, Phase::Deleting { .. }) {
+            found.push(format!("group {id} vanished without being revoked"));
+        }
+    }
+    found
+}
+
+/// I10 and I12: an epoch has one holder, the next comes only by way of a revoke.
+fn check_succession(old: &Group, new: &Group, found: &mut Vec<String>) {
+    let id = &new.id;
+    let holder = |group: &Group| (group.primary.host.clone(), group.granted_to);
+    if new.epoch < old.epoch {
+        found.push(format!("group {id} went back from epoch {} to {}", old.epoch, new.epoch));
+    }
+    if new.epoch == old.epoch && holder(new) != holder(old) {
+        found.push(format!("group {id} changed hands within epoch {}", new.epoch));
+    }
+    if new.epoch > old.epoch {
+        if new.epoch != old.epoch.next() {
+            found.push(format!("group {id} skipped from epoch {} to {}", old.epoch, new.epoch));
+        }
+        if !matches!(old.phase, Phase::Revoked { candidate: Some(_), .. }) {
+            found.push(format!("group {id} was promoted out of phase {}", old.phase));
+        }
+    }
+    if new.epoch == old.epoch && !old.phase.grants() && new.phase.grants() {
+        found.push(format!("group {id} was granted again under the revoked epoch {}", new.epoch));
+    }
+}

@@ -1,0 +1,254 @@
+//! Why a command was refused, with a code that clients branch on.
+
+use crate::{
+    eligibility::Ineligible,
+    ids::{ClusterId, DiskId, Epoch, GroupId, HostId, Incarnation, OperationId, RequestId, Term},
+};
+use serde::{Deserialize, Serialize};
+
+/// Why a command was refused. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// The cluster was formed before.
+    #[error("the cluster {0} exists already")]
+    ClusterExists(ClusterId),
+    /// Nothing works before the cluster is formed.
+    #[error("the cluster is not formed yet; wait until a coordinator leads")]
+    ClusterMissing,
+    /// Settings that are not safe.
+    #[error("settings refused: {}", .0.join("; "))]
+    UnsafeSettings(Vec<String>),
+    /// No such host.
+    #[error("host {0} is not known; `quorate host list` shows those that are")]
+    HostNotFound(HostId),
+    /// No such disk.
+    #[error("disk {0} is not known; `quorate disk list` shows those that are")]
+    DiskNotFound(DiskId),
+    /// No disk was named and the host has none or several.
+    #[error("host {host} has {count} disks: name one as {host}/DISK")]
+    DiskAmbiguous {
+        /// The host.
+        host: HostId,
+        /// How many disks it has.
+        count: usize,
+    },
+    /// Another agent speaks for the host.
+    #[error(
+        "host id {host} is in use by another agent (instance {instance}); stop that one, or give this host another id; it is free once the host is offline"
+    )]
+    HostIdInUse {
+        /// The host.
+        host: HostId,
+        /// The other agent's state folder.
+        instance: String,
+    },
+    /// An earlier start of the agent.
+    #[error("host {host} is at incarnation {recorded}; {offered} is not newer")]
+    StaleIncarnation {
+        /// The host.
+        host: HostId,
+        /// What the state has.
+        recorded: Incarnation,
+        /// What was offered.
+        offered: Incarnation,
+    },
+    /// The disk failed and is latched.
+    #[error("disk {0} has failed; only another disk in its place changes that")]
+    DiskFailureLatched(DiskId),
+    /// No such group.
+    #[error("group {0} is not known; `quorate group list` shows those that are")]
+    GroupNotFound(GroupId),
+    /// The name is taken.
+    #[error("group {0} exists already; choose another id")]
+    GroupExists(GroupId),
+    /// A host appears twice.
+    #[error(
+        "host {host} is named more than once in group {group}: primary and backups must be different hosts"
+    )]
+    DuplicateMember {
+        /// The group.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+    },
+    /// Too many members.
+    #[error("group {group} would have {count} members; the most is {limit}")]
+    TooManyMembers {
+        /// The group.
+        group: GroupId,
+        /// How many were asked for.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Labels over their limits.
+    #[error("labels of group {group}: {problem}")]
+    InvalidLabels {
+        /// The group.
+        group: GroupId,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The group is going away.
+    #[error("group {0} is being deleted")]
+    GroupDeleting(GroupId),
+    /// A failover of the group runs.
+    #[error("group {group} has a failover under way: {operation}; `quorate op wait {operation}` follows it")]
+    FailoverInProgress {
+        /// The group.
+        group: GroupId,
+        /// The failover.
+        operation: OperationId,
+    },
+    /// The primary has not acknowledged yet.
+    #[error("group {0} is starting: its primary has not acknowledged yet; wait until it is active")]
+    GroupStarting(GroupId),
+    /// The target is the primary already.
+    #[error("host {host} is the primary of group {group} already")]
+    AlreadyPrimary {
+        /// The group.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+    },
+    /// The host is no member of the group.
+    #[error("host {host} is not a member of group {group}")]
+    NotAMember {
+        /// The group.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+    },
+    /// The host may not be promoted now.
+    #[error("host {host} cannot be primary of group {group}: {reason}")]
+    NotEligible {
+        /// The group.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+        /// Why not.
+        reason: Ineligible,
+    },
+    /// Nobody may be promoted now.
+    #[error("no backup of group {group} can take over: {}", if reasons.is_empty() { "it has none".to_owned() } else { reasons.join("; ") })]
+    NoEligibleBackup {
+        /// The group.
+        group: GroupId,
+        /// One line for each backup.
+        reasons: Vec<String>,
+    },
+    /// The plan saw another epoch.
+    #[error("group {group} is at epoch {current}, not {given}")]
+    StaleEpoch {
+        /// The group.
+        group: GroupId,
+        /// What the state has.
+        current: Epoch,
+        /// What was given.
+        given: Epoch,
+    },
+    /// The plan belongs to another operation, or the group is in another phase.
+    #[error("group {group} is {phase}: {needed}")]
+    WrongPhase {
+        /// The group.
+        group: GroupId,
+        /// The phase it is in.
+        phase: String,
+        /// What would have been needed.
+        needed: String,
+    },
+    /// What the plan rests on does not hold (any more).
+    #[error("group {group}: no failover is needed: {why}")]
+    NotNeeded {
+        /// The group.
+        group: GroupId,
+        /// Why not.
+        why: String,
+    },
+    /// The old primary could still act.
+    #[error("group {group}: {waited_ms} ms after the revoke is too early, D is {wait_ms} ms")]
+    WaitNotOver {
+        /// The group.
+        group: GroupId,
+        /// How long was waited.
+        waited_ms: u64,
+        /// How long it takes.
+        wait_ms: u64,
+    },
+    /// A wait of another leadership.
+    #[error(
+        "group {group}: the wait was counted in term {waited_in}, this is term {term}; waits are not carried over"
+    )]
+    WaitOfAnotherTerm {
+        /// The group.
+        group: GroupId,
+        /// The term of the wait.
+        waited_in: Term,
+        /// The term of this command.
+        term: Term,
+    },
+    /// The release that the plan relies on is not there.
+    #[error("group {0} has not been released by its old primary")]
+    NotReleased(GroupId),
+    /// The request id was used for something else.
+    #[error("request id {0} was used for another request; make a new id for a new request")]
+    RequestIdReused(RequestId),
+    /// The acting primary is meant, and this is not it.
+    #[error("host {host} (incarnation {incarnation}) does not hold group {group} under epoch {epoch}")]
+    NotTheHolder {
+        /// The group.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+        /// The start of its agent.
+        incarnation: Incarnation,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// A table is full.
+    #[error("there are {limit} {what} already, the most that are kept; remove some first")]
+    LimitReached {
+        /// Which table.
+        what: String,
+        /// Its limit.
+        limit: usize,
+    },
+}
+
+impl Rejection {
+    /// The stable code that clients branch on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ClusterExists(_) => "CLUSTER_EXISTS",
+            Self::ClusterMissing => "CLUSTER_MISSING",
+            Self::UnsafeSettings(_) => "UNSAFE_SETTINGS",
+            Self::HostNotFound(_) => "HOST_NOT_FOUND",
+            Self::DiskNotFound(_) => "DISK_NOT_FOUND",
+            Self::DiskAmbiguous { .. } => "DISK_AMBIGUOUS",
+            Self::HostIdInUse { .. } => "HOST_ID_IN_USE",
+            Self::StaleIncarnation { .. } => "STALE_INCARNATION",
+            Self::DiskFailureLatched(_) => "DISK_FAILURE_LATCHED",
+            Self::GroupNotFound(_) => "GROUP_NOT_FOUND",
+            Self::GroupExists(_) => "GROUP_EXISTS",
+            Self::DuplicateMember { .. } => "DUPLICATE_MEMBER",
+            Self::TooManyMembers { .. } => "TOO_MANY_MEMBERS",
+            Self::InvalidLabels { .. } => "INVALID_LABELS",
+            Self::GroupDeleting(_) => "GROUP_DELETING",
+            Self::FailoverInProgress { .. } => "FAILOVER_IN_PROGRESS",
+            Self::GroupStarting(_) => "GROUP_STARTING",
+            Self::AlreadyPrimary { .. } => "ALREADY_PRIMARY",
+            Self::NotAMember { .. } => "NOT_A_MEMBER",
+            Self::NotEligible { .. } => "NOT_ELIGIBLE",
+            Self::NoEligibleBackup { .. } => "NO_ELIGIBLE_BACKUP",
+            Self::StaleEpoch { .. } => "STALE_EPOCH",
+            Self::WrongPhase { .. } => "WRONG_PHASE",
+            Self::NotNeeded { .. } => "NOT_NEEDED",
+            Self::WaitNotOver { .. } => "WAIT_NOT_OVER",
+            Self::WaitOfAnotherTerm { .. } => "WAIT_OF_ANOTHER_TERM",
+            Self::NotReleased(_) => "NOT_RELEASED",
+            Self::RequestIdReused(_) => "REQUEST_ID_REUSED",
+            Self::NotTheHolder { .. } => "NOT_THE_HOLDER",
+            Self::LimitReached { .. } => "LIMIT_REACHED",
+        }
+    }
+}

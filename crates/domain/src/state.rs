@@ -1,0 +1,141 @@
+//! The replicated state.
+
+use crate::{
+    disk::Disk,
+    group::Group,
+    host::Host,
+    ids::{ClusterId, DiskId, GroupId, HostId, OperationId, Revision, Timestamp},
+    operation::{Operation, OperationStatus},
+    request::Requests,
+    settings::Settings,
+};
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// The protocol level that this build writes: raised by a command once all members understand the next.
+pub const PROTOCOL: u32 = 1;
+
+/// The cluster itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Its name; none before the first command.
+    pub id: Option<ClusterId>,
+    /// The level of decide logic that all members have agreed on.
+    pub protocol: u32,
+    /// Replicated settings.
+    pub settings: Settings,
+    /// When it was formed.
+    pub created_at: Timestamp,
+    /// The time of the last command; never goes back.
+    pub now: Timestamp,
+    /// The last revision.
+    pub revision: Revision,
+}
+
+/// Everything the coordinators agree on. A clone is a consistent view and costs nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The cluster itself, with the clock and the revision.
+    pub cluster: Arc<Cluster>,
+    /// Storage hosts.
+    pub hosts: OrdMap<HostId, Arc<Host>>,
+    /// Their disks.
+    pub disks: OrdMap<DiskId, Arc<Disk>>,
+    /// Failover groups.
+    pub groups: OrdMap<GroupId, Arc<Group>>,
+    /// Operations, running and lately finished.
+    pub operations: OrdMap<OperationId, Arc<Operation>>,
+    /// Remembered requests.
+    pub requests: Requests,
+    /// Derived: which groups a host is a member of.
+    pub(crate) groups_of: OrdMap<HostId, OrdSet<GroupId>>,
+    /// Derived: finished operations that may be forgotten, oldest first.
+    pub(crate) finished: OrdSet<OperationId>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            cluster: Arc::new(Cluster {
+                id: None,
+                protocol: PROTOCOL,
+                settings: Settings::default(),
+                created_at: Timestamp(0),
+                now: Timestamp(0),
+                revision: Revision(0),
+            }),
+            hosts: OrdMap::new(),
+            disks: OrdMap::new(),
+            groups: OrdMap::new(),
+            operations: OrdMap::new(),
+            requests: Requests::default(),
+            groups_of: OrdMap::new(),
+            finished: OrdSet::new(),
+        }
+    }
+}
+
+impl State {
+    /// The last revision.
+    pub fn revision(&self) -> Revision {
+        self.cluster.revision
+    }
+
+    /// The time of the last command.
+    pub fn now(&self) -> Timestamp {
+        self.cluster.now
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.cluster.settings
+    }
+
+    /// The groups that a host is a member of, in order of their names.
+    pub fn groups_of(&self, host: &HostId) -> impl Iterator<Item = &Arc<Group>> {
+        self.groups_of.get(host).into_iter().flatten().filter_map(|id| self.groups.get(id))
+    }
+
+    /// The disks of a host, in order of their names.
+    pub fn disks_of(&self, host: &HostId) -> impl Iterator<Item = &Arc<Disk>> {
+        let host = host.clone();
+        self.disks
+            .range(DiskId::first_of(host.clone())..)
+            .map(|(_, disk)| disk)
+            .take_while(move |disk| disk.id.host == host)
+    }
+
+    pub(crate) fn index_group(&mut self, group: &Group) {
+        for member in group.members() {
+            self.groups_of.entry(member.host.clone()).or_default().insert(group.id.clone());
+        }
+    }
+
+    pub(crate) fn unindex_group(&mut self, group: &Group) {
+        for member in group.members() {
+            let emptied = self.groups_of.get_mut(&member.host).is_some_and(|groups| {
+                groups.remove(&group.id);
+                groups.is_empty()
+            });
+            if emptied {
+                self.groups_of.remove(&member.host);
+            }
+        }
+    }
+
+    /// Rebuilds what is derived; for a state that was read back from rows.
+    pub(crate) fn reindex(&mut self) {
+        self.groups_of = OrdMap::new();
+        let groups: Vec<_> = self.groups.values().cloned().collect();
+        for group in groups {
+            self.index_group(&group);
+        }
+        self.finished = self
+            .operations
+            .values()
+            .filter(|operation| operation.status != OperationStatus::Running)
+            .map(|operation| operation.id)
+            .collect();
+    }
+}
