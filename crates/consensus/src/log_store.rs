@@ -1,0 +1,256 @@
+//! openraft's log on our write-ahead log. Entries above the last purge are in memory too, so reads never touch the disk.
+
+use crate::{
+    codec::{self, CodecError},
+    state_store::StateStore,
+    types::{Entry, LogId, StorageError, TypeConfig, Vote},
+    wal::{self, Record, Wal, WalError},
+};
+use openraft::{
+    LogState, RaftLogReader, StorageIOError,
+    storage::{LogFlushed, RaftLogStorage},
+};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    io,
+    ops::RangeBounds,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::oneshot;
+
+const META_VOTE: u8 = 1;
+const META_COMMITTED: u8 = 2;
+
+/// Why a log does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum LogOpenError {
+    /// The files are not as they must be.
+    #[error(transparent)]
+    Wal(#[from] wal::OpenError),
+    /// A whole record that says nothing we know.
+    #[error("log record {what} was not written by a version this one knows: {source}")]
+    Record {
+        /// Which.
+        what: String,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    entries: BTreeMap<u64, Entry>,
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    /// The last commit that was handed to the log; it rides along with the next append.
+    committed_written: Option<LogId>,
+    purged: Option<LogId>,
+}
+
+impl Memory {
+    fn last(&self) -> Option<LogId> {
+        self.entries.last_key_value().map(|(_, entry)| entry.log_id).or(self.purged)
+    }
+}
+
+/// The log of one node. Clones share it.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    wal: Arc<Wal>,
+    memory: Arc<Mutex<Memory>>,
+    /// What must be on disk before the log may forget.
+    state_store: Option<StateStore>,
+}
+
+impl LogStore {
+    /// Opens the log in a folder; what a crash tore off at its end was cut, and is said.
+    ///
+    /// # Errors
+    /// [`LogOpenError`] with file and offset when the log is damaged in a way that no crash can explain.
+    pub(crate) fn open(folder: &Path, options: &wal::Options) -> Result<Self, LogOpenError> {
+        let (wal, recovered) = Wal::open(folder, options)?;
+        if let Some(torn) = &recovered.torn {
+            tracing::warn!(torn = %torn, "the log ended in a batch that was not whole; it was never acknowledged");
+        }
+        let bad = |what: &str| {
+            let what = what.to_owned();
+            move |source| LogOpenError::Record { what, source }
+        };
+        let meta = |key| recovered.metas.get(&key);
+        let committed = meta(META_COMMITTED).map(|bytes| codec::decode_log_id(bytes)).transpose();
+        let committed = committed.map_err(bad("committed"))?;
+        let mut memory = Memory {
+            vote: meta(META_VOTE).map(|bytes| codec::decode_vote(bytes)).transpose().map_err(bad("vote"))?,
+            committed,
+            committed_written: committed,
+            purged: recovered
+                .purged
+                .as_ref()
+                .map(|(_, bytes)| codec::decode_log_id(bytes))
+                .transpose()
+                .map_err(bad("purge"))?,
+            entries: BTreeMap::new(),
+        };
+        for (index, bytes) in recovered.entries {
+            let entry = codec::decode_entry(bytes).map_err(bad(&format!("entry {index}")))?;
+            memory.entries.insert(index, entry);
+        }
+        Ok(Self { wal: Arc::new(wal), memory: Arc::new(Mutex::new(memory)), state_store: None })
+    }
+
+    /// Makes purges wait until this store has on disk what the purged entries led to.
+    #[must_use]
+    pub(crate) fn purging_after(self, state_store: StateStore) -> Self {
+        Self { state_store: Some(state_store), ..self }
+    }
+
+    /// The last entry, or the last purged one.
+    pub(crate) fn last_log_id(&self) -> Option<LogId> {
+        self.memory().last()
+    }
+
+    /// True once there is a vote or an entry: the node has taken part in something.
+    pub(crate) fn is_used(&self) -> bool {
+        let memory = self.memory();
+        memory.vote.is_some() || memory.last().is_some()
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The commit that the log does not know yet, to go with the next batch: it costs no sync of its own.
+    fn take_commit(memory: &mut Memory) -> Option<Record> {
+        let committed = memory.committed.filter(|id| memory.committed_written != Some(*id))?;
+        memory.committed_written = Some(committed);
+        Some(Record::Meta { key: META_COMMITTED, data: codec::encode_log_id(&committed) })
+    }
+
+    /// Writes what is only in memory, for an orderly stop.
+    pub(crate) async fn flush(&self) -> Result<(), WalError> {
+        let record = Self::take_commit(&mut self.memory());
+        match record {
+            Some(record) => self.write(vec![record]).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn write(&self, records: Vec<Record>) -> Result<(), WalError> {
+        let (done, answer) = oneshot::channel();
+        self.wal.append(records, move |result| {
+            // The receiver is held below until the answer is there.
+            let _ = done.send(result);
+        });
+        answer.await.unwrap_or(Err(WalError::Stopped { thread: "writer" }))
+    }
+
+    fn write_unawaited(&self, records: Vec<Record>) {
+        self.wal.append(records, |result| {
+            if let Err(error) = result {
+                tracing::error!(%error, "the log failed; the next append will say so and end this process");
+            }
+        });
+    }
+}
+
+fn to_io(error: WalError) -> io::Error {
+    io::Error::other(error)
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, StorageError> {
+        Ok(self.memory().entries.range(range).map(|(_, entry)| entry.clone()).collect())
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
+        let memory = self.memory();
+        Ok(LogState { last_purged_log_id: memory.purged, last_log_id: memory.last() })
+    }
+
+    async fn get_log_reader(&mut self) -> Self::LogReader {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
+        let record = Record::Meta { key: META_VOTE, data: codec::encode_vote(vote) };
+        self.write(vec![record]).await.map_err(|error| StorageIOError::write_vote(&to_io(error)))?;
+        self.memory().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
+        Ok(self.memory().vote)
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        self.memory().committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
+        Ok(self.memory().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), StorageError>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        let mut records = Vec::new();
+        {
+            let mut memory = self.memory();
+            records.extend(Self::take_commit(&mut memory));
+            for entry in entries {
+                let index = entry.log_id.index;
+                records.push(Record::Entry { index, data: codec::encode_entry(&entry) });
+                memory.entries.insert(index, entry);
+            }
+        }
+        self.wal.append(records, |result| callback.log_io_completed(result.map_err(to_io)));
+        Ok(())
+    }
+
+    async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        {
+            let mut memory = self.memory();
+            memory.entries.split_off(&log_id.index);
+        }
+        // Later appends are later in the log: a crash loses both or the appends alone.
+        self.write_unawaited(vec![Record::TruncateFrom { index: log_id.index }]);
+        Ok(())
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        {
+            let mut memory = self.memory();
+            memory.purged = Some(log_id);
+            memory.entries = memory.entries.split_off(&(log_id.index + 1));
+        }
+        let record = Record::PurgeTo { index: log_id.index, data: codec::encode_log_id(&log_id) };
+        let Some(state_store) = self.state_store.clone() else {
+            self.write_unawaited(vec![record]);
+            return Ok(());
+        };
+        // Awaited in Raft's own loop, so it must not wait for a disk: the rest happens behind it. Until the record is
+        // written, the log only holds more than it must.
+        let log = self.clone();
+        tokio::spawn(async move {
+            match state_store.sync_through(log_id.index).await {
+                Ok(()) => log.write_unawaited(vec![record]),
+                Err(error) => {
+                    tracing::error!(%error, "the state store did not sync; the log keeps what it holds");
+                }
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! Commands on their way into the log: many in one entry, one entry in flight, an honest answer for each.
+
+use crate::{
+    leadership::Leadership,
+    types::{Batch, Raft},
+};
+use openraft::error::{ClientWriteError, RaftError};
+use quorate_domain::{CoordinatorId, Outcome, Proposal};
+use quorate_runtime::shutdown::Shutdown;
+use std::time::Duration;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+/// The most commands in one entry.
+pub(crate) const BATCH_MAX: usize = 512;
+/// The most bytes of commands in one entry; a command larger than this is refused.
+pub(crate) const BATCH_MAX_BYTES: usize = 1 << 20;
+/// The most commands that wait to be proposed.
+pub(crate) const QUEUE_MAX: usize = 8_192;
+
+/// Why there is no answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Another coordinator leads, or none does; the command had no effect.
+    #[error("this coordinator does not lead")]
+    NotLeader {
+        /// Who does, and where it is reached by clients.
+        leader: Option<(CoordinatorId, String)>,
+    },
+    /// No quorum acknowledges this leader; the command had no effect.
+    #[error("no quorum of coordinators is reachable")]
+    NoQuorum,
+    /// The command may have had its effect, or may have it yet. Its request id tells.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// The command had no effect.
+    #[error("a command of {bytes} bytes is larger than the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many wait; the command had no effect.
+    #[error("{QUEUE_MAX} commands wait already; try again later")]
+    Overloaded,
+    /// The node is stopping; the command had no effect.
+    #[error("this coordinator is stopping")]
+    Stopped,
+}
+
+type Answer = oneshot::Sender<Result<Outcome, ProposeError>>;
+
+struct Waiting {
+    proposal: Proposal,
+    bytes: usize,
+    answer: Answer,
+}
+
+/// The way into the log. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Proposer {
+    queue: mpsc::Sender<Waiting>,
+    deadline: Duration,
+}
+
+impl Proposer {
+    pub(crate) fn start(
+        raft: Raft,
+        leadership: watch::Receiver<Leadership>,
+        deadline: Duration,
+        shutdown: &Shutdown,
+    ) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let token = shutdown.token();
+        shutdown.spawn("proposer", async move {
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = run(raft, leadership, waiting, deadline) => {}
+            }
+        });
+        Self { queue, deadline }
+    }
+
+    pub(crate) async fn propose(&self, proposal: Proposal) -> Result<Outcome, ProposeError> {
+        let bytes = approximate_bytes(&proposal);
+        if bytes > BATCH_MAX_BYTES {
+            return Err(ProposeError::TooLarge { bytes, limit: BATCH_MAX_BYTES });
+        }
+        let (answer, wait) = oneshot::channel();
+        self.queue.try_send(Waiting { proposal, bytes, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => ProposeError::Stopped,
+        })?;
+        // The batch in flight and the next one each take at most a deadline; what waits longer is given up.
+        match timeout(self.deadline * 2, wait).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ProposeError::Unknown("the coordinator stopped before it answered".into())),
+            Err(_) => Err(ProposeError::Unknown("no answer in time".into())),
+        }
+    }
+}
+
+/// The size of the command's bytes; exact, because it is made once here only to bound the entry.
+fn approximate_bytes(proposal: &Proposal) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    rmp_serde::encode::write_named(&mut count, proposal).map_or(usize::MAX, |()| count.0)
+}
+
+async fn run(
+    raft: Raft,
+    leadership: watch::Receiver<Leadership>,
+    mut queue: mpsc::Receiver<Waiting>,
+    deadline: Duration,
+) {
+    let mut carried: Option<Waiting> = None;
+    loop {
+        let first = match carried.take() {
+            Some(first) => first,
+            None => match queue.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        let mut size = first.bytes;
+        let mut proposals = vec![first.proposal];
+        let mut answers = vec![first.answer];
+        while proposals.len() < BATCH_MAX {
+            let Ok(next) = queue.try_recv() else { break };
+            if size + next.bytes > BATCH_MAX_BYTES {
+                carried = Some(next);
+                break;
+            }
+            size += next.bytes;
+            proposals.push(next.proposal);
+            answers.push(next.answer);
+        }
+        let refusal = gate(&leadership.borrow());
+        match refusal {
+            Some(error) => answer_all(answers, &error),
+            None => write(&raft, proposals, answers, deadline).await,
+        }
+    }
+}
+
+/// Whether a command would be taken now; when not, it certainly has no effect.
+fn gate(leadership: &Leadership) -> Option<ProposeError> {
+    if !leadership.leads {
+        let leader = leadership.leader.clone().map(|(id, node)| (id, node.api_address));
+        return Some(ProposeError::NotLeader { leader });
+    }
+    (!leadership.can_decide()).then_some(ProposeError::NoQuorum)
+}
+
+async fn write(raft: &Raft, proposals: Vec<Proposal>, answers: Vec<Answer>, deadline: Duration) {
+    match timeout(deadline, raft.client_write(Batch::new(proposals))).await {
+        Ok(Ok(response)) => {
+            for (answer, outcome) in answers.into_iter().zip(response.data.0) {
+                // A caller that has gone away needs no answer.
+                let _ = answer.send(Ok(outcome));
+            }
+        }
+        Ok(Err(error)) => answer_all(answers, &write_error(&error)),
+        Err(_) => {
+            let waited = format!("no quorum confirmed it within {} ms", deadline.as_millis());
+            answer_all(answers, &ProposeError::Unknown(waited));
+        }
+    }
+}
+
+/// A leader that is deposed forwards what it had already put into its log, so even this is no certain refusal.
+fn write_error(error: &RaftError<u64, ClientWriteError<u64, crate::types::MemberNode>>) -> ProposeError {
+    ProposeError::Unknown(match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => {
+            "leadership changed meanwhile".to_owned()
+        }
+        other => other.to_string(),
+    })
+}
+
+fn answer_all(answers: Vec<Answer>, error: &ProposeError) {
+    for answer in answers {
+        // A caller that has gone away needs no answer.
+        let _ = answer.send(Err(error.clone()));
+    }
+}

@@ -1,0 +1,3 @@
+//! openraft's own conformance suite over our log and state machine, and what it does not ask.
+
+mod storage;

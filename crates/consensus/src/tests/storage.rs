@@ -1,0 +1,132 @@
+use crate::{
+    log_store::LogStore,
+    snapshot,
+    state_machine::StateMachine,
+    state_store::StateStore,
+    types::{Batch, Entry, StorageError, TypeConfig},
+    wal,
+};
+use openraft::{
+    CommittedLeaderId, EntryPayload, LogId, RaftSnapshotBuilder,
+    storage::RaftStateMachine,
+    testing::{StoreBuilder, Suite},
+};
+use quorate_domain::{Cause, ClusterId, Command, Proposal, Revision, Settings, Timestamp};
+use tempfile::TempDir;
+
+struct Builder;
+
+fn small_log() -> wal::Options {
+    wal::Options { segment_bytes: 64 << 10, ..wal::Options::default() }
+}
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError> {
+        let folder = TempDir::new().unwrap();
+        let log = LogStore::open(&folder.path().join("log"), &small_log()).unwrap();
+        let machine = open_machine(&folder);
+        Ok((folder, log, machine))
+    }
+}
+
+fn open_machine(folder: &TempDir) -> StateMachine {
+    let snapshots = folder.path().join("snapshots");
+    std::fs::create_dir_all(&snapshots).unwrap();
+    let (store, loaded) = StateStore::open(&folder.path().join("state")).unwrap();
+    StateMachine::new(loaded, store, snapshots)
+}
+
+#[test]
+fn openraft_accepts_the_log_and_the_state_machine() {
+    Suite::test_all(Builder).unwrap();
+}
+
+fn entry(index: u64, command: Command) -> Entry {
+    let proposal = Proposal { at: Timestamp(index), cause: Cause::Cluster, command };
+    Entry {
+        log_id: LogId::new(CommittedLeaderId::new(1, 1), index),
+        payload: EntryPayload::Normal(Batch::new(vec![proposal])),
+    }
+}
+
+fn create_cluster() -> Command {
+    Command::CreateCluster { cluster: ClusterId::new("c1").unwrap(), settings: Settings::default() }
+}
+
+fn register(host: &str) -> Command {
+    use quorate_domain::{HostId, Incarnation, InstanceId, Zone};
+    Command::RegisterHost {
+        host: HostId::new(host).unwrap(),
+        zone: Zone::new("z1").unwrap(),
+        address: "127.0.0.1:1".into(),
+        instance: InstanceId::new("i").unwrap(),
+        incarnation: Incarnation(1),
+    }
+}
+
+/// Retries until the store's lock is free: its thread lets go of it a moment after the last handle is gone.
+fn reopen(folder: &TempDir) -> StateMachine {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        match StateStore::open(&folder.path().join("state")) {
+            Ok((store, loaded)) => return StateMachine::new(loaded, store, folder.path().join("snapshots")),
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn a_reopened_state_store_shows_the_state_that_was_applied() {
+    let folder = TempDir::new().unwrap();
+    let mut machine = open_machine(&folder);
+    machine.apply(vec![entry(1, create_cluster()), entry(2, register("h1"))]).await.unwrap();
+    machine.apply((3..40).map(|i| entry(i, register(&format!("h{i}"))))).await.unwrap();
+    let digest = machine.feed().view().state.digest();
+    drop(machine);
+    let mut machine = reopen(&folder);
+    assert_eq!(machine.feed().view().state.digest(), digest);
+    assert_eq!(machine.applied_state().await.unwrap().0.unwrap().index, 39);
+    let kept = machine.feed().since(Revision(1), 1_000).await.unwrap();
+    let crate::Archived::Revisions(kept) = kept else { panic!("the archive begins at the first revision") };
+    assert_eq!(
+        kept.iter().map(|committed| committed.revision.0).collect::<Vec<_>>(),
+        (1..=39).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
+async fn a_snapshot_carries_the_whole_state_to_another_node() {
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mut source = open_machine(&from);
+    source.apply(vec![entry(1, create_cluster()), entry(2, register("h1"))]).await.unwrap();
+    let snapshot = source.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    let mut target = open_machine(&to);
+    target.apply(vec![entry(1, create_cluster())]).await.unwrap();
+    target.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
+    assert_eq!(target.feed().view().state.digest(), source.feed().view().state.digest());
+    assert!(target.feed().view().state.hosts.len() == 1);
+    let compacted = target.feed().since(Revision(1), 10).await.unwrap();
+    assert_eq!(compacted, crate::Archived::Compacted(Revision(3)), "nothing is kept from before a snapshot");
+    drop(target);
+    assert_eq!(reopen(&to).feed().view().state.digest(), source.feed().view().state.digest());
+}
+
+#[tokio::test]
+async fn every_flipped_bit_of_a_snapshot_is_noticed() {
+    let folder = TempDir::new().unwrap();
+    let mut machine = open_machine(&folder);
+    machine.apply(vec![entry(1, create_cluster()), entry(2, register("h1"))]).await.unwrap();
+    machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    let (path, _, state) = snapshot::newest(&folder.path().join("snapshots")).unwrap().unwrap();
+    assert_eq!(state.digest(), machine.feed().view().state.digest());
+    let bytes = std::fs::read(&path).unwrap();
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(snapshot::parse(&flipped).is_err(), "bit {bit} flipped and nobody noticed");
+    }
+    for length in 0..bytes.len() {
+        assert!(snapshot::parse(&bytes[..length]).is_err(), "cut at {length} and nobody noticed");
+    }
+}

@@ -1,0 +1,76 @@
+//! Storage hosts.
+
+use super::{Api, page};
+use crate::memory::Inner;
+use quorate_domain::{Host, State};
+use quorate_planner::Mono;
+use quorate_rpc::{
+    ApiError,
+    convert::{host_id, page_size},
+    pb::{
+        control::{
+            GetHostRequest, GetHostResponse, ListHostsRequest, ListHostsResponse, hosts_server::Hosts,
+        },
+        types,
+    },
+    session::ServiceMode,
+};
+use tonic::{Request, Response, Status};
+
+/// A host with what the leader remembers of it.
+fn describe(state: &State, memory: &Inner, now: Mono, host: &Host) -> types::Host {
+    let mut described = types::Host::from(host);
+    if let Some(seen) = memory.observations.hosts.get(&host.id) {
+        described.last_contact_ms = Some(now.since_ms(seen.last_contact));
+    }
+    if let Some(session) = memory.sessions.get(&host.id) {
+        described.installed_revision = session.installed_revision;
+        described.service_mode = match session.mode {
+            None => types::ServiceMode::Unspecified,
+            Some(ServiceMode::Normal) => types::ServiceMode::Normal,
+            Some(ServiceMode::ReadOnly) => types::ServiceMode::ReadOnly,
+            Some(ServiceMode::Safe) => types::ServiceMode::Safe,
+        }
+        .into();
+    }
+    for group in state.groups_of(&host.id) {
+        let primary = group.primary.host == host.id && group.phase.grants();
+        let list = if primary { &mut described.primary_of } else { &mut described.backup_of };
+        list.push(group.id.to_string());
+    }
+    described
+}
+
+#[tonic::async_trait]
+impl Hosts for Api {
+    async fn list_hosts(
+        &self,
+        request: Request<ListHostsRequest>,
+    ) -> Result<Response<ListHostsResponse>, Status> {
+        let request = request.into_inner();
+        let (view, described) = self.view(request.consistency).await?;
+        let (found, next_page_token) =
+            page(view.state.hosts.values(), &request.page_token, page_size(request.page_size), |host| {
+                host.id.to_string()
+            });
+        let now = self.memory.now();
+        let memory = self.memory.lock();
+        let hosts = found.into_iter().map(|host| describe(&view.state, &memory, now, host)).collect();
+        Ok(Response::new(ListHostsResponse { hosts, next_page_token, view: Some(described) }))
+    }
+
+    async fn get_host(&self, request: Request<GetHostRequest>) -> Result<Response<GetHostResponse>, Status> {
+        let request = request.into_inner();
+        let id = host_id(&request.host).map_err(ApiError::Invalid)?;
+        let (view, described) = self.view(request.consistency).await?;
+        let host = view.state.hosts.get(&id);
+        let host = host.ok_or_else(|| ApiError::NotFound { what: "host", id: id.to_string() })?;
+        let now = self.memory.now();
+        let memory = self.memory.lock();
+        Ok(Response::new(GetHostResponse {
+            host: Some(describe(&view.state, &memory, now, host)),
+            disks: view.state.disks_of(&id).map(|disk| super::disks::describe(&memory, disk)).collect(),
+            view: Some(described),
+        }))
+    }
+}

@@ -1,0 +1,146 @@
+//! Runs the planners while this coordinator leads, and proposes what they return. It decides nothing itself.
+
+use crate::memory::Memory;
+use quorate_consensus::{Consensus, Leadership, ProposeError, View};
+use quorate_domain::{Cause, ClusterId, Command, Outcome, Settings};
+use quorate_planner::{Mono, Plan, Planned, plan_all};
+use quorate_runtime::shutdown::Shutdown;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// Planning happens at least this often, whatever the signals say.
+const TICK: Duration = Duration::from_millis(250);
+/// A gap of this length between two ticks means that this process stood still (DESIGN section 5, rule 6).
+const STALL: Duration = Duration::from_secs(2);
+/// Planning takes at most a sixth of one core: after a plan that took t, the next begins no sooner than 5 t later.
+const REST_FACTOR: u32 = 5;
+/// And no later than this.
+const REST_MAX: Duration = Duration::from_millis(500);
+/// The most commands of one plan that are proposed at once; the rest comes with the next plan.
+const PROPOSE_MAX: usize = 512;
+
+/// What a look at the world cost, and how long nothing needs to be looked at again.
+#[derive(Default)]
+struct Step {
+    cost: Duration,
+    idle: Option<Duration>,
+}
+
+/// The driver of one coordinator.
+pub(crate) struct Driver {
+    pub(crate) consensus: Consensus,
+    pub(crate) memory: Memory,
+    pub(crate) cluster: ClusterId,
+    pub(crate) settings: Settings,
+}
+
+impl Driver {
+    /// Runs until the process stops.
+    pub(crate) async fn run(self, shutdown: Shutdown) {
+        let token = shutdown.token();
+        let mut leadership = self.consensus.leadership();
+        let mut views = self.consensus.feed().watch();
+        let mut before = views.borrow_and_update().clone();
+        let mut last_tick = self.memory.now();
+        let mut sleep = TICK;
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = tokio::time::sleep(sleep) => {}
+                () = self.memory.changed() => {}
+                changed = views.changed() => if changed.is_err() { return },
+                changed = leadership.changed() => if changed.is_err() { return },
+            }
+            let view = views.borrow_and_update().clone();
+            self.memory.ring_changed(&before, &view);
+            before = view.clone();
+            let leads = leadership.borrow_and_update().clone();
+            self.note_stall(&mut last_tick, &view);
+            let step = self.step(&leads, &view).await;
+            sleep = step.idle.unwrap_or(TICK);
+            tokio::time::sleep((step.cost * REST_FACTOR).min(REST_MAX)).await;
+        }
+    }
+
+    /// A tick that comes much too late means that heartbeats may be waiting unread.
+    fn note_stall(&self, last_tick: &mut Mono, view: &View) {
+        let now = self.memory.now();
+        let gap = now.since_ms(*last_tick);
+        *last_tick = now;
+        if u128::from(gap) > STALL.as_millis() {
+            tracing::warn!(gap_ms = gap, "this coordinator stood still: it only observes for a grace period");
+            self.memory.observe_only(view.state.settings().lease.wait_ms);
+        }
+    }
+
+    /// One look at the world.
+    async fn step(&self, leadership: &Leadership, view: &View) -> Step {
+        if !leadership.leads {
+            self.memory.resign();
+            return Step::default();
+        }
+        self.memory.lead(leadership.node, leadership.term);
+        if view.applied_term != leadership.term {
+            return Step::default();
+        }
+        self.memory.become_ready(view);
+        if view.state.cluster.id.is_none() {
+            self.form_cluster().await;
+            return Step::default();
+        }
+        let started = Instant::now();
+        let (plan, now) = self.plan(view);
+        let cost = started.elapsed();
+        let wake_at = plan.wake_at;
+        self.propose(plan, view).await;
+        let idle = wake_at.map(|at| TICK.min(Duration::from_millis(at.since_ms(now).max(1))));
+        Step { cost, idle }
+    }
+
+    fn plan(&self, view: &View) -> (Plan, Mono) {
+        let now = self.memory.now();
+        let mut inner = self.memory.lock();
+        inner.observations.note_applied(&view.state, now);
+        (plan_all(&view.state, &inner.observations, now), now)
+    }
+
+    async fn form_cluster(&self) {
+        let command =
+            Command::CreateCluster { cluster: self.cluster.clone(), settings: self.settings.clone() };
+        match self.consensus.propose(Cause::Cluster, command).await {
+            Ok(outcome) => tracing::info!(?outcome, cluster = %self.cluster, "cluster formed"),
+            Err(error) => tracing::warn!(%error, "the cluster is not formed yet"),
+        }
+    }
+
+    /// Proposes the commands of a plan together, so that they share entries, and waits for the answers: the next plan
+    /// sees their effects.
+    async fn propose(&self, plan: Plan, view: &View) {
+        let mut answers = JoinSet::new();
+        for Planned { command, rule } in plan.commands.into_iter().take(PROPOSE_MAX) {
+            let consensus = self.consensus.clone();
+            answers.spawn(async move {
+                let name = command.name();
+                let cause = Cause::Planner { rule: rule.to_owned() };
+                (rule, name, consensus.propose(cause, command).await)
+            });
+        }
+        while let Some(answer) = answers.join_next().await {
+            let Ok((rule, command, result)) = answer else { continue };
+            log(rule, command, &result, view);
+        }
+    }
+}
+
+fn log(rule: &str, command: &str, result: &Result<Outcome, ProposeError>, view: &View) {
+    let planned_at = view.state.revision().0;
+    match result {
+        Ok(Outcome::Accepted { revision, changed, .. }) => {
+            tracing::info!(rule, command, revision = revision.0, changed, "planned and committed");
+        }
+        Ok(Outcome::Refused(rejection)) => {
+            tracing::info!(rule, command, planned_at, code = rejection.code(), %rejection, "planned and refused: the state has moved");
+        }
+        Err(error) => tracing::warn!(rule, command, planned_at, %error, "planned and not committed"),
+    }
+}

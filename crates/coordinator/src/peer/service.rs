@@ -1,0 +1,128 @@
+//! What this coordinator answers its peers.
+
+use super::{REASON_OTHER_INSTANCE, convert};
+use openraft::error::{InstallSnapshotError, RaftError};
+use quorate_consensus::{Consensus, folder::PeerRefused};
+use quorate_domain::{CoordinatorId, InstanceId};
+use quorate_rpc::pb::raft::{self as pb, raft_server::Raft};
+use std::collections::HashMap;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The Raft service of one coordinator.
+pub(crate) struct PeerService {
+    consensus: Consensus,
+}
+
+impl PeerService {
+    pub(crate) fn new(consensus: Consensus) -> Self {
+        Self { consensus }
+    }
+
+    /// Nothing is taken from a stranger: another cluster, a message for another node, or a node that lost its data.
+    fn check(&self, sender: Option<pb::Sender>) -> Result<pb::Sender, Status> {
+        let sender = sender.ok_or_else(|| Status::invalid_argument("sender is missing"))?;
+        let folder = self.consensus.folder();
+        if sender.cluster_id != folder.cluster().as_str() {
+            return Err(Status::failed_precondition(format!(
+                "cluster.id {} is not the cluster of this coordinator, {}; correct cluster.id or members",
+                sender.cluster_id,
+                folder.cluster()
+            )));
+        }
+        if sender.to != folder.node().0 {
+            return Err(Status::failed_precondition(format!(
+                "meant for node {}, and this is node {}; correct the address of node {} in members",
+                sender.to,
+                folder.node(),
+                sender.to
+            )));
+        }
+        if sender.from == sender.to {
+            return Err(Status::failed_precondition(format!(
+                "two coordinators use node.id {}; give each its own",
+                sender.from
+            )));
+        }
+        let instance =
+            InstanceId::new(&sender.instance).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        folder.meet_peer(CoordinatorId(sender.from), &instance).map_err(|error| refused(&error))?;
+        Ok(sender)
+    }
+}
+
+fn refused(error: &PeerRefused) -> Status {
+    match error {
+        PeerRefused::OtherInstance { .. } => {
+            let details = ErrorDetails::with_error_info(REASON_OTHER_INSTANCE, "quorate", HashMap::new());
+            Status::with_error_details(Code::PermissionDenied, error.to_string(), details)
+        }
+        PeerRefused::NotRemembered(_) => Status::internal(error.to_string()),
+    }
+}
+
+fn bad(error: &convert::BadMessage) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn failed(error: impl std::error::Error) -> Status {
+    Status::internal(error.to_string())
+}
+
+#[tonic::async_trait]
+impl Raft for PeerService {
+    async fn append_entries(
+        &self,
+        request: Request<pb::AppendEntriesRequest>,
+    ) -> Result<Response<pb::AppendEntriesResponse>, Status> {
+        let mut request = request.into_inner();
+        self.check(request.sender.take())?;
+        let request = convert::append(request).map_err(|error| bad(&error))?;
+        let answer = self.consensus.raft().append_entries(request).await.map_err(failed)?;
+        Ok(Response::new(convert::append_response_to_pb(&answer)))
+    }
+
+    async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
+        let mut request = request.into_inner();
+        self.check(request.sender.take())?;
+        let request = convert::vote_request(&request).map_err(|error| bad(&error))?;
+        let answer = self.consensus.raft().vote(request).await.map_err(failed)?;
+        Ok(Response::new(convert::vote_response_to_pb(&answer)))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<pb::InstallSnapshotRequest>,
+    ) -> Result<Response<pb::InstallSnapshotResponse>, Status> {
+        let mut request = request.into_inner();
+        self.check(request.sender.take())?;
+        let request = convert::snapshot(request).map_err(|error| bad(&error))?;
+        let answer = match self.consensus.raft().install_snapshot(request).await {
+            Ok(answer) => pb::InstallSnapshotResponse {
+                vote: Some(convert::vote_to_pb(answer.vote)),
+                expected_offset: None,
+            },
+            Err(RaftError::APIError(InstallSnapshotError::SnapshotMismatch(mismatch))) => {
+                pb::InstallSnapshotResponse { vote: None, expected_offset: Some(mismatch.expect.offset) }
+            }
+            Err(RaftError::Fatal(error)) => return Err(failed(error)),
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn identify(
+        &self,
+        request: Request<pb::IdentifyRequest>,
+    ) -> Result<Response<pb::IdentifyResponse>, Status> {
+        let sender = self.check(request.into_inner().sender)?;
+        let folder = self.consensus.folder();
+        let known = folder.known_peer(CoordinatorId(sender.from));
+        Ok(Response::new(pb::IdentifyResponse {
+            cluster_id: folder.cluster().to_string(),
+            node: folder.node().0,
+            instance: folder.instance().to_string(),
+            initialized: self.consensus.is_used(),
+            known_instance: known.map_or_else(String::new, |instance| instance.to_string()),
+        }))
+    }
+}

@@ -1,0 +1,228 @@
+//! The way to the other coordinators: one long-lived channel to each, and another one for snapshots, so that a large
+//! transfer never delays a heartbeat.
+
+use super::{MAX_MESSAGE_BYTES, REASON_OTHER_INSTANCE, convert};
+use openraft::{
+    RaftNetwork, RaftNetworkFactory, SnapshotSegmentId,
+    error::{
+        InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, SnapshotMismatch, Unreachable,
+    },
+    network::{Backoff, RPCOption},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+        VoteRequest, VoteResponse,
+    },
+};
+use quorate_consensus::{
+    DataFolder,
+    types::{MemberNode, TypeConfig},
+};
+use quorate_domain::CoordinatorId;
+use quorate_rpc::pb::raft::{self as pb, raft_client::RaftClient};
+use quorate_runtime::shutdown::Shutdown;
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const RETRY_EVERY: Duration = Duration::from_millis(100);
+
+type RaftRpcError<E = openraft::error::Infallible> = RPCError<u64, MemberNode, RaftError<u64, E>>;
+
+/// The channels of one peer, as long as its address stays.
+#[derive(Clone)]
+struct Lines {
+    address: String,
+    messages: RaftClient<Channel>,
+    snapshots: RaftClient<Channel>,
+}
+
+/// The other coordinators: who this node is to them, and the channels to them. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    folder: Arc<DataFolder>,
+    overrides: Arc<BTreeMap<CoordinatorId, String>>,
+    lines: Arc<Mutex<BTreeMap<u64, Lines>>>,
+    shutdown: Shutdown,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        folder: Arc<DataFolder>,
+        overrides: BTreeMap<CoordinatorId, String>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { folder, overrides: Arc::new(overrides), lines: Arc::default(), shutdown }
+    }
+
+    fn sender(&self, to: u64) -> pb::Sender {
+        pb::Sender {
+            cluster_id: self.folder.cluster().to_string(),
+            from: self.folder.node().0,
+            to,
+            instance: self.folder.instance().to_string(),
+        }
+    }
+
+    /// The channels to a member; made at its first use and whenever its address changes.
+    fn lines(&self, to: u64, node: &MemberNode) -> Result<Lines, tonic::transport::Error> {
+        let address = self.overrides.get(&CoordinatorId(to)).unwrap_or(&node.peer_address);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lines.get(&to).filter(|known| known.address == *address) {
+            return Ok(known.clone());
+        }
+        let made =
+            Lines { address: address.clone(), messages: client(address)?, snapshots: client(address)? };
+        lines.insert(to, made.clone());
+        Ok(made)
+    }
+
+    /// Asks a member who it is.
+    pub(crate) async fn identify(
+        &self,
+        to: CoordinatorId,
+        node: &MemberNode,
+        deadline: Duration,
+    ) -> Result<pb::IdentifyResponse, Status> {
+        let mut client =
+            self.lines(to.0, node).map_err(|error| Status::unavailable(error.to_string()))?.messages;
+        let request = pb::IdentifyRequest { sender: Some(self.sender(to.0)) };
+        match tokio::time::timeout(deadline, client.identify(request)).await {
+            Ok(answer) => answer.map(tonic::Response::into_inner),
+            Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+        }
+    }
+
+    /// A peer that knows this node by another data folder will never count its votes again: this process must end.
+    fn end_if_refused(&self, status: &Status) {
+        let refused =
+            status.get_details_error_info().is_some_and(|info| info.reason == REASON_OTHER_INSTANCE);
+        if refused {
+            self.shutdown.fatal(format!("refused by another coordinator: {}", status.message()));
+        }
+    }
+}
+
+fn client(address: &str) -> Result<RaftClient<Channel>, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true);
+    Ok(RaftClient::new(endpoint.connect_lazy())
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES))
+}
+
+/// Makes openraft's clients. They cost nothing: openraft makes one for each target and linearizable read.
+#[derive(Clone)]
+pub(crate) struct PeerNetwork(pub(crate) Peers);
+
+impl RaftNetworkFactory<TypeConfig> for PeerNetwork {
+    type Network = PeerClient;
+
+    async fn new_client(&mut self, target: u64, node: &MemberNode) -> PeerClient {
+        PeerClient { peers: self.0.clone(), target, lines: self.0.lines(target, node) }
+    }
+}
+
+/// openraft's client to one peer.
+pub(crate) struct PeerClient {
+    peers: Peers,
+    target: u64,
+    lines: Result<Lines, tonic::transport::Error>,
+}
+
+impl PeerClient {
+    fn lines(&self) -> Result<&Lines, Unreachable> {
+        self.lines.as_ref().map_err(|error| Unreachable::new(&io::Error::other(error.to_string())))
+    }
+
+    /// Waits for an answer at most as long as openraft does.
+    async fn call<T, E>(
+        &self,
+        option: &RPCOption,
+        request: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, RPCError<u64, MemberNode, E>>
+    where
+        E: std::error::Error,
+    {
+        let answer = match tokio::time::timeout(option.hard_ttl(), request).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+        };
+        answer.map(tonic::Response::into_inner).map_err(|status| {
+            self.peers.end_if_refused(&status);
+            let error = io::Error::other(format!("{:?}: {}", status.code(), status.message()));
+            match status.code() {
+                Code::Unavailable | Code::FailedPrecondition | Code::PermissionDenied => {
+                    RPCError::Unreachable(Unreachable::new(&error))
+                }
+                _ => RPCError::Network(NetworkError::new(&error)),
+            }
+        })
+    }
+}
+
+fn bad_answer<E: std::error::Error>(error: &convert::BadMessage) -> RPCError<u64, MemberNode, E> {
+    RPCError::Network(NetworkError::new(error))
+}
+
+impl RaftNetwork<TypeConfig> for PeerClient {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, RaftRpcError> {
+        let mut client = self.lines()?.messages.clone();
+        let request = convert::append_to_pb(&rpc, self.peers.sender(self.target));
+        let answer = self.call(&option, client.append_entries(request)).await?;
+        convert::append_response(answer).map_err(|error| bad_answer(&error))
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<u64>, RaftRpcError> {
+        let mut client = self.lines()?.messages.clone();
+        let request = convert::vote_request_to_pb(&rpc, self.peers.sender(self.target));
+        let answer = self.call(&option, client.vote(request)).await?;
+        convert::vote_response(answer).map_err(|error| bad_answer(&error))
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        rpc: InstallSnapshotRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<u64>, RaftRpcError<InstallSnapshotError>> {
+        let mut client = self.lines()?.snapshots.clone();
+        let id = rpc.meta.snapshot_id.clone();
+        let offset = rpc.offset;
+        let request = convert::snapshot_to_pb(rpc, self.peers.sender(self.target));
+        let answer = self.call(&option, client.install_snapshot(request)).await?;
+        if let Some(expected) = answer.expected_offset {
+            let segment = |offset| SnapshotSegmentId { id: id.clone(), offset };
+            let mismatch = SnapshotMismatch { expect: segment(expected), got: segment(offset) };
+            let error = RaftError::APIError(InstallSnapshotError::SnapshotMismatch(mismatch));
+            return Err(RPCError::RemoteError(RemoteError::new(self.target, error)));
+        }
+        convert::vote(answer.vote)
+            .map(|vote| InstallSnapshotResponse { vote })
+            .map_err(|error| bad_answer(&error))
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(RETRY_EVERY))
+    }
+}

@@ -1,0 +1,149 @@
+//! Starts a coordinator and runs it until it is told to stop.
+
+use crate::{
+    api::Api,
+    bootstrap,
+    driver::Driver,
+    gateway::Gateway,
+    memory::Memory,
+    options::CoordinatorOptions,
+    peer::{self, PeerNetwork, PeerService, Peers},
+};
+use quorate_consensus::{Consensus, DataFolder, FolderError, OpenError};
+use quorate_rpc::pb::{
+    FILE_DESCRIPTOR_SET,
+    agent::agent_gateway_server::AgentGatewayServer,
+    control::{
+        cluster_server::ClusterServer, disks_server::DisksServer, events_server::EventsServer,
+        groups_server::GroupsServer, hosts_server::HostsServer, operations_server::OperationsServer,
+    },
+    raft::raft_server::RaftServer,
+};
+use quorate_runtime::{clock::Clock, shutdown::Shutdown};
+use std::{io, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tonic::transport::{
+    Server,
+    server::{Router, TcpIncoming},
+};
+
+/// How long the log is given to take its last words.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a coordinator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CoordinatorError {
+    /// Its data folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Its log, snapshots or state.
+    #[error(transparent)]
+    Consensus(#[from] OpenError),
+    /// An address that it should listen on.
+    #[error("{field} {address}: {source}; free the port, or set another address")]
+    Listen {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The reflection service.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Runs a coordinator; returns when `shutdown` is triggered and everything is closed.
+///
+/// # Errors
+/// [`CoordinatorError`] when it does not start. What goes wrong later is told to `shutdown`.
+pub async fn run(
+    options: CoordinatorOptions,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+) -> Result<(), CoordinatorError> {
+    let folder = Arc::new(DataFolder::open(&options.data_dir, &options.cluster, options.node)?);
+    let peer_listener = listen("listen.peer", &options.listen_peer).await?;
+    let api_listener = listen("listen.api", &options.listen_api).await?;
+    let peers = Peers::new(Arc::clone(&folder), options.peer_override.clone(), shutdown.clone());
+    let consensus =
+        Consensus::open(folder, &options.raft, PeerNetwork(peers.clone()), Arc::clone(&clock), &shutdown)
+            .await?;
+    let memory = Memory::new(clock);
+
+    let raft = RaftServer::new(PeerService::new(consensus.clone()))
+        .max_decoding_message_size(peer::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(peer::MAX_MESSAGE_BYTES);
+    serve("peer server", server().add_service(raft), peer_listener, &shutdown);
+    let api = Api::new(consensus.clone(), memory.clone(), options.raft.proposal_deadline);
+    let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
+    serve("api server", api_router(&api, gateway, options.max_message_bytes)?, api_listener, &shutdown);
+
+    let driver = Driver {
+        consensus: consensus.clone(),
+        memory,
+        cluster: options.cluster.clone(),
+        settings: options.settings.clone(),
+    };
+    shutdown.spawn("driver", driver.run(shutdown.clone()));
+    tracing::info!(
+        node = options.node.0, cluster.id = %options.cluster, api = %options.listen_api, peer = %options.listen_peer,
+        "coordinator started"
+    );
+    bootstrap::form_cluster(&options, &consensus, &peers, &shutdown).await?;
+    shutdown.token().cancelled().await;
+    if tokio::time::timeout(CLOSE_DEADLINE, consensus.close()).await.is_err() {
+        tracing::warn!("raft did not close in time; the log is safe as it is");
+    }
+    Ok(())
+}
+
+async fn listen(field: &'static str, address: &str) -> Result<TcpListener, CoordinatorError> {
+    TcpListener::bind(address).await.map_err(|source| CoordinatorError::Listen {
+        field,
+        address: address.to_owned(),
+        source,
+    })
+}
+
+fn server() -> Server {
+    Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+}
+
+fn api_router(api: &Api, gateway: Gateway, max_message_bytes: usize) -> Result<Router, CoordinatorError> {
+    let v1 = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let v1alpha = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1alpha()?;
+    let limit = max_message_bytes;
+    Ok(server()
+        .add_service(v1)
+        .add_service(v1alpha)
+        .add_service(AgentGatewayServer::new(gateway).max_decoding_message_size(limit))
+        .add_service(ClusterServer::new(api.clone()).max_decoding_message_size(limit))
+        .add_service(HostsServer::new(api.clone()).max_decoding_message_size(limit))
+        .add_service(DisksServer::new(api.clone()).max_decoding_message_size(limit))
+        .add_service(GroupsServer::new(api.clone()).max_decoding_message_size(limit))
+        .add_service(EventsServer::new(api.clone()).max_decoding_message_size(limit))
+        .add_service(OperationsServer::new(api.clone()).max_decoding_message_size(limit)))
+}
+
+/// Serves until the process stops. Open streams are cut then: an agent or client goes to another coordinator sooner.
+fn serve(name: &'static str, router: Router, listener: TcpListener, shutdown: &Shutdown) {
+    let (token, fatal) = (shutdown.token(), shutdown.clone());
+    shutdown.spawn(name, async move {
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        tokio::select! {
+            () = token.cancelled() => {}
+            result = router.serve_with_incoming(incoming) => if let Err(error) = result {
+                fatal.fatal(format!("{name}: {error}"));
+            },
+        }
+    });
+}

@@ -1,0 +1,302 @@
+//! One way to stop: every task hangs on one token, the first reason is kept, and the process says who did not end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The exit code of a process whose operator would not wait for a graceful stop (128 + SIGINT).
+pub const EXIT_IMPATIENT: i32 = 130;
+
+/// The stop switch of a process and the register of its tasks; clones are the same switch.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    token: CancellationToken,
+    tracker: TaskTracker,
+    ledger: Mutex<Ledger>,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    reason: Option<String>,
+    fatal: Option<String>,
+    running: BTreeMap<u64, String>,
+    spawned: u64,
+}
+
+/// How a process came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why it stopped: the first reason given.
+    pub reason: String,
+    /// The first fatal error, also when it came while stopping for another reason.
+    pub fatal: Option<String>,
+    /// Names of the tasks that had not ended by the deadline, in the order they were spawned.
+    pub unfinished: Vec<String>,
+}
+
+impl Outcome {
+    /// 0 after a clean stop; 1 after a fatal error, or when a task did not end.
+    pub fn exit_code(&self) -> u8 {
+        u8::from(self.fatal.is_some() || !self.unfinished.is_empty())
+    }
+}
+
+impl Shutdown {
+    /// A switch nobody has triggered.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A token that is cancelled when the process stops.
+    ///
+    /// It is a child: cancelling it stops only whoever holds it. To stop the process, give a reason to
+    /// [`Shutdown::trigger`].
+    pub fn token(&self) -> CancellationToken {
+        self.inner.token.child_token()
+    }
+
+    /// Runs `task` as part of this process; [`Shutdown::finish`] waits for it and knows it by `name`.
+    ///
+    /// A task that panics is a fatal error: a process that silently lost one of its parts must not live on.
+    pub fn spawn<F>(&self, name: impl Into<String>, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let running = self.register(name.into());
+        self.inner.tracker.spawn(async move {
+            let _running = running;
+            task.await;
+        });
+    }
+
+    /// Asks every task to stop; only the first reason is kept.
+    pub fn trigger(&self, reason: impl Into<String>) {
+        self.stop(reason.into(), false);
+    }
+
+    /// Stops the process with exit code 1 and this message; the first one is kept.
+    pub fn fatal(&self, reason: impl Into<String>) {
+        self.stop(reason.into(), true);
+    }
+
+    /// Why the process is stopping, or `None` while it is not.
+    pub fn reason(&self) -> Option<String> {
+        self.ledger().reason.clone()
+    }
+
+    /// Waits for SIGTERM or SIGINT, or for somebody else to trigger the stop.
+    ///
+    /// The first signal triggers a graceful stop. Any signal after that ends the process at once with exit code
+    /// [`EXIT_IMPATIENT`], whatever the tasks are doing.
+    ///
+    /// # Errors
+    /// When the operating system refuses the signal handlers.
+    pub async fn wait_for_signal(&self) -> io::Result<()> {
+        let mut signals = Signals::install()?;
+        tokio::select! {
+            name = signals.next() => self.trigger(format!("{name} received")),
+            () = self.inner.token.cancelled() => {}
+        }
+        // Not tracked: it is there to cut `finish` short, so `finish` must not wait for it.
+        tokio::spawn(async move {
+            let name = signals.next().await;
+            tracing::warn!(signal = name, "second signal: ending at once, tasks are not waited for");
+            process::exit(EXIT_IMPATIENT);
+        });
+        Ok(())
+    }
+
+    /// Stops, waits for every task at most `deadline`, and reports how it went.
+    ///
+    /// Tasks that did not end are left running: the caller is about to end the process.
+    pub async fn finish(&self, deadline: Duration) -> Outcome {
+        self.trigger("finished");
+        self.inner.tracker.close();
+        let all_ended = tokio::time::timeout(deadline, self.inner.tracker.wait()).await.is_ok();
+        let ledger = self.ledger();
+        let unfinished = if all_ended { Vec::new() } else { ledger.running.values().cloned().collect() };
+        Outcome { reason: ledger.reason.clone().unwrap_or_default(), fatal: ledger.fatal.clone(), unfinished }
+    }
+
+    fn stop(&self, reason: String, is_fatal: bool) {
+        {
+            let mut ledger = self.ledger();
+            if is_fatal && ledger.fatal.is_none() {
+                ledger.fatal = Some(reason.clone());
+            }
+            if ledger.reason.is_none() {
+                ledger.reason = Some(reason);
+            }
+        }
+        self.inner.token.cancel();
+    }
+
+    fn register(&self, name: String) -> Running {
+        let mut ledger = self.ledger();
+        let number = ledger.spawned;
+        ledger.spawned += 1;
+        ledger.running.insert(number, name);
+        Running { shutdown: self.clone(), number }
+    }
+
+    /// A panic elsewhere must not keep the process from stopping, so a poisoned lock is taken all the same.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.inner.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Strikes a task from the register however it ends.
+#[derive(Debug)]
+struct Running {
+    shutdown: Shutdown,
+    number: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let name = self.shutdown.ledger().running.remove(&self.number).unwrap_or_default();
+        if std::thread::panicking() {
+            self.shutdown.fatal(format!("task {name} panicked; its message is on stderr"));
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn every_token_is_cancelled_and_the_first_reason_kept() {
+        let shutdown = Shutdown::new();
+        let token = shutdown.token();
+        assert_eq!(shutdown.reason(), None);
+        assert!(!token.is_cancelled());
+        shutdown.trigger("operator asked");
+        shutdown.trigger("too late");
+        assert!(token.is_cancelled() && shutdown.token().is_cancelled());
+        assert_eq!(shutdown.reason().as_deref(), Some("operator asked"));
+    }
+
+    #[tokio::test]
+    async fn cancelling_one_token_stops_only_its_holder() {
+        let shutdown = Shutdown::new();
+        shutdown.token().cancel();
+        assert!(!shutdown.token().is_cancelled());
+        assert_eq!(shutdown.reason(), None);
+    }
+
+    #[tokio::test]
+    async fn finish_waits_for_tasks_that_clean_up() {
+        let shutdown = Shutdown::new();
+        let (cleaned, was_cleaned) = tokio::sync::oneshot::channel();
+        let token = shutdown.token();
+        shutdown.spawn("log writer", async move {
+            token.cancelled().await;
+            tokio::task::yield_now().await;
+            cleaned.send(()).unwrap();
+        });
+        shutdown.trigger("operator asked");
+        let outcome = shutdown.finish(SOON).await;
+        assert_eq!(outcome.reason, "operator asked");
+        assert_eq!(outcome.unfinished, Vec::<String>::new());
+        assert_eq!(outcome.exit_code(), 0);
+        assert_eq!(was_cleaned.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn finish_stops_tasks_nobody_has_told_yet() {
+        let shutdown = Shutdown::new();
+        let token = shutdown.token();
+        shutdown.spawn("waiter", async move { token.cancelled().await });
+        let outcome = shutdown.finish(SOON).await;
+        assert_eq!((outcome.reason.as_str(), outcome.exit_code()), ("finished", 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn finish_names_the_tasks_that_did_not_end() {
+        let shutdown = Shutdown::new();
+        shutdown.spawn("hung disk probe", std::future::pending());
+        shutdown.spawn("quick", async {});
+        shutdown.spawn("hung stream", std::future::pending());
+        let outcome = shutdown.finish(Duration::from_secs(5)).await;
+        assert_eq!(outcome.unfinished, ["hung disk probe", "hung stream"]);
+        assert_eq!(outcome.exit_code(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_fatal_error_stops_everything_with_exit_code_one() {
+        let shutdown = Shutdown::new();
+        let token = shutdown.token();
+        shutdown.spawn("log", {
+            let shutdown = shutdown.clone();
+            async move { shutdown.fatal("fdatasync of segment 3 failed") }
+        });
+        token.cancelled().await;
+        shutdown.fatal("a consequence");
+        let outcome = shutdown.finish(SOON).await;
+        assert_eq!(outcome.reason, "fdatasync of segment 3 failed");
+        assert_eq!(outcome.fatal.as_deref(), Some("fdatasync of segment 3 failed"));
+        assert_eq!(outcome.exit_code(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_fatal_error_while_stopping_is_not_hidden_by_the_first_reason() {
+        let shutdown = Shutdown::new();
+        shutdown.trigger("SIGTERM received");
+        shutdown.fatal("the last snapshot could not be written");
+        let outcome = shutdown.finish(SOON).await;
+        assert_eq!(outcome.reason, "SIGTERM received");
+        assert_eq!(outcome.fatal.as_deref(), Some("the last snapshot could not be written"));
+        assert_eq!(outcome.exit_code(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_fatal_and_named() {
+        let shutdown = Shutdown::new();
+        let token = shutdown.token();
+        shutdown.spawn("planner", async { panic!("broken on purpose by this test") });
+        token.cancelled().await;
+        let outcome = shutdown.finish(SOON).await;
+        assert!(outcome.fatal.is_some_and(|text| text.contains("planner")));
+        assert!(outcome.unfinished.is_empty());
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_signal_ends_when_somebody_else_triggers() {
+        let shutdown = Shutdown::new();
+        shutdown.trigger("fatal elsewhere");
+        tokio::time::timeout(SOON, shutdown.wait_for_signal()).await.unwrap().unwrap();
+        assert_eq!(shutdown.reason().as_deref(), Some("fatal elsewhere"));
+    }
+}
