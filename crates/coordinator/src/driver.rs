@@ -40,7 +40,6 @@ impl Driver {
         let token = shutdown.token();
         let mut leadership = self.consensus.leadership();
         let mut views = self.consensus.feed().watch();
-        let mut before = views.borrow_and_update().clone();
         let mut last_tick = self.memory.now();
         let mut sleep = TICK;
         loop {
@@ -52,8 +51,6 @@ impl Driver {
                 changed = leadership.changed() => if changed.is_err() { return },
             }
             let view = views.borrow_and_update().clone();
-            self.memory.ring_changed(&before, &view);
-            before = view.clone();
             let leads = leadership.borrow_and_update().clone();
             self.note_stall(&mut last_tick, &view);
             let step = self.step(&leads, &view).await;

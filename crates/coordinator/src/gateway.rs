@@ -102,6 +102,8 @@ impl Gateway {
             .memory
             .open_session(&hello.host, hello.incarnation, leadership.term)
             .ok_or_else(|| self.not_leader())?;
+        // What was applied between the view and the bell rang nobody's bell.
+        bell.notify_one();
         let sent = assignment(&view.state, &hello.host).unwrap_or_default();
         let renewals = Arc::new(Semaphore::new(RENEWALS_MAX));
         let session = Session { gateway: self.clone(), hello, number, bell, outbox, renewals, sent };
@@ -249,19 +251,20 @@ fn difference(from: &Assignment, to: &Assignment) -> AssignmentDelta {
 fn note_report(seen: &mut HostObservation, report: ParsedReport) {
     seen.stopping = report.stopping;
     seen.disks_complete = report.disks_complete;
-    seen.groups = report
-        .groups
-        .into_iter()
-        .map(|group| {
-            let state = match group.state {
-                GroupReportState::Installed => GroupState::Installed,
-                GroupReportState::Acting => GroupState::Acting,
-                GroupReportState::Ended => GroupState::Ended,
-                GroupReportState::StartFailed => GroupState::StartFailed,
-            };
-            (group.group, GroupObservation { epoch: group.epoch, state, reason: group.reason })
-        })
-        .collect();
+    seen.groups.clear();
+    for group in report.groups {
+        let state = match group.state {
+            GroupReportState::Installed => GroupState::Installed,
+            GroupReportState::Acting => GroupState::Acting,
+            GroupReportState::Ended => GroupState::Ended,
+            GroupReportState::StartFailed => GroupState::StartFailed,
+        };
+        let told = GroupObservation { epoch: group.epoch, state, reason: group.reason };
+        // Of several epochs of one group only the last matters: the earlier ones ended before it was granted.
+        if seen.groups.get(&group.group).is_none_or(|known| known.epoch < told.epoch) {
+            seen.groups.insert(group.group, told);
+        }
+    }
     seen.disks = report
         .disks
         .into_iter()

@@ -1,6 +1,6 @@
 //! What the leader remembers of its agents, for as long as it leads.
 
-use quorate_consensus::View;
+use quorate_consensus::{Feed, View};
 use quorate_domain::{CoordinatorId, HostId, Incarnation, Term};
 use quorate_planner::{HostObservation, Mono, Observations};
 use quorate_rpc::session::ServiceMode;
@@ -189,8 +189,20 @@ impl Memory {
         self.notify();
     }
 
-    /// Rings the bells of the hosts whose assignment differs between two views.
-    pub(crate) fn ring_changed(&self, before: &View, after: &View) {
+    /// Rings a host's bell whenever its record changes, until the node stops. A task of its own: an assignment must not
+    /// wait for the driver, which waits for the quorum.
+    pub(crate) async fn ring_for_changes(self, feed: Feed) {
+        let mut views = feed.watch();
+        let mut before = views.borrow_and_update().clone();
+        while views.changed().await.is_ok() {
+            let now = views.borrow_and_update().clone();
+            self.ring_changed(&before, &now);
+            before = now;
+        }
+    }
+
+    /// Rings the bells of the hosts whose record differs between two views.
+    fn ring_changed(&self, before: &View, after: &View) {
         use imbl::ordmap::DiffItem;
         let inner = self.lock();
         if inner.sessions.is_empty() {

@@ -80,6 +80,13 @@ pub async fn run(
     let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
     serve("api server", api_router(&api, gateway, options.max_message_bytes)?, api_listener, &shutdown);
 
+    let (ringing, stopped) = (memory.clone().ring_for_changes(consensus.feed().clone()), shutdown.token());
+    shutdown.spawn("assignments", async move {
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = ringing => {}
+        }
+    });
     let driver = Driver {
         consensus: consensus.clone(),
         memory,

@@ -1,0 +1,182 @@
+//! One call: many tries, one deadline.
+
+use super::{Client, ClientError, pool::Target};
+use crate::status::{Failure, classify};
+use quorate_runtime::retry::Backoff;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::{Request, Response, Status, transport::Channel};
+
+/// The first wait after nobody could serve a request, and the longest.
+const BACKOFF_BASE: Duration = Duration::from_millis(50);
+const BACKOFF_CAP: Duration = Duration::from_secs(1);
+
+/// Waits between rounds of tries.
+pub(super) fn backoff() -> Backoff {
+    Backoff::new(BACKOFF_BASE, BACKOFF_CAP)
+}
+
+/// What a call asks for.
+pub(super) struct Call<'a, Req> {
+    /// Sent the same in every try.
+    pub(super) request: &'a Req,
+    /// The id that makes tries of a mutation harmless; none for a read.
+    pub(super) request_id: Option<&'a str>,
+    /// How long one try may take.
+    pub(super) per_try: Duration,
+    /// How long all tries may take.
+    pub(super) deadline: Duration,
+}
+
+/// Who answered, and what.
+pub(super) struct Answer<Res> {
+    pub(super) address: String,
+    pub(super) body: Res,
+}
+
+/// What happened in the tries so far.
+#[derive(Default)]
+struct Tries {
+    /// Asked since the last wait.
+    round: Vec<String>,
+    /// Asked at all.
+    asked: Vec<String>,
+    /// Somebody answered, though not with what was wanted.
+    answered: bool,
+    /// A try may have had an effect.
+    maybe_done: bool,
+    /// The last failure, for people.
+    last: Option<String>,
+}
+
+impl Client {
+    /// Tries until there is an answer or the deadline is over.
+    pub(super) async fn call<Req, Res, F, Fut>(
+        &self,
+        call: Call<'_, Req>,
+        send: F,
+    ) -> Result<Answer<Res>, ClientError>
+    where
+        Req: Clone,
+        F: Fn(Channel, usize, Request<Req>) -> Fut,
+        Fut: Future<Output = Result<Response<Res>, Status>>,
+    {
+        let end = Instant::now() + call.deadline;
+        let mut tries = Tries::default();
+        let mut backoff = backoff();
+        while Instant::now() < end {
+            let picked = self.pool().pick(&tries.round);
+            let Some(target) = picked else {
+                tries.round.clear();
+                wait(backoff.next_delay(), end).await;
+                continue;
+            };
+            let Target { address, channel } = target;
+            let outcome = self.attempt(&call, channel, end, &send).await;
+            tries.note_asked(&address);
+            match outcome.map_err(ClientError::answer) {
+                Ok(body) => {
+                    self.pool().prefer(&address);
+                    return Ok(Answer { address, body });
+                }
+                Err(Ok(ClientError::Other { message, .. }))
+                    if call.request_id.is_some() && tries.maybe_done =>
+                {
+                    // Not an answer to what was sent before.
+                    tries.last = Some(message);
+                    break;
+                }
+                Err(Ok(answer)) => {
+                    self.pool().prefer(&address);
+                    return Err(answer);
+                }
+                Err(Err(Failure::Overloaded { retry_after, message })) => {
+                    tries.answered = true;
+                    tries.last = Some(message);
+                    wait(retry_after.max(backoff.next_delay()), end).await;
+                }
+                Err(Err(failure)) => self.note(&mut tries, address, failure),
+            }
+        }
+        Err(tries.give_up(&call))
+    }
+
+    /// One try. Both sides are told how long it may take.
+    async fn attempt<Req, Res, F, Fut>(
+        &self,
+        call: &Call<'_, Req>,
+        channel: Channel,
+        end: Instant,
+        send: &F,
+    ) -> Result<Res, Failure>
+    where
+        Req: Clone,
+        F: Fn(Channel, usize, Request<Req>) -> Fut,
+        Fut: Future<Output = Result<Response<Res>, Status>>,
+    {
+        let started = Instant::now();
+        let limit = (started + call.per_try).min(end);
+        let mut request = Request::new(call.request.clone());
+        request.set_timeout(limit - started);
+        match timeout_at(limit, send(channel, self.options.max_message_bytes, request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(classify(&status)),
+            Err(_) => {
+                let waited_ms = (limit - started).as_millis();
+                Err(Failure::Unreachable { sent: true, message: format!("no answer within {waited_ms} ms") })
+            }
+        }
+    }
+
+    /// Learns from a failure whom to ask next.
+    fn note(&self, tries: &mut Tries, address: String, failure: Failure) {
+        tracing::debug!(endpoint = %address, error = %failure, "trying another coordinator");
+        tries.last = Some(format!("{address}: {failure}"));
+        tries.answered |= !matches!(failure, Failure::Unreachable { .. });
+        tries.maybe_done |=
+            matches!(failure, Failure::OutcomeUnknown { .. } | Failure::Unreachable { sent: true, .. });
+        let mut pool = self.pool();
+        pool.leave(&address);
+        if let Failure::NotLeader { hint: Some(leader), .. } = failure
+            && !tries.round.contains(&leader.api_address)
+            && leader.api_address != address
+        {
+            pool.follow(&leader.api_address);
+        }
+        drop(pool);
+        tries.round.push(address);
+    }
+
+    /// Learns from the end of a stream whom to ask next.
+    pub(super) fn note_stream_end(&self, address: &str, failure: &Failure) {
+        let mut pool = self.pool();
+        pool.leave(address);
+        if let Failure::NotLeader { hint: Some(leader), .. } = failure {
+            pool.follow(&leader.api_address);
+        }
+    }
+}
+
+impl Tries {
+    fn note_asked(&mut self, address: &str) {
+        if !self.asked.iter().any(|known| known == address) {
+            self.asked.push(address.to_owned());
+        }
+    }
+
+    fn give_up<Req>(self, call: &Call<'_, Req>) -> ClientError {
+        let deadline_ms = u64::try_from(call.deadline.as_millis()).unwrap_or(u64::MAX);
+        let last = self.last.unwrap_or_else(|| "there was no time for a try".to_owned());
+        match call.request_id {
+            Some(id) if self.maybe_done => {
+                ClientError::OutcomeUnknown { request_id: id.to_owned(), deadline_ms, last }
+            }
+            _ if self.answered => ClientError::NoLeader { deadline_ms, asked: self.asked, last },
+            _ => ClientError::Unreachable { deadline_ms, asked: self.asked, last },
+        }
+    }
+}
+
+async fn wait(delay: Option<Duration>, end: Instant) {
+    sleep_until((Instant::now() + delay.unwrap_or(BACKOFF_CAP)).min(end)).await;
+}

@@ -1,0 +1,130 @@
+//! The connections of a client: those that it was given and those that it learned by hints.
+
+use crate::{
+    field::InvalidField,
+    transport::{endpoint, parse_endpoint},
+};
+use tonic::transport::Channel;
+
+/// The most coordinators that are remembered from hints; a cluster has five.
+const LEARNED_MAX: usize = 8;
+
+/// A coordinator and the connection to it.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// As `host:port`.
+    pub(super) address: String,
+    /// Shared by all calls.
+    pub(super) channel: Channel,
+}
+
+/// All connections, and who is believed to lead.
+#[derive(Debug)]
+pub(super) struct Pool {
+    targets: Vec<Target>,
+    /// The first of them were given and are never forgotten.
+    given: usize,
+    /// Where the next call begins.
+    current: usize,
+}
+
+impl Pool {
+    pub(super) fn new<E: AsRef<str>>(endpoints: impl IntoIterator<Item = E>) -> Result<Self, InvalidField> {
+        let mut targets: Vec<Target> = Vec::new();
+        for text in endpoints {
+            let target = connect(text.as_ref())?;
+            if targets.iter().all(|known| known.address != target.address) {
+                targets.push(target);
+            }
+        }
+        if targets.is_empty() {
+            return Err(InvalidField::required("endpoint", "name at least one coordinator as host:port"));
+        }
+        Ok(Self { given: targets.len(), targets, current: 0 })
+    }
+
+    /// The believed leader, or whoever comes after it and was not tried yet.
+    pub(super) fn pick(&self, tried: &[String]) -> Option<Target> {
+        let (before, from) = self.targets.split_at(self.current);
+        from.iter().chain(before).find(|target| !tried.contains(&target.address)).cloned()
+    }
+
+    /// Believes a hint. False when it is not an address.
+    pub(super) fn follow(&mut self, hint: &str) -> bool {
+        let Ok(address) = parse_endpoint(hint) else { return false };
+        if self.prefer(&address) {
+            return true;
+        }
+        let Ok(target) = connect(&address) else { return false };
+        if self.targets.len() >= self.given + LEARNED_MAX {
+            self.targets.remove(self.given);
+        }
+        self.targets.push(target);
+        self.current = self.targets.len() - 1;
+        true
+    }
+
+    /// Begins here from now on, if it is known.
+    pub(super) fn prefer(&mut self, address: &str) -> bool {
+        let place = self.targets.iter().position(|target| target.address == address);
+        self.current = place.unwrap_or(self.current);
+        place.is_some()
+    }
+
+    /// No longer begins here.
+    pub(super) fn leave(&mut self, address: &str) {
+        if self.targets.get(self.current).is_some_and(|target| target.address == address) {
+            self.current = (self.current + 1) % self.targets.len();
+        }
+    }
+
+    pub(super) fn addresses(&self) -> Vec<String> {
+        self.targets.iter().map(|target| target.address.clone()).collect()
+    }
+}
+
+fn connect(text: &str) -> Result<Target, InvalidField> {
+    Ok(Target { address: parse_endpoint(text)?, channel: endpoint(text)?.connect_lazy() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picked(pool: &Pool, tried: &[&str]) -> Option<String> {
+        let tried: Vec<_> = tried.iter().map(ToString::to_string).collect();
+        pool.pick(&tried).map(|target| target.address)
+    }
+
+    #[tokio::test]
+    async fn goes_round_from_the_believed_leader_and_ends_when_all_were_tried() {
+        let mut pool = Pool::new(["a:1", "b:1", "c:1"]).unwrap();
+        assert!(pool.follow("b:1"));
+        assert_eq!(picked(&pool, &[]).as_deref(), Some("b:1"));
+        assert_eq!(picked(&pool, &["b:1"]).as_deref(), Some("c:1"));
+        assert_eq!(picked(&pool, &["b:1", "c:1"]).as_deref(), Some("a:1"));
+        assert_eq!(picked(&pool, &["b:1", "c:1", "a:1"]), None);
+        pool.leave("b:1");
+        assert_eq!(picked(&pool, &[]).as_deref(), Some("c:1"));
+        pool.leave("b:1");
+        assert_eq!(picked(&pool, &[]).as_deref(), Some("c:1"));
+    }
+
+    #[tokio::test]
+    async fn learned_coordinators_stay_bounded_and_never_displace_given_ones() {
+        let mut pool = Pool::new(["a:1", "a:1", "http://b:1"]).unwrap();
+        for port in 1..100 {
+            assert!(pool.follow(&format!("learned:{port}")));
+            assert_eq!(picked(&pool, &[]), Some(format!("learned:{port}")));
+        }
+        let addresses = pool.addresses();
+        assert_eq!(addresses.len(), 2 + LEARNED_MAX);
+        assert_eq!(addresses[..2], ["a:1", "b:1"]);
+        assert!(!pool.follow("not an address"));
+    }
+
+    #[tokio::test]
+    async fn refuses_to_be_a_client_of_nobody() {
+        assert_eq!(Pool::new([""; 0]).unwrap_err().field, "endpoint");
+    }
+}

@@ -1,0 +1,90 @@
+//! What a coordinator says in a session, both ways.
+
+use super::hello::address;
+use crate::{
+    field::{InvalidField, at_most, name, positive, present},
+    pb::agent::{self as wire, coordinator_message::Message},
+    session::{ADDRESSES_MAX, AssignmentDelta, ParsedCoordinatorMessage, ParsedRenewalAck, ParsedWelcome},
+};
+use quorate_domain::{CoordinatorId, LeaseSettings, Revision, Term, assignment::Assignment};
+
+impl TryFrom<wire::CoordinatorMessage> for ParsedCoordinatorMessage {
+    type Error = InvalidField;
+    fn try_from(message: wire::CoordinatorMessage) -> Result<Self, InvalidField> {
+        match message.message {
+            Some(Message::Welcome(welcome)) => {
+                ParsedWelcome::try_from(welcome).map(Self::Welcome).map_err(|bad| bad.within("welcome"))
+            }
+            Some(Message::RenewalAck(ack)) => Ok(Self::RenewalAck((&ack).into())),
+            Some(Message::AssignmentSnapshot(snapshot)) => Assignment::try_from(snapshot)
+                .map(Self::Snapshot)
+                .map_err(|bad| bad.within("assignment_snapshot")),
+            Some(Message::AssignmentDelta(delta)) => AssignmentDelta::try_from(delta)
+                .map(Self::Delta)
+                .map_err(|bad| bad.within("assignment_delta")),
+            None => Err(InvalidField::required(
+                "message",
+                "a newer coordinator may be talking to an older agent: upgrade the agent",
+            )),
+        }
+    }
+}
+
+impl From<&ParsedCoordinatorMessage> for wire::CoordinatorMessage {
+    fn from(message: &ParsedCoordinatorMessage) -> Self {
+        use ParsedCoordinatorMessage as Parsed;
+        Self {
+            message: Some(match message {
+                Parsed::Welcome(welcome) => Message::Welcome(welcome.into()),
+                Parsed::RenewalAck(ack) => Message::RenewalAck(ack.into()),
+                Parsed::Snapshot(assignment) => Message::AssignmentSnapshot(assignment.into()),
+                Parsed::Delta(delta) => Message::AssignmentDelta(delta.into()),
+            }),
+        }
+    }
+}
+
+impl TryFrom<wire::Welcome> for ParsedWelcome {
+    type Error = InvalidField;
+    fn try_from(welcome: wire::Welcome) -> Result<Self, InvalidField> {
+        at_most("api_addresses", welcome.api_addresses.len(), ADDRESSES_MAX)?;
+        let lease = present("lease", welcome.lease)?;
+        Ok(Self {
+            cluster: name("cluster_id", &welcome.cluster_id)?,
+            coordinator: CoordinatorId(positive("coordinator_id", welcome.coordinator_id)?),
+            term: Term(positive("term", welcome.term)?),
+            // A refusal says `lease.wait_ms` by itself, as the settings do.
+            lease: LeaseSettings::try_from(lease)?,
+            api_addresses: welcome
+                .api_addresses
+                .into_iter()
+                .enumerate()
+                .map(|(index, text)| address(&format!("api_addresses[{index}]"), text))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&ParsedWelcome> for wire::Welcome {
+    fn from(welcome: &ParsedWelcome) -> Self {
+        Self {
+            cluster_id: welcome.cluster.to_string(),
+            coordinator_id: welcome.coordinator.0,
+            term: welcome.term.0,
+            lease: Some((&welcome.lease).into()),
+            api_addresses: welcome.api_addresses.clone(),
+        }
+    }
+}
+
+impl From<&wire::RenewalAck> for ParsedRenewalAck {
+    fn from(ack: &wire::RenewalAck) -> Self {
+        Self { seq: ack.seq, assignment: Revision(ack.assignment_revision) }
+    }
+}
+
+impl From<&ParsedRenewalAck> for wire::RenewalAck {
+    fn from(ack: &ParsedRenewalAck) -> Self {
+        Self { seq: ack.seq, assignment_revision: ack.assignment.0 }
+    }
+}

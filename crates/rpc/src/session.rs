@@ -1,0 +1,180 @@
+//! What agents and coordinators say to each other in a session, checked and in domain values.
+
+use quorate_domain::{
+    AssignmentEntry, ClusterId, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, HostId, Incarnation,
+    InstanceId, LeaseSettings, Revision, Term, Timestamp, Verdict, VerdictReason, Zone,
+    assignment::Assignment,
+};
+
+/// The version of the session's messages that this build speaks.
+pub const SESSION_PROTOCOL: u32 = 1;
+/// The most groups in one report or assignment.
+pub const GROUPS_MAX: usize = 10_000;
+/// The most disks in one report.
+pub const DISKS_MAX: usize = 1_000;
+/// The most API addresses in a welcome.
+pub const ADDRESSES_MAX: usize = 64;
+
+/// What a host may do, by its own decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServiceMode {
+    /// Everything that its assignment says.
+    Normal,
+    /// No writes: its lease lapsed.
+    ReadOnly,
+    /// Nothing: the coordinators that it reaches have no quorum.
+    Safe,
+}
+
+/// Anything that an agent says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParsedAgentMessage {
+    /// Who it is.
+    Hello(ParsedHello),
+    /// It asks for a renewal.
+    Heartbeat(ParsedHeartbeat),
+    /// What the host is.
+    Report(ParsedReport),
+}
+
+/// The first message of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedHello {
+    /// The cluster that the agent belongs to; none before it has ever been welcomed.
+    pub cluster: Option<ClusterId>,
+    /// The host.
+    pub host: HostId,
+    /// Its failure domain.
+    pub zone: Zone,
+    /// Where its agent answers, as `host:port`.
+    pub address: String,
+    /// The agent's state folder.
+    pub instance: InstanceId,
+    /// Which start of the agent.
+    pub incarnation: Incarnation,
+    /// The version of the messages that the agent speaks.
+    pub protocol: u32,
+}
+
+/// Asks for a renewal of the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParsedHeartbeat {
+    /// Numbers the heartbeats of a session.
+    pub seq: u64,
+    /// The assignment that is installed.
+    pub installed: Revision,
+    /// What the host does at present.
+    pub service_mode: ServiceMode,
+}
+
+/// What a host is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ParsedReport {
+    /// Its groups.
+    pub groups: Vec<ParsedGroupReport>,
+    /// Its disks.
+    pub disks: Vec<ParsedDisk>,
+    /// The assignment that is installed.
+    pub installed: Revision,
+    /// The agent is shutting down and its roles have ended.
+    pub stopping: bool,
+    /// `disks` is the full list.
+    pub disks_complete: bool,
+}
+
+/// How far a host is with a group under an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupReportState {
+    /// The assignment is installed, the epoch is on disk, the promote hook runs.
+    Installed,
+    /// It acts as primary.
+    Acting,
+    /// It has stopped and never will act again under this epoch.
+    Ended,
+    /// It could not start, never acted and never will under this epoch.
+    StartFailed,
+}
+
+/// What a host says of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedGroupReport {
+    /// The group.
+    pub group: GroupId,
+    /// The epoch that this is about.
+    pub epoch: Epoch,
+    /// How far it is.
+    pub state: GroupReportState,
+    /// In words.
+    pub reason: String,
+}
+
+/// What a host says of one disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedDisk {
+    /// Its name on the host.
+    pub name: DiskName,
+    /// Where it is mounted.
+    pub path: String,
+    /// The medium.
+    pub identity: DiskIdentity,
+    /// Its size.
+    pub capacity_bytes: u64,
+    /// What is free of it.
+    pub free_bytes: u64,
+    /// What its checks say.
+    pub verdict: Verdict,
+    /// Why.
+    pub reasons: Vec<VerdictReason>,
+    /// When it was last checked, by the host's clock.
+    pub checked_at: Timestamp,
+}
+
+/// Anything that a coordinator says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParsedCoordinatorMessage {
+    /// The session is open.
+    Welcome(ParsedWelcome),
+    /// A renewal counts.
+    RenewalAck(ParsedRenewalAck),
+    /// The host's whole assignment.
+    Snapshot(Assignment),
+    /// A change of it.
+    Delta(AssignmentDelta),
+}
+
+/// The answer to a hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedWelcome {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The leader.
+    pub coordinator: CoordinatorId,
+    /// Its term.
+    pub term: Term,
+    /// How the lease is sized.
+    pub lease: LeaseSettings,
+    /// Every coordinator's API address.
+    pub api_addresses: Vec<String>,
+}
+
+/// Says that a renewal counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParsedRenewalAck {
+    /// The heartbeat's number.
+    pub seq: u64,
+    /// It counts only with this assignment installed.
+    pub assignment: Revision,
+}
+
+/// A change of a host's assignment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AssignmentDelta {
+    /// What it is based on.
+    pub from: Revision,
+    /// What it leads to.
+    pub to: Revision,
+    /// The entries that are new or other than before.
+    pub changed: Vec<AssignmentEntry>,
+    /// The groups that are no longer the host's.
+    pub removed: Vec<GroupId>,
+}

@@ -1,0 +1,220 @@
+//! What a service answers when it does not do what was asked.
+
+use super::{
+    reason::{DOMAIN, Reason, key},
+    rejection::{Kind, kind},
+};
+use crate::{field::InvalidField, pb::types::LeaderHint};
+use prost::Message;
+use quorate_domain::{CoordinatorId, Rejection, RequestId, Revision};
+use std::{collections::HashMap, time::Duration};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
+
+/// The longest text of a status, in bytes. It travels in HTTP headers, several times over, and those are bounded.
+const MESSAGE_MAX_BYTES: usize = 1_024;
+const LEADER_HINT_TYPE_URL: &str = "type.googleapis.com/quorate.types.v1.LeaderHint";
+
+const NOT_LEADER_RETRY: Duration = Duration::from_millis(100);
+const NO_QUORUM_RETRY: Duration = Duration::from_millis(500);
+const OVERLOADED_RETRY: Duration = Duration::from_millis(200);
+
+/// What a service answers when it does not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// The command was refused; nothing changed.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// This coordinator does not lead, and has proposed nothing.
+    #[error("this coordinator does not lead; {}", leader_text(.leader.as_ref()))]
+    NotLeader {
+        /// Who does, and its API address, if known.
+        leader: Option<(CoordinatorId, String)>,
+    },
+    /// This coordinator reaches no quorum, and has proposed nothing.
+    #[error(
+        "the coordinators have no quorum; nothing was changed, try again once a majority of them is up and connected"
+    )]
+    NoQuorum,
+    /// The command was proposed and no answer came in time: it may yet take effect.
+    #[error("no answer within {timeout_ms} ms, the outcome of the request is unknown; send it again under the same request id{}", .request_id.as_ref().map(|id| format!(" {id}")).unwrap_or_default())]
+    Unknown {
+        /// The request, when it is a client's.
+        request_id: Option<RequestId>,
+        /// How long was waited.
+        timeout_ms: u64,
+    },
+    /// The revision asked for is no longer kept.
+    #[error("older revisions are no longer kept; begin at revision {first_kept}")]
+    Compacted {
+        /// The first that is.
+        first_kept: Revision,
+    },
+    /// Too much waits already; nothing was proposed.
+    #[error("too many requests wait already; nothing was changed, try again later")]
+    Overloaded,
+    /// A field was refused.
+    #[error(transparent)]
+    Invalid(#[from] InvalidField),
+    /// A read named something that does not exist.
+    #[error("{what} {id} is not known")]
+    NotFound {
+        /// What kind of thing, in lower case.
+        what: &'static str,
+        /// What was asked for.
+        id: String,
+    },
+    /// A fault of this coordinator, before anything was proposed; afterwards it is [`Self::Unknown`].
+    #[error("internal error: {0}; the coordinator's log says more")]
+    Internal(String),
+}
+
+fn leader_text(leader: Option<&(CoordinatorId, String)>) -> String {
+    match leader {
+        Some((id, address)) => format!("coordinator {id} at {address} does"),
+        None => "no leader is known".to_owned(),
+    }
+}
+
+/// The parts of a status.
+struct Parts {
+    code: Code,
+    reason: String,
+    metadata: HashMap<String, String>,
+    retry_after: Option<Duration>,
+}
+
+impl Parts {
+    fn new(code: Code, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), metadata: HashMap::new(), retry_after: None }
+    }
+
+    fn with(mut self, key: &str, value: &dyn ToString) -> Self {
+        self.metadata.insert(key.to_owned(), bounded(&value.to_string()).to_owned());
+        self
+    }
+
+    fn retry(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+}
+
+impl ApiError {
+    /// The stable code that clients find in `ErrorInfo`.
+    pub fn reason(&self) -> String {
+        self.parts().reason
+    }
+
+    /// `RetryInfo` is given only where the very same request may fare better. Refusals are remembered under their
+    /// request id, so a retry of one would hear the same again.
+    fn parts(&self) -> Parts {
+        match self {
+            Self::Rejected(rejection) => {
+                let kind = kind(rejection);
+                let parts = Parts::new(kind.code(), rejection.code());
+                match kind {
+                    Kind::NotFound { what, id } => parts.with(key::WHAT, &what).with(key::ID, &id),
+                    _ => parts,
+                }
+            }
+            Self::NotLeader { leader } => {
+                let parts = Parts::new(Code::Unavailable, Reason::NotLeader.as_str()).retry(NOT_LEADER_RETRY);
+                match leader {
+                    Some((id, address)) => {
+                        parts.with(key::LEADER_ID, id).with(key::LEADER_API_ADDRESS, address)
+                    }
+                    None => parts,
+                }
+            }
+            Self::NoQuorum => Parts::new(Code::Unavailable, Reason::NoQuorum.as_str()).retry(NO_QUORUM_RETRY),
+            Self::Unknown { request_id, .. } => {
+                let parts = Parts::new(Code::DeadlineExceeded, Reason::OutcomeUnknown.as_str())
+                    .retry(NO_QUORUM_RETRY);
+                match request_id {
+                    Some(id) => parts.with(key::REQUEST_ID, id),
+                    None => parts,
+                }
+            }
+            Self::Compacted { first_kept } => Parts::new(Code::OutOfRange, Reason::Compacted.as_str())
+                .with(key::FIRST_KEPT_REVISION, first_kept),
+            Self::Overloaded => {
+                Parts::new(Code::ResourceExhausted, Reason::Overloaded.as_str()).retry(OVERLOADED_RETRY)
+            }
+            Self::Invalid(field) => Parts::new(Code::InvalidArgument, Reason::InvalidField.as_str())
+                .with(key::FIELD, &field.field),
+            Self::NotFound { what, id } => {
+                let reason = format!("{}_NOT_FOUND", what.to_uppercase().replace(' ', "_"));
+                Parts::new(Code::NotFound, reason).with(key::WHAT, what).with(key::ID, id)
+            }
+            Self::Internal(_) => Parts::new(Code::Internal, Reason::Internal.as_str()),
+        }
+    }
+
+    fn add_specifics(&self, details: &mut ErrorDetails, message: &str) {
+        match self {
+            Self::Invalid(field) => {
+                let violation = field.violation();
+                details.add_bad_request_violation(bounded(&violation.field), bounded(&violation.description));
+            }
+            Self::Rejected(rejection) => {
+                if let Kind::State { subject } = kind(rejection) {
+                    let violation = PreconditionViolation::new(rejection.code(), subject, message);
+                    details.set_precondition_failure(vec![violation]);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Cuts a text to [`MESSAGE_MAX_BYTES`].
+fn bounded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MESSAGE_MAX_BYTES)]
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let text = error.to_string();
+        let message = bounded(&text);
+        let Parts { code, reason, metadata, retry_after } = error.parts();
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, DOMAIN, metadata);
+        if let Some(after) = retry_after {
+            details.set_retry_info(Some(after));
+        }
+        error.add_specifics(&mut details, message);
+        let status = Self::with_error_details(code, message, details);
+        match error {
+            ApiError::NotLeader { leader: Some((id, address)) } => {
+                with_hint(&status, &LeaderHint { coordinator_id: id.0, api_address: address })
+            }
+            _ => status,
+        }
+    }
+}
+
+impl From<InvalidField> for Status {
+    fn from(field: InvalidField) -> Self {
+        ApiError::Invalid(field).into()
+    }
+}
+
+/// Adds our own detail, which the helper for the standard ones cannot.
+fn with_hint(status: &Status, hint: &LeaderHint) -> Status {
+    let mut rich = tonic_types::Status::decode(status.details()).unwrap_or_default();
+    // The type of a detail is not named by the crate that has it.
+    rich.details.resize_with(rich.details.len() + 1, Default::default);
+    if let Some(detail) = rich.details.last_mut() {
+        LEADER_HINT_TYPE_URL.clone_into(&mut detail.type_url);
+        detail.value = hint.encode_to_vec();
+    }
+    Status::with_details(status.code(), status.message(), rich.encode_to_vec().into())
+}
+
+/// Finds the leader in the details of a status.
+pub(super) fn read_hint(status: &Status) -> Option<LeaderHint> {
+    let rich = tonic_types::Status::decode(status.details()).ok()?;
+    let detail = rich.details.iter().find(|detail| detail.type_url == LEADER_HINT_TYPE_URL)?;
+    LeaderHint::decode(detail.value.as_slice()).ok()
+}
