@@ -200,8 +200,8 @@ impl Consensus {
         if let Err(error) = self.log.flush().await {
             tracing::warn!(%error, "the log did not take its last word");
         }
-        if let Err(error) = self.store.sync_through(self.feed.view().applied_index).await {
-            tracing::warn!(%error, "the state store did not sync; the log will make up for it");
+        if let Err(error) = self.store.close().await {
+            tracing::warn!(%error, "the state store did not close in order; the log will make up for it");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who leads, whether a quorum still says so, and elections that do not stay tied.
 
 use crate::types::{MemberNode, Raft};
-use openraft::{RaftMetrics, ServerState};
+use openraft::{RaftMetrics, ServerState, error::Fatal};
 use quorate_domain::{CoordinatorId, Term};
 use quorate_runtime::shutdown::Shutdown;
 use std::time::{Duration, Instant};
@@ -73,6 +73,9 @@ pub(crate) fn follow(raft: Raft, election_max: Duration, shutdown: &Shutdown) ->
             }
             let latest = metrics.borrow_and_update().clone();
             if let Err(error) = &latest.running_state {
+                if matches!(error, Fatal::Stopped) {
+                    return;
+                }
                 fatal.fatal(format!("consensus stopped: {error}"));
                 return;
             }

@@ -84,6 +84,14 @@ enum Job {
     Sync {
         done: oneshot::Sender<Result<(), String>>,
     },
+    Revisions {
+        start: Revision,
+        limit: usize,
+        done: oneshot::Sender<Result<Archived, String>>,
+    },
+    Close {
+        done: oneshot::Sender<Result<(), String>>,
+    },
 }
 
 /// What the store held when it was opened.
@@ -94,11 +102,10 @@ pub(crate) struct Loaded {
     pub(crate) membership: StoredMembership,
 }
 
-/// A handle on the store. Clones share it.
+/// A handle on the store, which its thread alone owns. Clones share it.
 #[derive(Clone)]
 pub(crate) struct StateStore {
     jobs: mpsc::Sender<Job>,
-    db: sled::Db,
 }
 
 impl StateStore {
@@ -114,12 +121,12 @@ impl StateStore {
         }
         let loaded = load(&db)?;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let worker = Worker { db: db.clone(), file };
+        let worker = Worker { db, file };
         thread::Builder::new()
             .name("state-store".into())
             .spawn(move || worker.run(queue))
             .map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
-        Ok((Self { jobs, db }, loaded))
+        Ok((Self { jobs }, loaded))
     }
 
     /// Hands over what was applied; waits only while too much is queued.
@@ -152,10 +159,16 @@ impl StateStore {
 
     /// Revisions of the archive from `start` on.
     pub(crate) async fn revisions(&self, start: Revision, limit: usize) -> Result<Archived, String> {
-        let db = self.db.clone();
-        tokio::task::spawn_blocking(move || read_archive(&db, start, limit))
-            .await
-            .map_err(|error| format!("reading the archive: {error}"))?
+        let (done, answer) = oneshot::channel();
+        self.jobs.send(Job::Revisions { start, limit, done }).await.map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Makes everything durable and lets go of the files; every later call fails.
+    pub(crate) async fn close(&self) -> Result<(), String> {
+        let (done, answer) = oneshot::channel();
+        self.jobs.send(Job::Close { done }).await.map_err(|_| stopped())?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 }
 
@@ -225,6 +238,18 @@ impl Worker {
                     answer(self.replace(&state, applied, &membership), done)
                 }
                 Job::Sync { done } => answer(self.sync(), done),
+                Job::Revisions { start, limit, done } => {
+                    // A page that cannot be read is an answer to its reader, and no reason to stop applying.
+                    let _ = done.send(read_archive(&self.db, start, limit));
+                    Ok(())
+                }
+                Job::Close { done } => {
+                    let result = self.sync();
+                    drop(self);
+                    // Nobody waits any more when the caller was dropped.
+                    let _ = done.send(result);
+                    return;
+                }
             };
             if let Err(error) = result {
                 tracing::error!(%error, "the state store failed; this coordinator stops applying");

@@ -1,3 +1,4 @@
 //! openraft's own conformance suite over our log and state machine, and what it does not ask.
 
+mod cluster;
 mod storage;

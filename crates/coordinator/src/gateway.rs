@@ -123,8 +123,8 @@ fn propose_error(error: ProposeError) -> Status {
 }
 
 impl Session {
-    fn say(&self, message: ParsedCoordinatorMessage) -> Result<(), Status> {
-        self.outbox.try_send(Ok((&message).into())).map_err(|_| {
+    fn say(&self, message: &ParsedCoordinatorMessage) -> Result<(), Status> {
+        self.outbox.try_send(Ok(message.into())).map_err(|_| {
             Status::resource_exhausted("the agent does not read what it is sent; the session ends")
         })
     }
@@ -132,14 +132,14 @@ impl Session {
     fn welcome(&self, view: &View, term: Term) -> Result<(), Status> {
         let leadership = self.gateway.consensus.leadership().borrow().clone();
         let members = self.gateway.consensus.raft().metrics().borrow().membership_config.clone();
-        self.say(ParsedCoordinatorMessage::Welcome(ParsedWelcome {
+        self.say(&ParsedCoordinatorMessage::Welcome(ParsedWelcome {
             cluster: self.gateway.consensus.folder().cluster().clone(),
             coordinator: leadership.node,
             term,
             lease: view.state.settings().lease.clone(),
             api_addresses: members.nodes().map(|(_, node)| node.api_address.clone()).collect(),
         }))?;
-        self.say(ParsedCoordinatorMessage::Snapshot(self.sent.clone()))
+        self.say(&ParsedCoordinatorMessage::Snapshot(self.sent.clone()))
     }
 
     /// Serves the session until the agent goes, another session of its host begins, or this coordinator no longer leads.
@@ -220,7 +220,7 @@ impl Session {
         }
         let delta = difference(&self.sent, &now);
         self.sent = now;
-        self.say(ParsedCoordinatorMessage::Delta(delta))
+        self.say(&ParsedCoordinatorMessage::Delta(delta))
     }
 }
 

@@ -1,0 +1,315 @@
+//! Three nodes in one process, over their real logs and a network of function calls that can be cut.
+
+use crate::{
+    Consensus, DataFolder, ProposeError, RaftOptions, ReadError,
+    types::{MemberNode, Raft, TypeConfig},
+    wal,
+};
+use openraft::{
+    RaftNetwork, RaftNetworkFactory,
+    error::{InstallSnapshotError, RPCError, RaftError, RemoteError, Unreachable},
+    network::{Backoff, RPCOption},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+        VoteRequest, VoteResponse,
+    },
+};
+use quorate_domain::{
+    Cause, ClusterId, Command, CoordinatorId, HostId, Incarnation, InstanceId, Outcome, RequestId, Settings,
+    Zone,
+};
+use quorate_runtime::{clock::SystemClock, shutdown::Shutdown};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Who can be called, and who is cut off.
+#[derive(Clone, Default)]
+struct Wires {
+    rafts: Arc<Mutex<BTreeMap<u64, Raft>>>,
+    cut: Arc<Mutex<BTreeSet<u64>>>,
+}
+
+#[derive(Clone)]
+struct Wire {
+    wires: Wires,
+    from: u64,
+    to: u64,
+}
+
+impl Wire {
+    fn peer<E: std::error::Error>(&self) -> Result<Raft, RPCError<u64, MemberNode, E>> {
+        let cut = self.wires.cut.lock().unwrap();
+        let raft = self.wires.rafts.lock().unwrap().get(&self.to).cloned();
+        raft.filter(|_| !cut.contains(&self.from) && !cut.contains(&self.to))
+            .ok_or_else(|| RPCError::Unreachable(Unreachable::new(&io::Error::other("cut"))))
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Wire {
+    type Network = Self;
+    async fn new_client(&mut self, to: u64, _node: &MemberNode) -> Self {
+        Self { to, ..self.clone() }
+    }
+}
+
+type Answer<T, E = openraft::error::Infallible> = Result<T, RPCError<u64, MemberNode, RaftError<u64, E>>>;
+
+impl RaftNetwork<TypeConfig> for Wire {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Answer<AppendEntriesResponse<u64>> {
+        let answer = self.peer()?.append_entries(rpc).await;
+        answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.to, error)))
+    }
+    async fn vote(&mut self, rpc: VoteRequest<u64>, _option: RPCOption) -> Answer<VoteResponse<u64>> {
+        let answer = self.peer()?.vote(rpc).await;
+        answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.to, error)))
+    }
+    async fn install_snapshot(
+        &mut self,
+        rpc: InstallSnapshotRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Answer<InstallSnapshotResponse<u64>, InstallSnapshotError> {
+        let answer = self.peer()?.install_snapshot(rpc).await;
+        answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.to, error)))
+    }
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(Duration::from_millis(20)))
+    }
+}
+
+fn options() -> RaftOptions {
+    RaftOptions {
+        heartbeat_ms: 50,
+        election_min_ms: 150,
+        election_max_ms: 300,
+        snapshot_every: 50,
+        keep_entries: 5,
+        proposal_deadline: Duration::from_secs(2),
+        members: (1..=3).map(|id| (CoordinatorId(id), MemberNode::default())).collect(),
+        log: wal::Options { segment_bytes: 256 << 10, ..wal::Options::default() },
+    }
+}
+
+struct Nodes {
+    folders: TempDir,
+    wires: Wires,
+    running: BTreeMap<u64, (Consensus, Shutdown)>,
+}
+
+impl Nodes {
+    async fn start() -> Self {
+        let mut nodes =
+            Self { folders: TempDir::new().unwrap(), wires: Wires::default(), running: BTreeMap::new() };
+        for id in 1..=3 {
+            nodes.open(id).await;
+        }
+        for (node, _) in nodes.running.values() {
+            node.initialize(options().members).await.unwrap();
+        }
+        let command =
+            Command::CreateCluster { cluster: ClusterId::new("c1").unwrap(), settings: Settings::default() };
+        nodes.propose_anywhere(Cause::Cluster, command).await;
+        nodes
+    }
+
+    async fn open(&mut self, id: u64) {
+        let root = self.folders.path().join(id.to_string());
+        let cluster = ClusterId::new("c1").unwrap();
+        let shutdown = Shutdown::new();
+        // The locks of an earlier start are gone once its last task has ended.
+        let folder =
+            until("the data folder", || DataFolder::open(&root, &cluster, CoordinatorId(id)).ok()).await;
+        let folder = Arc::new(folder);
+        let end = Instant::now() + DEADLINE;
+        let node = loop {
+            let wire = Wire { wires: self.wires.clone(), from: id, to: 0 };
+            let clock = Arc::new(SystemClock);
+            match Consensus::open(Arc::clone(&folder), &options(), wire, clock, &shutdown).await {
+                Ok(node) => break node,
+                Err(error) => assert!(Instant::now() < end, "{error}"),
+            }
+        };
+        self.wires.rafts.lock().unwrap().insert(id, node.raft().clone());
+        self.running.insert(id, (node, shutdown));
+    }
+
+    async fn close(&mut self, id: u64) {
+        self.wires.rafts.lock().unwrap().remove(&id);
+        let (node, shutdown) = self.running.remove(&id).unwrap();
+        shutdown.trigger("closed by the test");
+        node.close().await;
+        drop(node);
+        let outcome = shutdown.finish(DEADLINE).await;
+        assert_eq!(outcome.exit_code(), 0, "{outcome:?}");
+    }
+
+    async fn leader(&self) -> u64 {
+        let running = &self.running;
+        let cut = self.wires.cut.clone();
+        until("a leader", || {
+            let cut = cut.lock().unwrap();
+            let leads = |id: &&u64| running[id].0.leadership().borrow().can_decide();
+            running.keys().filter(|id| !cut.contains(id)).find(leads).copied()
+        })
+        .await
+    }
+
+    fn node(&self, id: u64) -> &Consensus {
+        &self.running[&id].0
+    }
+
+    async fn propose_anywhere(&self, cause: Cause, command: Command) -> Outcome {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let leader = self.leader().await;
+            match self.node(leader).propose(cause.clone(), command.clone()).await {
+                Ok(outcome) => return outcome,
+                Err(error) => assert!(Instant::now() < end, "{error}"),
+            }
+        }
+    }
+
+    async fn register(&self, number: u64) -> Outcome {
+        self.propose_anywhere(request(number), register(number)).await
+    }
+
+    async fn agree(&self) {
+        let digest = |node: &Consensus| {
+            let view = node.feed().view();
+            (view.applied_index, view.state.digest())
+        };
+        let views = || -> BTreeSet<_> { self.running.values().map(|(node, _)| digest(node)).collect() };
+        until("equal states", || (views().len() == 1).then_some(())).await;
+    }
+}
+
+fn request(number: u64) -> Cause {
+    Cause::Operator { request_id: RequestId::new(format!("r{number}")).unwrap() }
+}
+
+fn register(number: u64) -> Command {
+    Command::RegisterHost {
+        host: HostId::new(format!("h{number}")).unwrap(),
+        zone: Zone::new("z").unwrap(),
+        address: "127.0.0.1:1".into(),
+        instance: InstanceId::new("i").unwrap(),
+        incarnation: Incarnation(1),
+    }
+}
+
+async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_majority_goes_on_without_its_leader_and_the_old_leader_decides_nothing() {
+    let nodes = Nodes::start().await;
+    nodes.register(1).await;
+    let old = nodes.leader().await;
+    nodes.wires.cut.lock().unwrap().insert(old);
+    let renewal = nodes.node(old).confirmed_view().await;
+    assert!(matches!(renewal, Err(ReadError::NoQuorum | ReadError::NotLeader { .. })), "{renewal:?}");
+    let write = nodes.node(old).propose(request(2), register(2)).await;
+    assert!(write.is_err(), "{write:?}");
+    let new = nodes.leader().await;
+    assert_ne!(new, old);
+    nodes.register(3).await;
+    nodes.wires.cut.lock().unwrap().clear();
+    nodes.agree().await;
+    let state = nodes.node(old).feed().view().state;
+    assert!(state.hosts.contains_key(&HostId::new("h3").unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_without_a_quorum_has_no_answer_and_later_writes_are_refused_at_once() {
+    let nodes = Nodes::start().await;
+    let leader = nodes.leader().await;
+    nodes.wires.cut.lock().unwrap().extend([1, 2, 3]);
+    let first = nodes.node(leader).propose(request(1), register(1)).await;
+    assert!(matches!(first, Err(ProposeError::Unknown(_) | ProposeError::NoQuorum)), "{first:?}");
+    let leadership = nodes.node(leader).leadership();
+    until("the gate", || (!leadership.borrow().can_decide()).then_some(())).await;
+    let second = nodes.node(leader).propose(request(2), register(2)).await;
+    assert!(matches!(second, Err(ProposeError::NoQuorum | ProposeError::NotLeader { .. })), "{second:?}");
+    nodes.wires.cut.lock().unwrap().clear();
+    let retried = nodes.register(1).await;
+    assert!(matches!(retried, Outcome::Accepted { .. }));
+    nodes.agree().await;
+    let view = nodes.node(1).feed().view();
+    assert_eq!(view.state.hosts.len(), 1, "one request id has one effect, and the refused command has none");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_restart_from_their_folders_with_everything_they_acknowledged() {
+    let mut nodes = Nodes::start().await;
+    for number in 0..120 {
+        nodes.register(number).await;
+    }
+    nodes.agree().await;
+    let digest = nodes.node(1).feed().view().state.digest();
+    for id in 1..=3 {
+        nodes.close(id).await;
+    }
+    for id in 1..=3 {
+        nodes.open(id).await;
+    }
+    nodes.leader().await;
+    nodes.agree().await;
+    assert_eq!(nodes.node(2).feed().view().state.digest(), digest);
+    let again = nodes.register(7).await;
+    assert!(
+        matches!(again, Outcome::Accepted { changed: true, .. }),
+        "the first answer is remembered: {again:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_fell_behind_the_log_gets_a_snapshot() {
+    let mut nodes = Nodes::start().await;
+    let leader = nodes.leader().await;
+    let behind = (1..=3).find(|id| *id != leader).unwrap();
+    nodes.close(behind).await;
+    for number in 0..200 {
+        nodes.register(number).await;
+    }
+    let metrics = nodes.node(leader).raft().metrics();
+    until("a purged log", || metrics.borrow().purged.filter(|purged| purged.index > 100)).await;
+    nodes.open(behind).await;
+    nodes.agree().await;
+    assert!(nodes.node(behind).raft().metrics().borrow().snapshot.is_some());
+    nodes.close(behind).await;
+    nodes.open(behind).await;
+    nodes.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_state_store_is_rebuilt_from_snapshot_and_log() {
+    let mut nodes = Nodes::start().await;
+    for number in 0..130 {
+        nodes.register(number).await;
+    }
+    nodes.agree().await;
+    let metrics = nodes.node(2).raft().metrics();
+    until("a snapshot", || metrics.borrow().purged).await;
+    nodes.close(2).await;
+    std::fs::remove_dir_all(nodes.folders.path().join("2/state")).unwrap();
+    nodes.open(2).await;
+    nodes.agree().await;
+}
