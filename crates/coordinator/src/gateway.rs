@@ -57,12 +57,15 @@ impl Gateway {
 
     /// Registers the host, in the replicated state where something is new and by a confirmed read where not; either way
     /// a quorum has agreed that this coordinator leads.
-    async fn register(&self, hello: &ParsedHello) -> Result<View, Status> {
+    async fn register(&self, hello: &ParsedHello, term: Term) -> Result<View, Status> {
         let known = self.consensus.feed().view();
         let unchanged = known.state.hosts.get(&hello.host).is_some_and(|host| {
             (&host.instance, host.incarnation, &host.zone, &host.address)
                 == (&hello.instance, hello.incarnation, &hello.zone, &hello.address)
         });
+        if !known.state.hosts.contains_key(&hello.host) {
+            self.memory.expect_host(&hello.host, hello.incarnation, term);
+        }
         if !unchanged {
             let command = Command::RegisterHost {
                 host: hello.host.clone(),
@@ -97,7 +100,7 @@ impl Gateway {
                 format!("this is {cluster}; correct the agent's coordinators, or give it an empty state_dir");
             return Err(ApiError::Invalid(InvalidField::new("cluster_id", problem, remedy)).into());
         }
-        let view = self.register(&hello).await?;
+        let view = self.register(&hello, leadership.term).await?;
         let (number, bell) = self
             .memory
             .open_session(&hello.host, hello.incarnation, leadership.term)

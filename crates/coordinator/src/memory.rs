@@ -122,6 +122,17 @@ impl Memory {
         inner.observations.observe_until = inner.observations.observe_until.max(now.plus_ms(grace_ms));
     }
 
+    /// Notes that a host which the state does not know yet is there: once its registration is applied, and before its
+    /// session is open, it must not count as silent since this leadership began.
+    pub(crate) fn expect_host(&self, host: &HostId, incarnation: Incarnation, term: Term) {
+        let now = self.now();
+        let mut inner = self.lock();
+        if inner.observations.term == term {
+            let seen = HostObservation { incarnation, last_contact: now, ..HostObservation::default() };
+            inner.observations.hosts.entry(host.clone()).or_insert(seen);
+        }
+    }
+
     /// Opens a session; an earlier one of the same host is over. None when this is not the leadership of that term.
     pub(crate) fn open_session(
         &self,

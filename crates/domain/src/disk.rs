@@ -6,6 +6,8 @@ use std::fmt;
 
 /// The most reasons that a verdict carries.
 pub const REASONS_MAX: usize = 16;
+/// The most disks.
+pub const DISKS_MAX: usize = 200_000;
 
 /// What the checks of a disk say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,4 +91,38 @@ pub struct Disk {
     pub error_count: u64,
     /// When the verdict last changed.
     pub changed_at: Timestamp,
+}
+
+impl Disk {
+    /// True when a report would undo a failure without another medium in its place: such a report is refused.
+    pub fn is_latched_against(&self, identity: &DiskIdentity, verdict: Verdict) -> bool {
+        let another_medium = !identity.0.is_empty() && *identity != self.identity;
+        self.verdict == Verdict::Failed && verdict != Verdict::Failed && !another_medium
+    }
+
+    /// The identity and size to keep after a report: a medium that cannot be read any more (an empty identity, a size
+    /// of zero) keeps those that it was last seen with.
+    pub fn kept(&self, identity: &DiskIdentity, capacity_bytes: u64) -> (DiskIdentity, u64) {
+        let identity = if identity.0.is_empty() { &self.identity } else { identity };
+        (identity.clone(), if capacity_bytes == 0 { self.capacity_bytes } else { capacity_bytes })
+    }
+
+    /// True when a report says nothing new.
+    pub fn is_as_reported(
+        &self,
+        identity: &DiskIdentity,
+        path: &str,
+        capacity_bytes: u64,
+        verdict: Verdict,
+        reasons: &[VerdictReason],
+    ) -> bool {
+        let reasons = &reasons[..reasons.len().min(REASONS_MAX)];
+        let same_findings = self.reasons.len() == reasons.len()
+            && self.reasons.iter().zip(reasons).all(|(old, new)| old.same_finding(new));
+        let kept = self.kept(identity, capacity_bytes);
+        same_findings
+            && self.verdict == verdict
+            && self.path == path
+            && (&self.identity, self.capacity_bytes) == (&kept.0, kept.1)
+    }
 }

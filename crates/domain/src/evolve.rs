@@ -152,6 +152,7 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
             let Some(record) = state.groups.remove(group) else { return };
             touch_members(state, committed, &record);
             state.unindex_group(&record);
+            state.revoked.remove(group);
         }
         _ => {}
     }
@@ -206,13 +207,11 @@ fn revoke(state: &mut State, committed: &Committed, event: &Event) {
             });
             change_operation(state, *operation, |record| {
                 end_step(record, StepName::StopOldPrimary, committed.at, StepStatus::Done, fenced_by);
-                end_step(
-                    record,
-                    StepName::EnsureConsistency,
-                    committed.at,
-                    StepStatus::Done,
-                    &format!("chose {candidate}"),
-                );
+                end_step(record, StepName::EnsureConsistency, committed.at, StepStatus::Done, "");
+                // Another one may be chosen when the first is no longer fit; the step is done either way.
+                if let Some(step) = record.step_mut(StepName::EnsureConsistency) {
+                    step.note = format!("chose {candidate}");
+                }
                 start_step(record, StepName::SwitchPrimary, committed.at);
             });
         }
@@ -398,6 +397,11 @@ fn change_group(state: &mut State, committed: &Committed, id: &GroupId, change: 
     if let Some(record) = state.groups.get_mut(id).map(Arc::make_mut) {
         change(record);
         record.modified = committed.revision;
+        if record.phase.grants() {
+            state.revoked.remove(id);
+        } else {
+            state.revoked.insert(id.clone());
+        }
     }
 }
 

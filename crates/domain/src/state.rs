@@ -50,6 +50,8 @@ pub struct State {
     pub requests: Requests,
     /// Derived: which groups a host is a member of.
     pub(crate) groups_of: OrdMap<HostId, OrdSet<GroupId>>,
+    /// Derived: groups whose primary was revoked, to be promoted anew or deleted.
+    pub(crate) revoked: OrdSet<GroupId>,
     /// Derived: finished operations that may be forgotten, oldest first.
     pub(crate) finished: OrdSet<OperationId>,
 }
@@ -71,6 +73,7 @@ impl Default for State {
             operations: OrdMap::new(),
             requests: Requests::default(),
             groups_of: OrdMap::new(),
+            revoked: OrdSet::new(),
             finished: OrdSet::new(),
         }
     }
@@ -95,6 +98,11 @@ impl State {
     /// The groups that a host is a member of, in order of their names.
     pub fn groups_of(&self, host: &HostId) -> impl Iterator<Item = &Arc<Group>> {
         self.groups_of.get(host).into_iter().flatten().filter_map(|id| self.groups.get(id))
+    }
+
+    /// The groups whose primary was revoked, those being deleted among them, in order of their names.
+    pub fn revoked_groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.revoked.iter().filter_map(|id| self.groups.get(id))
     }
 
     /// The disks of a host, in order of their names.
@@ -131,6 +139,12 @@ impl State {
         for group in groups {
             self.index_group(&group);
         }
+        self.revoked = self
+            .groups
+            .values()
+            .filter(|group| !group.phase.grants())
+            .map(|group| group.id.clone())
+            .collect();
         self.finished = self
             .operations
             .values()

@@ -16,7 +16,7 @@ fn count<T>(items: impl Iterator<Item = T>, wanted: impl Fn(&T) -> bool) -> u64 
     items.filter(wanted).count() as u64
 }
 
-fn warnings(state: &State, can_reach_quorum: bool, grace_left_ms: Option<u64>) -> Vec<String> {
+fn warnings(state: &State, can_reach_quorum: bool) -> Vec<String> {
     let mut found = Vec::new();
     if !can_reach_quorum {
         found.push(
@@ -38,9 +38,6 @@ fn warnings(state: &State, can_reach_quorum: bool, grace_left_ms: Option<u64>) -
     }
     for group in state.groups.values().filter(|group| group.backups.is_empty()) {
         found.push(format!("group {} has no backup", group.id));
-    }
-    if let Some(left) = grace_left_ms {
-        found.push(format!("the leader is new or was stalled: it only observes for another {left} ms"));
     }
     let surplus = found.len().saturating_sub(LISTED_MAX);
     if surplus > 0 {
@@ -128,7 +125,7 @@ impl Cluster for Api {
             groups_blocked: count(state.groups.values(), |group| group.blocked.is_some()),
             members: self.members(),
             running: running.take(LISTED_MAX).map(|operation| operation.as_ref().into()).collect(),
-            warnings: warnings(state, reaches_quorum, grace_left_ms),
+            warnings: warnings(state, reaches_quorum),
             grace_left_ms,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))

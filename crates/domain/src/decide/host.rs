@@ -3,7 +3,7 @@
 use super::{current_host, find_host};
 use crate::{
     command::Command,
-    disk::{Disk, REASONS_MAX, Verdict, VerdictReason},
+    disk::{DISKS_MAX, REASONS_MAX, VerdictReason},
     event::Event,
     host::{Host, HostStatus},
     rejection::Rejection,
@@ -12,8 +12,6 @@ use crate::{
 
 /// The most hosts.
 pub(super) const HOSTS_MAX: usize = 10_000;
-/// The most disks.
-pub(super) const DISKS_MAX: usize = 200_000;
 
 pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
     let Command::RegisterHost { host, zone, address, instance, incarnation } = command else {
@@ -82,21 +80,13 @@ pub(super) fn record_disk(state: &State, command: &Command) -> Result<Vec<Event>
             reasons,
         }]);
     };
-    let another_medium = !identity.0.is_empty() && *identity != known.identity;
-    if known.verdict == Verdict::Failed && *verdict != Verdict::Failed && !another_medium {
+    if known.is_latched_against(identity, *verdict) {
         return Err(Rejection::DiskFailureLatched(disk.clone()));
     }
-    // A medium that cannot be read any more keeps the identity and size that it was last seen with.
-    let identity = if identity.0.is_empty() { known.identity.clone() } else { identity.clone() };
-    let capacity_bytes = if *capacity_bytes == 0 { known.capacity_bytes } else { *capacity_bytes };
-    let unchanged = known.verdict == *verdict
-        && known.identity == identity
-        && known.path == *path
-        && known.capacity_bytes == capacity_bytes
-        && same_findings(known, &reasons);
-    if unchanged {
+    if known.is_as_reported(identity, path, *capacity_bytes, *verdict, &reasons) {
         return Ok(vec![]);
     }
+    let (identity, capacity_bytes) = known.kept(identity, *capacity_bytes);
     Ok(vec![Event::DiskChanged {
         disk: disk.clone(),
         identity,
@@ -106,9 +96,4 @@ pub(super) fn record_disk(state: &State, command: &Command) -> Result<Vec<Event>
         verdict: *verdict,
         reasons,
     }])
-}
-
-fn same_findings(known: &Disk, reasons: &[VerdictReason]) -> bool {
-    known.reasons.len() == reasons.len()
-        && known.reasons.iter().zip(reasons).all(|(old, new)| old.same_finding(new))
 }

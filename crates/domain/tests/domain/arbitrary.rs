@@ -1,0 +1,334 @@
+//! Arbitrary commands that have a chance to be accepted: a [`Move`] is a handful of small numbers that become a command
+//! by looking at the state, right in most of its parts and off by a little in some. Sequences of moves shrink well.
+
+use proptest::prelude::*;
+use quorate_domain::{
+    Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, GroupId, HostId, HostStatus,
+    Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings, State, Term, Timestamp, Verdict,
+    VerdictReason, Zone,
+    command::{Fencing, MemberSpec},
+    operation::FailoverReason,
+};
+use std::collections::BTreeMap;
+
+/// How many different moves there are.
+const KINDS: u8 = 21;
+
+/// A command in the making.
+#[derive(Debug, Clone)]
+pub(crate) struct Move {
+    kind: u8,
+    host: u8,
+    other: u8,
+    disk: u8,
+    group: u8,
+    /// Below 4: one of the numbers that must match the state is off by one.
+    luck: u8,
+    choice: u8,
+    flag: bool,
+    request: Option<u8>,
+    clock_step: i64,
+    pub(crate) term: u64,
+}
+
+/// One move of any kind.
+pub(crate) fn any_move() -> impl Strategy<Value = Move> {
+    let request = prop_oneof![4 => Just(None), 1 => (0_u8..40).prop_map(Some)];
+    (
+        0..KINDS,
+        0_u8..4,
+        0_u8..4,
+        0_u8..2,
+        0_u8..2,
+        0_u8..40,
+        0_u8..24,
+        any::<bool>(),
+        request,
+        -2_000_i64..5_000,
+        1_u64..3,
+    )
+        .prop_map(|(kind, host, other, disk, group, luck, choice, flag, request, clock_step, term)| {
+            Move { kind, host, other, disk, group, luck, choice, flag, request, clock_step, term }
+        })
+}
+
+/// A cluster with four hosts, a disk in each and two groups: where most sequences begin.
+pub(crate) fn opening() -> Vec<(Term, Proposal)> {
+    let mut commands = vec![Command::CreateCluster { cluster: cluster(), settings: Settings::default() }];
+    for number in 0..4 {
+        commands.push(Command::RegisterHost {
+            host: host(number),
+            zone: Zone::new(format!("z{number}")).expect("a valid name"),
+            address: format!("10.0.0.{number}:7000"),
+            instance: instance(number),
+            incarnation: Incarnation(1),
+        });
+        commands.push(Command::RecordDisk {
+            disk: DiskId { host: host(number), name: disk(0) },
+            incarnation: Incarnation(1),
+            identity: DiskIdentity(format!("medium-{number}")),
+            path: "/data".into(),
+            capacity_bytes: 1_000,
+            verdict: Verdict::Healthy,
+            reasons: vec![],
+        });
+    }
+    for number in 0..2 {
+        commands.push(Command::CreateGroup {
+            group: group(number),
+            primary: member(number),
+            backups: vec![member(number + 1), member(number + 2)],
+            labels: BTreeMap::new(),
+        });
+    }
+    commands
+        .into_iter()
+        .map(|command| (Term(1), Proposal { at: Timestamp(10_000), cause: Cause::Cluster, command }))
+        .collect()
+}
+
+fn cluster() -> ClusterId {
+    ClusterId::new("c1").expect("a valid name")
+}
+
+pub(crate) fn host(number: u8) -> HostId {
+    HostId::new(format!("h{number}")).expect("a valid name")
+}
+
+pub(crate) fn disk(number: u8) -> DiskName {
+    DiskName::new(format!("d{number}")).expect("a valid name")
+}
+
+pub(crate) fn group(number: u8) -> GroupId {
+    GroupId::new(format!("g{number}")).expect("a valid name")
+}
+
+fn instance(number: u8) -> InstanceId {
+    InstanceId::new(format!("i{number}")).expect("a valid name")
+}
+
+fn member(number: u8) -> MemberSpec {
+    MemberSpec { host: host(number % 4), disk: Some(disk(0)) }
+}
+
+/// A number that should match `right`: now and then it is the next or the one before.
+fn near(right: u64, luck: u8, bad: u8) -> u64 {
+    match luck {
+        luck if luck == bad => right + 1,
+        luck if luck == bad + 1 => right.saturating_sub(1),
+        _ => right,
+    }
+}
+
+pub(crate) fn verdict(choice: u8) -> Verdict {
+    [Verdict::Healthy, Verdict::Degraded, Verdict::Failed, Verdict::Unknown][usize::from(choice % 4)]
+}
+
+pub(crate) fn reasons(choice: u8) -> Vec<VerdictReason> {
+    (0..choice % 3)
+        .map(|number| VerdictReason {
+            code: format!("code-{number}"),
+            attribute: String::new(),
+            observed: choice.to_string(),
+            threshold: "0".into(),
+            source: "probe".into(),
+            at: Timestamp(u64::from(choice)),
+        })
+        .collect()
+}
+
+impl Move {
+    /// The proposal that this move is in this state.
+    pub(crate) fn proposal(&self, state: &State) -> Proposal {
+        let cause = match self.request {
+            Some(number) => Cause::Operator {
+                request_id: RequestId::new(format!("r{number}")).expect("a valid request id"),
+            },
+            None => Cause::Planner { rule: "test".into() },
+        };
+        let at = Timestamp(state.now().0.saturating_add_signed(self.clock_step));
+        Proposal { at, cause, command: self.command(state) }
+    }
+
+    fn command(&self, state: &State) -> Command {
+        match self.kind {
+            0..=4 => self.about_hosts(state),
+            5..=9 => self.about_groups(state),
+            10..=16 => self.about_failovers(self.kind, state),
+            _ => self.about_failovers(self.next_step(state), state),
+        }
+    }
+
+    fn incarnation(&self, state: &State, id: &HostId) -> Incarnation {
+        Incarnation(near(state.hosts.get(id).map_or(1, |host| host.incarnation.0), self.luck, 0))
+    }
+
+    fn epoch(&self, state: &State) -> Epoch {
+        Epoch(near(state.groups.get(&group(self.group)).map_or(1, |group| group.epoch.0), self.luck, 2))
+    }
+
+    fn operation(&self, state: &State) -> OperationId {
+        let running = state.groups.get(&group(self.group)).and_then(|group| group.phase.operation());
+        OperationId(near(running.map_or(1, |operation| operation.0), self.luck, 4))
+    }
+
+    /// The group's primary in most cases, or any host.
+    fn holder(&self, state: &State) -> HostId {
+        let primary = state.groups.get(&group(self.group)).map(|group| group.primary.host.clone());
+        primary.filter(|_| self.luck != 6).unwrap_or_else(|| host(self.host))
+    }
+
+    fn candidate(&self, state: &State) -> HostId {
+        let members: Vec<_> = state
+            .groups
+            .get(&group(self.group))
+            .into_iter()
+            .flat_map(|group| group.members().map(|member| member.host.clone()))
+            .collect();
+        match members.get(usize::from(self.other)) {
+            Some(member) if self.luck != 7 => member.clone(),
+            _ => host(self.host),
+        }
+    }
+
+    fn fencing(&self, state: &State) -> Fencing {
+        use quorate_domain::Phase::{Active, Deleting, Revoked, Starting};
+        let released = state.groups.get(&group(self.group)).is_some_and(|group| match &group.phase {
+            Revoked { released, .. } | Deleting { released } => *released,
+            Starting { .. } | Active => false,
+        });
+        if released != (self.luck == 12) {
+            return Fencing::Released;
+        }
+        Fencing::Waited {
+            waited_ms: near(state.settings().lease.wait_ms, self.luck, 8),
+            term: Term(near(self.term, self.luck, 10)),
+        }
+    }
+
+    fn about_hosts(&self, state: &State) -> Command {
+        let id = host(self.host);
+        let known = state.hosts.get(&id);
+        match self.kind {
+            0 => {
+                let restart = u64::from(self.flag);
+                let incarnation = Incarnation(known.map_or(0, |host| host.incarnation.0) + restart);
+                Command::RegisterHost {
+                    host: id,
+                    zone: Zone::new(format!("z{}", self.choice % 2)).expect("a valid name"),
+                    address: format!("10.0.0.{}:7000", self.choice % 3),
+                    instance: instance(if self.luck < 4 { self.other } else { self.host }),
+                    incarnation,
+                }
+            }
+            1 | 2 => Command::MarkHost {
+                incarnation: self.incarnation(state, &id),
+                host: id,
+                status: [HostStatus::Online, HostStatus::Suspect, HostStatus::Offline, HostStatus::Online]
+                    [usize::from(self.choice % 4)],
+                reason: "test".into(),
+                evidence: vec![Evidence::new("last_contact_ms", self.choice, 3, "leader 1")],
+            },
+            _ => Command::RecordDisk {
+                incarnation: self.incarnation(state, &id),
+                disk: DiskId { host: id, name: disk(self.disk) },
+                identity: DiskIdentity(["", "medium-a", "medium-b"][usize::from(self.choice % 3)].into()),
+                path: "/data".into(),
+                capacity_bytes: u64::from(self.choice % 2) * 1_000,
+                verdict: verdict(self.choice / 3),
+                reasons: reasons(self.choice),
+            },
+        }
+    }
+
+    fn about_groups(&self, state: &State) -> Command {
+        let group = group(self.group);
+        match self.kind {
+            5 | 6 => Command::CreateGroup {
+                group,
+                primary: member(self.host),
+                backups: (1..=self.other).map(|next| member(self.host + next)).collect(),
+                labels: self.labels(),
+            },
+            7 => Command::SetGroupLabels { group, labels: self.labels() },
+            8 if self.choice < 6 => Command::DeleteGroup { group },
+            _ => Command::FinishDeletion { group, epoch: self.epoch(state), fencing: self.fencing(state) },
+        }
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let value = if self.flag { String::new() } else { self.choice.to_string() };
+        BTreeMap::from([(format!("k{}", self.choice % 3), value)])
+    }
+
+    /// The kind of move that takes the group on where it stands, so that sequences come to the end of a failover.
+    fn next_step(&self, state: &State) -> u8 {
+        use quorate_domain::Phase::{Active, Deleting, Revoked, Starting};
+        match state.groups.get(&group(self.group)).map(|group| &group.phase) {
+            Some(Revoked { candidate: None, .. }) => 13,
+            Some(Revoked { .. }) => 14,
+            Some(Starting { .. }) if self.flag => 15,
+            Some(Starting { .. }) => 16,
+            Some(Active | Deleting { .. }) | None => 10,
+        }
+    }
+
+    fn about_failovers(&self, kind: u8, state: &State) -> Command {
+        let (group, epoch, operation) = (group(self.group), self.epoch(state), self.operation(state));
+        let host = self.holder(state);
+        let incarnation = self.incarnation(state, &host);
+        let reason = "test".to_owned();
+        match kind {
+            10 => self.begin(state),
+            11 => Command::RecordRelease { group, epoch, host, incarnation, reason },
+            12 => Command::ReportBlocked {
+                group,
+                epoch,
+                reasons: if self.flag { vec![] } else { vec![format!("line {}", self.choice % 2)] },
+            },
+            13 => Command::ChooseCandidate {
+                group,
+                operation,
+                candidate: self.candidate(state),
+                fencing: self.fencing(state),
+                evidence: vec![],
+            },
+            14 => {
+                let chosen = state.groups.get(&group).and_then(|group| match &group.phase {
+                    quorate_domain::Phase::Revoked { candidate, .. } => candidate.clone(),
+                    _ => None,
+                });
+                let candidate = chosen.unwrap_or_else(|| self.candidate(state));
+                Command::Promote { group, operation, candidate, fencing: self.fencing(state) }
+            }
+            15 => {
+                if self.choice < 18 {
+                    Command::RecordInstalled { group, epoch, host, incarnation }
+                } else {
+                    Command::ReportStartFailed { group, epoch, host, incarnation, reason }
+                }
+            }
+            _ => Command::AcknowledgePromotion { group, epoch, host, incarnation },
+        }
+    }
+
+    fn begin(&self, state: &State) -> Command {
+        let reasons = [
+            FailoverReason::Requested,
+            FailoverReason::HostLost,
+            FailoverReason::HostRestarted,
+            FailoverReason::DiskFailed,
+            FailoverReason::Requested,
+            FailoverReason::Released,
+        ];
+        let reason = reasons[usize::from(self.choice) % reasons.len()];
+        let target = (reason == FailoverReason::Requested && self.flag).then(|| self.candidate(state));
+        Command::BeginFailover {
+            group: group(self.group),
+            epoch: (!self.flag).then(|| self.epoch(state)),
+            reason,
+            target,
+            evidence: vec![],
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Registration, status and disks: exact events, or the refusal's code.
+
+use crate::stage::{Stage, disk_id, finding, h, mark, register, report};
+use quorate_domain::{
+    AssignmentEntry, Command, DiskIdentity, Event, HostStatus, Incarnation, InstanceId, Role, Verdict, Zone,
+    assignment::assignment, disk::REASONS_MAX,
+};
+
+#[test]
+fn a_host_registers_once_and_the_same_start_again_changes_nothing() {
+    let mut stage = Stage::hosts();
+    assert_eq!(
+        stage.ok(register("h4", "i-h4", 7)),
+        [Event::HostRegistered {
+            host: h("h4"),
+            zone: Zone::new("z1").unwrap(),
+            address: "10.0.0.1:7000".into(),
+            instance: InstanceId::new("i-h4").unwrap(),
+            incarnation: Incarnation(7),
+        }]
+    );
+    assert_eq!(stage.host("h4").status, HostStatus::Online);
+    assert_eq!(stage.ok(register("h4", "i-h4", 7)), []);
+}
+
+#[test]
+fn a_host_that_moved_is_updated() {
+    let mut stage = Stage::hosts();
+    let mut command = register("h1", "i-h1", 1);
+    if let Command::RegisterHost { zone, address, .. } = &mut command {
+        *zone = Zone::new("z9").unwrap();
+        *address = "10.9.9.9:1".into();
+    }
+    assert_eq!(
+        stage.ok(command),
+        [Event::HostUpdated { host: h("h1"), zone: Zone::new("z9").unwrap(), address: "10.9.9.9:1".into() }]
+    );
+}
+
+#[test]
+fn registration_refuses_earlier_starts_and_other_agents() {
+    for (status, instance, incarnation, expected) in [
+        (HostStatus::Online, "i-h1", 4, "STALE_INCARNATION"),
+        (HostStatus::Offline, "i-h1", 4, "STALE_INCARNATION"),
+        (HostStatus::Online, "another", 6, "HOST_ID_IN_USE"),
+        (HostStatus::Suspect, "another", 6, "HOST_ID_IN_USE"),
+        (HostStatus::Offline, "another", 5, "STALE_INCARNATION"),
+    ] {
+        let mut stage = Stage::hosts();
+        stage.ok(register("h1", "i-h1", 5));
+        if status != HostStatus::Online {
+            stage.ok(mark("h1", 5, status));
+        }
+        let code = stage.refused(register("h1", instance, incarnation));
+        assert_eq!(code, expected, "{status} {instance} {incarnation}");
+    }
+}
+
+#[test]
+fn another_agent_may_take_the_name_of_a_host_that_is_offline() {
+    let mut stage = Stage::hosts();
+    stage.ok(mark("h1", 1, HostStatus::Offline));
+    assert_eq!(
+        stage.ok(register("h1", "another", 2)),
+        [Event::HostRestarted {
+            host: h("h1"),
+            instance: InstanceId::new("another").unwrap(),
+            incarnation: Incarnation(2),
+        }]
+    );
+    assert_eq!(stage.host("h1").status, HostStatus::Offline, "only contact makes it online");
+}
+
+#[test]
+fn a_restart_voids_what_was_granted_to_the_earlier_start() {
+    let mut stage = Stage::active();
+    let earlier = stage.acknowledge("h1");
+    stage.ok(register("h1", "i-h1", 2));
+    let entries = assignment(&stage.state, &h("h1")).unwrap().entries;
+    assert!(
+        matches!(&entries[..], [AssignmentEntry { role: Role::Primary, granted_to: Incarnation(1), .. }]),
+        "the assignment names the start that may act, and that is not this one: {entries:?}"
+    );
+    assert_eq!(stage.host("h1").assignment_revision, stage.state.revision());
+    assert_eq!(stage.refused(earlier), "STALE_INCARNATION");
+    assert_eq!(stage.refused(stage.clone().acknowledge("h1")), "NOT_THE_HOLDER");
+    assert_eq!(stage.refused(stage.clone().installed("h1")), "NOT_THE_HOLDER");
+    assert_eq!(stage.refused(stage.clone().start_failed("h1")), "NOT_THE_HOLDER");
+}
+
+#[test]
+fn a_status_changes_once_and_counts_errors() {
+    use HostStatus::{Offline, Online, Suspect};
+    let mut stage = Stage::hosts();
+    let changed = |from, to| {
+        vec![Event::HostStatusChanged { host: h("h1"), from, to, reason: "test".into(), evidence: vec![] }]
+    };
+    assert_eq!(stage.ok(mark("h1", 1, Online)), []);
+    assert_eq!(stage.ok(mark("h1", 1, Suspect)), changed(Online, Suspect));
+    assert_eq!(stage.ok(mark("h1", 1, Offline)), changed(Suspect, Offline));
+    assert_eq!(stage.ok(mark("h1", 1, Offline)), []);
+    assert_eq!(stage.ok(mark("h1", 1, Online)), changed(Offline, Online));
+    assert_eq!(stage.host("h1").error_count, 1);
+    assert_eq!(stage.host("h1").last_transition.from, Some(Offline));
+    assert_eq!(stage.refused(mark("h1", 2, Offline)), "STALE_INCARNATION");
+    assert_eq!(stage.refused(mark("h9", 1, Offline)), "HOST_NOT_FOUND");
+}
+
+fn with_reasons(mut command: Command, codes: &[&str], time: u64) -> Command {
+    if let Command::RecordDisk { reasons, .. } = &mut command {
+        *reasons = codes.iter().map(|code| finding(code, time)).collect();
+    }
+    command
+}
+
+#[test]
+fn a_disk_is_added_and_then_only_news_counts() {
+    let mut stage = Stage::hosts();
+    assert_eq!(
+        stage.ok(report("h1", "d2", "m", Verdict::Healthy)),
+        [Event::DiskAdded {
+            disk: disk_id("h1", "d2"),
+            identity: DiskIdentity("m".into()),
+            path: "/data".into(),
+            capacity_bytes: 1_000,
+            verdict: Verdict::Healthy,
+            reasons: vec![],
+        }]
+    );
+    assert_eq!(stage.ok(report("h1", "d2", "m", Verdict::Healthy)), []);
+    let slow = |time| with_reasons(report("h1", "d2", "m", Verdict::Degraded), &["slow"], time);
+    assert_eq!(
+        stage.ok(slow(1)),
+        [Event::DiskChanged {
+            disk: disk_id("h1", "d2"),
+            identity: DiskIdentity("m".into()),
+            path: "/data".into(),
+            capacity_bytes: 1_000,
+            from: Verdict::Healthy,
+            verdict: Verdict::Degraded,
+            reasons: vec![finding("slow", 1)],
+        }]
+    );
+    assert_eq!(stage.ok(slow(2)), [], "the same finding, seen later");
+    assert_eq!(stage.ok(report("h1", "d2", "", Verdict::Healthy)).len(), 1);
+    let disk = stage.state.disks.get(&disk_id("h1", "d2")).unwrap();
+    assert_eq!((disk.identity.0.as_str(), disk.error_count), ("m", 1));
+}
+
+#[test]
+fn a_disk_report_of_an_unknown_host_or_another_start_is_refused() {
+    let mut stage = Stage::hosts();
+    assert_eq!(stage.refused(report("h9", "d1", "m", Verdict::Healthy)), "HOST_NOT_FOUND");
+    stage.ok(register("h1", "i-h1", 2));
+    assert_eq!(stage.refused(report("h1", "d1", "medium-h1", Verdict::Failed)), "STALE_INCARNATION");
+}
+
+#[test]
+fn a_failed_disk_stays_failed_until_another_medium_sits_there() {
+    for (identity, verdict, accepted) in [
+        ("medium-h1", Verdict::Healthy, false),
+        ("medium-h1", Verdict::Degraded, false),
+        ("medium-h1", Verdict::Unknown, false),
+        ("", Verdict::Healthy, false),
+        ("medium-h1", Verdict::Failed, true),
+        ("another", Verdict::Failed, true),
+        ("another", Verdict::Healthy, true),
+        ("another", Verdict::Unknown, true),
+    ] {
+        let mut stage = Stage::hosts();
+        stage.ok(report("h1", "d1", "medium-h1", Verdict::Failed));
+        let command = report("h1", "d1", identity, verdict);
+        if accepted {
+            stage.ok(command);
+            let disk = stage.state.disks.get(&disk_id("h1", "d1")).unwrap();
+            assert_eq!((disk.identity.0.as_str(), disk.verdict), (identity, verdict));
+        } else {
+            assert_eq!(stage.refused(command), "DISK_FAILURE_LATCHED", "{identity:?} {verdict}");
+        }
+    }
+}
+
+#[test]
+fn a_verdict_keeps_no_more_reasons_than_the_limit() {
+    let mut stage = Stage::hosts();
+    let codes: Vec<String> = (0..REASONS_MAX + 5).map(|number| format!("c{number}")).collect();
+    let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
+    let command = with_reasons(report("h1", "d1", "medium-h1", Verdict::Degraded), &codes, 1);
+    stage.ok(command.clone());
+    assert_eq!(stage.state.disks.get(&disk_id("h1", "d1")).unwrap().reasons.len(), REASONS_MAX);
+    assert_eq!(stage.ok(command), []);
+}

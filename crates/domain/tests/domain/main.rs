@@ -1,0 +1,10 @@
+//! What every sequence of commands keeps, what each command answers, and which bytes must stay readable.
+
+mod answers;
+mod arbitrary;
+mod failover;
+mod golden;
+mod hosts;
+mod properties;
+mod samples;
+mod stage;

@@ -1,0 +1,146 @@
+//! Groups whose primary may act: does it, and should it go on?
+
+use super::{View, record_release, report_blocked};
+use crate::{GroupObservation, GroupState, Plan, liveness};
+use quorate_domain::{
+    Command, Disk, Evidence, Group, Host, HostStatus, OperationId, Phase, StepName, StepStatus, Verdict,
+    eligibility::eligible_backups, operation::FailoverReason,
+};
+
+pub(super) fn plan(plan: &mut Plan, view: &View<'_>, group: &Group) {
+    let Some(host) = view.primary_host(group) else { return };
+    let report = view.report(group);
+    if let Some(report) = report
+        && matches!(report.state, GroupState::Ended | GroupState::StartFailed)
+    {
+        return give_up(plan, group, host, report);
+    }
+    if host.incarnation != group.granted_to {
+        return begin(plan, group, FailoverReason::HostRestarted, restarted(view, group, host));
+    }
+    if let Some(evidence) = host_lost(plan, view, group, host) {
+        return begin(plan, group, FailoverReason::HostLost, evidence);
+    }
+    if let Some(disk) = failed_disk(view, group) {
+        let (fit, unfit) = eligible_backups(view.state, group);
+        if !fit.is_empty() {
+            return begin(plan, group, FailoverReason::DiskFailed, disk_findings(disk));
+        }
+        let mut reasons = vec![format!("{}: its disk {} has failed", group.primary, disk.id)];
+        reasons.extend(unfit);
+        report_blocked(plan, group, reasons);
+    } else if group.blocked.is_some() {
+        let command = Command::ReportBlocked { group: group.id.clone(), epoch: group.epoch, reasons: vec![] };
+        plan.propose("failover/unblocked", command);
+    }
+    if let Some(report) = report {
+        follow_start(plan, view, group, host, report);
+    }
+}
+
+/// The epoch ended by the word of its own host. Only the start that holds it can say that it could not start; a later
+/// start can still say that nothing acts.
+fn give_up(plan: &mut Plan, group: &Group, host: &Host, report: &GroupObservation) {
+    if report.state == GroupState::Ended || host.incarnation != group.granted_to {
+        return record_release(plan, group, host, report);
+    }
+    let command = Command::ReportStartFailed {
+        group: group.id.clone(),
+        epoch: group.epoch,
+        host: host.id.clone(),
+        incarnation: host.incarnation,
+        reason: report.reason.clone(),
+    };
+    plan.propose("failover/start-failed", command);
+}
+
+/// Records how far the named primary is with its start.
+fn follow_start(plan: &mut Plan, view: &View<'_>, group: &Group, host: &Host, report: &GroupObservation) {
+    let Phase::Starting { operation } = group.phase else { return };
+    let (group_id, epoch) = (group.id.clone(), group.epoch);
+    let (host, incarnation) = (host.id.clone(), host.incarnation);
+    if operation.is_some_and(|operation| awaits_installation(view, operation)) {
+        let command =
+            Command::RecordInstalled { group: group_id.clone(), epoch, host: host.clone(), incarnation };
+        plan.propose("failover/installed", command);
+    }
+    if report.state == GroupState::Acting {
+        let command = Command::AcknowledgePromotion { group: group_id, epoch, host, incarnation };
+        plan.propose("failover/acting", command);
+    }
+}
+
+fn awaits_installation(view: &View<'_>, operation: OperationId) -> bool {
+    !view.state.operations.get(&operation).is_some_and(|operation| {
+        operation
+            .steps
+            .iter()
+            .any(|step| step.name == StepName::UpdateConfiguration && step.status == StepStatus::Done)
+    })
+}
+
+/// What speaks for taking the group away from a host that is not heard of; none when it should keep it.
+fn host_lost(plan: &mut Plan, view: &View<'_>, group: &Group, host: &Host) -> Option<Vec<Evidence>> {
+    let lease = &view.state.settings().lease;
+    let back =
+        view.observations.current(host).is_some_and(|seen| liveness::in_contact(lease, seen, view.now));
+    if back {
+        return None;
+    }
+    let threshold_ms = match host.status {
+        HostStatus::Online => return None,
+        HostStatus::Offline => lease.wait_ms,
+        HostStatus::Suspect => {
+            if eligible_backups(view.state, group).0.is_empty() {
+                return None;
+            }
+            // Its lease may be good yet, and the suspicion may come from a leader that was itself cut off or asleep.
+            if view.now < view.observations.observe_until {
+                plan.wake(view.observations.observe_until);
+                return None;
+            }
+            lease.suspect_after_ms()
+        }
+    };
+    let silent_ms = view.now.since_ms(view.observations.last_contact(&host.id));
+    Some(vec![
+        Evidence::new("host_status", host.status, "", "state"),
+        liveness::silence(silent_ms, threshold_ms, view.observations),
+    ])
+}
+
+fn failed_disk<'a>(view: &View<'a>, group: &Group) -> Option<&'a Disk> {
+    view.state
+        .disks
+        .get(&group.primary.disk_id())
+        .map(AsRef::as_ref)
+        .filter(|disk| disk.verdict == Verdict::Failed)
+}
+
+fn disk_findings(disk: &Disk) -> Vec<Evidence> {
+    let verdict = Evidence::new(format!("disk {}", disk.id), disk.verdict, "", "state");
+    let findings = disk.reasons.iter().map(|reason| {
+        Evidence::new(reason.code.clone(), &reason.observed, &reason.threshold, reason.source.clone())
+    });
+    std::iter::once(verdict).chain(findings).collect()
+}
+
+fn restarted(view: &View<'_>, group: &Group, host: &Host) -> Vec<Evidence> {
+    vec![Evidence::new("incarnation", host.incarnation, group.granted_to, view.observations.source())]
+}
+
+fn begin(plan: &mut Plan, group: &Group, reason: FailoverReason, evidence: Vec<Evidence>) {
+    let rule = match reason {
+        FailoverReason::HostRestarted => "failover/host-restarted",
+        FailoverReason::DiskFailed => "failover/disk-failed",
+        _ => "failover/host-lost",
+    };
+    let command = Command::BeginFailover {
+        group: group.id.clone(),
+        epoch: Some(group.epoch),
+        reason,
+        target: None,
+        evidence,
+    };
+    plan.propose(rule, command);
+}

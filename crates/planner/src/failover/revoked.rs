@@ -1,0 +1,106 @@
+//! Groups that were taken from their primary: who follows, and when is that safe?
+
+use super::{View, fencing::fencing, record_release, report_blocked};
+use crate::{GroupState, Mono, Plan};
+use quorate_domain::{
+    Command, Evidence, Group, HostId, Operation, OperationId,
+    command::Fencing,
+    eligibility::{candidates, eligibility},
+    group::Member,
+};
+
+/// The longest pause before the next host is chosen after failed starts.
+const BACKOFF_MAX_MS: u64 = 30_000;
+/// The pause after the first failed start; each further one doubles it.
+const BACKOFF_FIRST_MS: u64 = 1_000;
+
+pub(super) fn plan(
+    plan: &mut Plan,
+    view: &View<'_>,
+    group: &Group,
+    operation: OperationId,
+    released: bool,
+    candidate: Option<&HostId>,
+) {
+    if !released && release(plan, view, group) {
+        return;
+    }
+    let Some(fencing) = fencing(plan, view, group, released) else { return };
+    if let Some(candidate) = candidate
+        && group.member(candidate).is_some_and(|member| eligibility(view.state, member).is_ok())
+    {
+        let (group, candidate) = (group.id.clone(), candidate.clone());
+        return plan.propose("failover/promote", Command::Promote { group, operation, candidate, fencing });
+    }
+    let Some(record) = view.state.operations.get(&operation) else { return };
+    if let Some(ready) = backoff(view, group, record)
+        && view.now < ready
+    {
+        return plan.wake(ready);
+    }
+    choose(plan, view, group, record, fencing);
+}
+
+pub(super) fn plan_deletion(plan: &mut Plan, view: &View<'_>, group: &Group, released: bool) {
+    if !released && release(plan, view, group) {
+        return;
+    }
+    let Some(fencing) = fencing(plan, view, group, released) else { return };
+    let command = Command::FinishDeletion { group: group.id.clone(), epoch: group.epoch, fencing };
+    plan.propose("failover/deleted", command);
+}
+
+/// Records the old primary's release, if its agent says that it let go.
+fn release(plan: &mut Plan, view: &View<'_>, group: &Group) -> bool {
+    let (Some(host), Some(report)) = (view.primary_host(group), view.report(group)) else { return false };
+    // Who could not start has stopped as well.
+    let ended = matches!(report.state, GroupState::Ended | GroupState::StartFailed);
+    if ended {
+        record_release(plan, group, host, report);
+    }
+    ended
+}
+
+/// When the next host may be chosen after failed starts; none when nobody failed yet.
+fn backoff(view: &View<'_>, group: &Group, operation: &Operation) -> Option<Mono> {
+    let failed = operation.failed_attempts();
+    if failed == 0 {
+        return None;
+    }
+    // Not noted yet: as if the last attempt had failed just now.
+    let since = view.observations.revoked_since.get(&(group.id.clone(), group.epoch)).copied();
+    let pause_ms = 1_u64
+        .checked_shl(failed - 1)
+        .map_or(BACKOFF_MAX_MS, |factor| BACKOFF_FIRST_MS.saturating_mul(factor).min(BACKOFF_MAX_MS));
+    Some(since.unwrap_or(view.now).plus_ms(pause_ms))
+}
+
+fn choose(plan: &mut Plan, view: &View<'_>, group: &Group, operation: &Operation, fencing: Fencing) {
+    let (mut fit, unfit) = candidates(view.state, group, operation.reason.prefers_old_primary());
+    // The host that an operator asked for comes first, and, like everybody, behind those that failed less often.
+    fit.sort_by_key(|member| (attempts(operation, member), operation.target.as_ref() != Some(&member.host)));
+    let Some(best) = fit.first() else { return report_blocked(plan, group, unfit) };
+    let command = Command::ChooseCandidate {
+        group: group.id.clone(),
+        operation: operation.id,
+        candidate: best.host.clone(),
+        fencing,
+        evidence: grounds(view, operation, best, &unfit),
+    };
+    plan.propose("failover/choose", command);
+}
+
+fn attempts(operation: &Operation, member: &Member) -> u32 {
+    operation.attempts.get(&member.host).copied().unwrap_or(0)
+}
+
+/// What the choice rests on: the chosen one's health, and why others could not be.
+fn grounds(view: &View<'_>, operation: &Operation, best: &Member, unfit: &[String]) -> Vec<Evidence> {
+    let verdict = view.state.disks.get(&best.disk_id()).map(|disk| disk.verdict.to_string());
+    let mut grounds = vec![
+        Evidence::new(format!("disk {best}"), verdict.unwrap_or_default(), "", "state"),
+        Evidence::new("failed_starts", attempts(operation, best), "", "state"),
+    ];
+    grounds.extend(unfit.iter().map(|line| Evidence::new("not_eligible", line, "", "state")));
+    grounds
+}

@@ -1,0 +1,102 @@
+//! Is a host heard of? Online, suspect, offline: DESIGN section 5 rules 5 and 6, section 7 "Hosts".
+//!
+//! Silence makes a host suspect and, once its lease must have ended on both clocks, offline. Only contact makes it
+//! online again. A closed session alone says nothing: the agent may be looking for the leader.
+
+use crate::{HostObservation, Mono, Observations, Plan};
+use quorate_domain::{Command, Evidence, Host, HostStatus, LeaseSettings, State};
+
+/// Says which hosts changed status.
+pub fn plan(state: &State, observations: &Observations, now: Mono) -> Plan {
+    let mut plan = Plan::default();
+    let lease = &state.settings().lease;
+    for host in state.hosts.values() {
+        match observations.current(host) {
+            Some(seen) if seen.stopping => mark_stopped(&mut plan, host, observations),
+            Some(seen) if in_contact(lease, seen, now) => {
+                mark_online(&mut plan, host, seen, lease, observations, now);
+            }
+            _ => expire(&mut plan, host, lease, observations, now),
+        }
+    }
+    plan
+}
+
+/// True while this start of the agent is in session and its heartbeats arrive.
+pub(crate) fn in_contact(lease: &LeaseSettings, seen: &HostObservation, now: Mono) -> bool {
+    seen.connected && !seen.stopping && now.since_ms(seen.last_contact) < lease.suspect_after_ms()
+}
+
+fn mark_stopped(plan: &mut Plan, host: &Host, observations: &Observations) {
+    if host.status == HostStatus::Offline {
+        return;
+    }
+    let evidence = vec![Evidence::new("agent_stopped", true, "", observations.source())];
+    mark(plan, "liveness/stopped", host, HostStatus::Offline, "agent stopped".into(), evidence);
+}
+
+fn mark_online(
+    plan: &mut Plan,
+    host: &Host,
+    seen: &HostObservation,
+    lease: &LeaseSettings,
+    observations: &Observations,
+    now: Mono,
+) {
+    let suspect_after_ms = lease.suspect_after_ms();
+    let fades_at = seen.last_contact.plus_ms(suspect_after_ms);
+    if host.status == HostStatus::Online {
+        return plan.wake(fades_at.max(observations.observe_until));
+    }
+    plan.wake(fades_at);
+    let silent_ms = now.since_ms(seen.last_contact);
+    let evidence = vec![silence(silent_ms, suspect_after_ms, observations)];
+    mark(plan, "liveness/online", host, HostStatus::Online, "its heartbeats arrive".into(), evidence);
+}
+
+/// Judges a host that is not in contact: it can only get worse, and never while the leader has to look first.
+fn expire(plan: &mut Plan, host: &Host, lease: &LeaseSettings, observations: &Observations, now: Mono) {
+    let last_contact = observations.last_contact(&host.id);
+    let silent_ms = now.since_ms(last_contact);
+    let levels = [
+        (HostStatus::Suspect, lease.suspect_after_ms(), "liveness/suspect"),
+        (HostStatus::Offline, lease.wait_ms, "liveness/offline"),
+    ];
+    let mut reached = None;
+    for (status, after_ms, rule) in levels.into_iter().filter(|(status, ..)| *status > host.status) {
+        let due = last_contact.plus_ms(after_ms).max(observations.observe_until);
+        if now < due {
+            plan.wake(due);
+        } else {
+            reached = Some((status, after_ms, rule));
+        }
+    }
+    if let Some((status, after_ms, rule)) = reached {
+        let heard = observations.hosts.contains_key(&host.id);
+        let reason = match (status, heard) {
+            (_, false) => "not heard of since this leader leads",
+            (HostStatus::Offline, _) => "no heartbeat for so long that its lease is over",
+            _ => "its heartbeats do not arrive",
+        };
+        let evidence = vec![silence(silent_ms, after_ms, observations)];
+        mark(plan, rule, host, status, reason.into(), evidence);
+    }
+}
+
+/// How long ago a host was last heard of, held against a threshold.
+pub(crate) fn silence(silent_ms: u64, threshold_ms: u64, observations: &Observations) -> Evidence {
+    Evidence::new("last_contact_ms", silent_ms, threshold_ms, observations.source())
+}
+
+fn mark(
+    plan: &mut Plan,
+    rule: &'static str,
+    host: &Host,
+    status: HostStatus,
+    reason: String,
+    evidence: Vec<Evidence>,
+) {
+    let command =
+        Command::MarkHost { host: host.id.clone(), incarnation: host.incarnation, status, reason, evidence };
+    plan.propose(rule, command);
+}

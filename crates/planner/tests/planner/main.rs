@@ -1,0 +1,11 @@
+//! What the planners answer, by tables, by exact command lists and by arbitrary states.
+
+#[path = "../../../domain/tests/domain/arbitrary.rs"]
+mod arbitrary;
+mod disks;
+mod driver;
+mod failover;
+mod liveness;
+mod orders;
+mod properties;
+mod world;
