@@ -1,0 +1,437 @@
+//! The state machine of one agent: inputs in, steps out. Every input judges the lease at its own `now` before it is
+//! taken in, so that nothing that arrives late brings back what had lapsed.
+
+mod answers;
+
+use crate::{
+    durable::{DurableEpochs, Ledger},
+    installed::{Installed, OutOfStep},
+    lease::Lease,
+    report::GroupReport,
+    step::{HookKind, HookOutcome, Step},
+    tenure::{Stage, Tenure},
+    time::BootMs,
+};
+use quorate_domain::{
+    Assignment, AssignmentEntry, Epoch, GroupId, Incarnation, LeaseSettings, Revision, Role,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a start of an agent begins with.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// This start.
+    pub incarnation: Incarnation,
+    /// What the starts before left on disk.
+    pub on_disk: DurableEpochs,
+    /// Until the coordinators say otherwise.
+    pub settings: LeaseSettings,
+    /// When it began: every lease of an earlier start is over one lease later.
+    pub at: BootMs,
+}
+
+/// The epochs of one group on this host.
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    /// Epochs that have ended, though not yet for certain; nothing begins before they have.
+    past: Vec<Tenure>,
+    /// The newest.
+    tenure: Option<Tenure>,
+}
+
+impl Slot {
+    fn all(&mut self) -> impl Iterator<Item = &mut Tenure> {
+        self.past.iter_mut().chain(self.tenure.as_mut())
+    }
+
+    fn knows(&self, epoch: Epoch) -> bool {
+        self.past.iter().chain(self.tenure.as_ref()).any(|tenure| tenure.epoch == epoch)
+    }
+
+    fn hook_runs(&self) -> bool {
+        self.past.iter().chain(self.tenure.as_ref()).any(Tenure::hook_runs)
+    }
+}
+
+/// What one host may do now.
+#[derive(Debug, Clone)]
+pub struct Core {
+    incarnation: Incarnation,
+    settings: LeaseSettings,
+    lease: Lease,
+    installed: Installed,
+    ledger: Ledger,
+    slots: BTreeMap<GroupId, Slot>,
+    /// When every lease of an earlier start is over.
+    over_by: BootMs,
+    stopping: Option<String>,
+    storage_failed: bool,
+    stopped: bool,
+    reported: Vec<GroupReport>,
+    steps: Vec<Step>,
+}
+
+impl Core {
+    /// A host that has just started: fenced, whatever it was before. The steps end what the start before left.
+    pub fn new(start: Start) -> (Self, Vec<Step>) {
+        let over_by = start.at.after_ms(start.on_disk.lease_ms);
+        let left = start.on_disk.primary_of.clone();
+        let ledger = Ledger::new(start.on_disk);
+        let mut core = Self {
+            incarnation: start.incarnation,
+            lease: Lease::new(&start.settings, ledger.stored_lease_ms()),
+            settings: start.settings,
+            installed: Installed::default(),
+            ledger,
+            slots: BTreeMap::new(),
+            over_by,
+            stopping: None,
+            storage_failed: false,
+            stopped: false,
+            reported: Vec::new(),
+            steps: Vec::new(),
+        };
+        for (group, epoch) in left {
+            core.ledger.ended(&group, epoch);
+            let slot = core.slots.entry(group).or_default();
+            slot.past.extend(slot.tenure.take());
+            slot.tenure = Some(Tenure::inherited(epoch, over_by, "the agent was restarted".to_owned()));
+        }
+        let steps = core.reconcile(start.at);
+        (core, steps)
+    }
+
+    /// This start of the agent.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &LeaseSettings {
+        &self.settings
+    }
+
+    /// The revision of the installed assignment; zero when none is.
+    pub fn installed_revision(&self) -> Revision {
+        self.installed.revision().unwrap_or_default()
+    }
+
+    /// The coordinators refused the incarnation and this start took another: every epoch that it held has ended.
+    pub fn renumbered(&mut self, incarnation: Incarnation, now: BootMs) -> Vec<Step> {
+        self.incarnation = self.incarnation.max(incarnation);
+        self.reconcile(now)
+    }
+
+    /// A leader took the agent in, under these settings.
+    pub fn welcomed(&mut self, settings: LeaseSettings, now: BootMs) -> Vec<Step> {
+        self.judge(now);
+        self.settings = settings;
+        self.reconcile(now)
+    }
+
+    /// The session is over. Nothing ends and nothing is extended by that alone.
+    pub fn session_lost(&mut self, now: BootMs) -> Vec<Step> {
+        self.lease.session_lost();
+        self.reconcile(now)
+    }
+
+    /// A whole assignment arrived.
+    pub fn assignment_snapshot(&mut self, assignment: Assignment, now: BootMs) -> Vec<Step> {
+        self.install(now, |installed| installed.snapshot(assignment))
+    }
+
+    /// A change of the assignment arrived.
+    pub fn assignment_delta(
+        &mut self,
+        from: Revision,
+        revision: Revision,
+        changed: Vec<AssignmentEntry>,
+        removed: &[GroupId],
+        now: BootMs,
+    ) -> Vec<Step> {
+        self.install(now, |installed| installed.delta(from, revision, changed, removed))
+    }
+
+    /// Notes that a heartbeat is about to be sent, and numbers it.
+    pub fn heartbeat_sent(&mut self, now: BootMs) -> u64 {
+        self.lease.heartbeat_sent(now)
+    }
+
+    /// The leader acknowledged a heartbeat.
+    pub fn heartbeat_acknowledged(&mut self, seq: u64, needs: Revision, now: BootMs) -> Vec<Step> {
+        self.judge(now);
+        self.lease.acknowledged(seq, needs, self.installed.revision());
+        self.reconcile(now)
+    }
+
+    /// A [`Step::StoreEpochs`] is durable.
+    pub fn epochs_stored(&mut self, request: u64, now: BootMs) -> Vec<Step> {
+        self.judge(now);
+        self.ledger.stored(request);
+        self.reconcile(now)
+    }
+
+    /// A [`Step::StoreEpochs`] failed: nothing may be acted under any more.
+    pub fn storage_failed(&mut self, reason: &str, now: BootMs) -> Vec<Step> {
+        self.storage_failed = true;
+        self.stop(reason, now)
+    }
+
+    /// A hook ended.
+    pub fn hook_finished(
+        &mut self,
+        group: &GroupId,
+        epoch: Epoch,
+        kind: HookKind,
+        outcome: HookOutcome,
+        now: BootMs,
+    ) -> Vec<Step> {
+        self.judge(now);
+        let promised = self.lease.promised();
+        let slot = self.slots.get_mut(group);
+        if let Some(tenure) = slot.and_then(|slot| slot.all().find(|tenure| tenure.epoch == epoch)) {
+            tenure.hook_finished(kind, outcome, promised);
+            if !tenure.live() {
+                self.ledger.ended(group, epoch);
+            }
+        }
+        self.reconcile(now)
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: BootMs) -> Vec<Step> {
+        self.reconcile(now)
+    }
+
+    /// The agent is to exit: every role ends now and none begins.
+    pub fn stop(&mut self, reason: &str, now: BootMs) -> Vec<Step> {
+        self.judge(now);
+        self.stopping.get_or_insert_with(|| reason.to_owned());
+        self.reconcile(now)
+    }
+
+    /// True from the call of [`Core::stop`] on.
+    pub fn stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    /// When [`Core::tick`] must be called at the latest, if nothing arrives before.
+    pub fn next_wake(&self) -> Option<BootMs> {
+        let tenures = || self.slots.values().flat_map(|slot| slot.past.iter().chain(slot.tenure.as_ref()));
+        let lapse = tenures().any(Tenure::leans_on_lease).then(|| self.lease.write_deadline());
+        let ends = tenures().filter_map(|tenure| match tenure.stage {
+            Stage::Lingering(until) => Some(until),
+            _ => None,
+        });
+        ends.chain(lapse).min()
+    }
+
+    fn lapsed(&self) -> String {
+        format!("the lease lapsed: writes had to stop at {} on the boot clock", self.lease.write_deadline())
+    }
+
+    /// Whether the installed assignment lets this start of the agent act under the epoch.
+    fn mandate(&self, group: &GroupId, epoch: Epoch) -> Result<(), String> {
+        let Some(entry) = self.installed.entry(group) else {
+            return Err("the group left the assignment of this host".to_owned());
+        };
+        if entry.role != Role::Primary || entry.epoch != epoch {
+            return Err(format!("epoch {epoch} was revoked"));
+        }
+        if entry.granted_to != self.incarnation {
+            return Err(format!(
+                "epoch {epoch} was granted to start {} of the agent and this is start {}",
+                entry.granted_to, self.incarnation
+            ));
+        }
+        Ok(())
+    }
+
+    fn install(
+        &mut self,
+        now: BootMs,
+        change: impl FnOnce(&mut Installed) -> Result<(), OutOfStep>,
+    ) -> Vec<Step> {
+        self.judge(now);
+        let before: BTreeSet<GroupId> = self.installed.entries().map(|entry| entry.group.clone()).collect();
+        if change(&mut self.installed).is_err() {
+            self.steps.push(Step::Resync);
+        }
+        for entry in self.installed.entries() {
+            self.ledger.saw(&entry.group, entry.epoch);
+            if !before.contains(&entry.group) {
+                self.ledger.assigned(&entry.group);
+            }
+        }
+        for group in before.iter().filter(|group| self.installed.entry(group).is_none()) {
+            self.ledger.left(group);
+        }
+        self.end_what_was_revoked();
+        self.lease.installed(self.installed.revision());
+        self.reconcile(now)
+    }
+
+    /// Ends what leaned on a lease that has lapsed. Called before anything that arrives is taken in.
+    fn judge(&mut self, now: BootMs) {
+        if !self.lease.covers(now) {
+            let reason = self.lapsed();
+            self.end_where(|_, _, tenure| tenure.leans_on_lease().then(|| reason.clone()));
+        }
+    }
+
+    fn end_what_was_revoked(&mut self) {
+        self.end_where(|core, group, tenure| core.mandate(group, tenure.epoch).err());
+        if let Some(reason) = self.stopping.clone() {
+            self.end_where(|_, _, _| Some(reason.clone()));
+        }
+    }
+
+    fn end_where(&mut self, why: impl Fn(&Self, &GroupId, &Tenure) -> Option<String>) {
+        let ending: Vec<(GroupId, String)> = self
+            .slots
+            .iter()
+            .filter_map(|(group, slot)| {
+                let tenure = slot.tenure.as_ref().filter(|tenure| tenure.live())?;
+                Some((group.clone(), why(self, group, tenure)?))
+            })
+            .collect();
+        let promised = self.lease.promised();
+        for (group, reason) in ending {
+            let Some(tenure) = self.slots.get_mut(&group).and_then(|slot| slot.tenure.as_mut()) else {
+                continue;
+            };
+            self.ledger.ended(&group, tenure.epoch);
+            if tenure.end(reason, promised) {
+                self.steps.push(Step::KillHook { group, epoch: tenure.epoch });
+            }
+        }
+    }
+
+    /// Compares what is wanted with what is, and returns the steps from here to there.
+    fn reconcile(&mut self, now: BootMs) -> Vec<Step> {
+        self.judge(now);
+        self.end_what_was_revoked();
+        self.take_up_grants();
+        let groups: Vec<GroupId> = self.slots.keys().cloned().collect();
+        for group in groups {
+            self.advance(&group, now);
+        }
+        self.size_lease(now);
+        if !self.storage_failed
+            && let Some((request, epochs)) = self.ledger.request()
+        {
+            self.steps.push(Step::StoreEpochs { request, epochs });
+        }
+        let report = self.report();
+        if report != self.reported {
+            self.reported = report;
+            self.steps.push(Step::Report);
+        }
+        self.stop_when_done();
+        std::mem::take(&mut self.steps)
+    }
+
+    fn take_up_grants(&mut self) {
+        let named: Vec<AssignmentEntry> =
+            self.installed.entries().filter(|entry| entry.role == Role::Primary).cloned().collect();
+        for entry in named {
+            if self.slots.get(&entry.group).is_some_and(|slot| slot.knows(entry.epoch)) {
+                continue;
+            }
+            let tenure = self.taken_up(&entry);
+            let slot = self.slots.entry(entry.group).or_default();
+            // Whatever was there has ended: the assignment no longer names it.
+            slot.past.extend(slot.tenure.replace(tenure).filter(|tenure| !tenure.over()));
+        }
+    }
+
+    fn taken_up(&mut self, entry: &AssignmentEntry) -> Tenure {
+        let (group, epoch) = (&entry.group, entry.epoch);
+        if self.ledger.has_ended(group, epoch) {
+            return Tenure::refused(epoch, format!("epoch {epoch} has ended here before"));
+        }
+        if let Err(reason) = self.mandate(group, epoch) {
+            self.ledger.ended(group, epoch);
+            // Until its end is certain, another restart must find it.
+            self.ledger.begins(group, epoch);
+            return Tenure::inherited(epoch, self.over_by, reason);
+        }
+        let highest = self.ledger.highest(group);
+        if epoch < highest {
+            return Tenure::refused(
+                epoch,
+                format!("epoch {epoch} is below {highest}, which this host has seen"),
+            );
+        }
+        if let Some(reason) = self.stopping.clone() {
+            return Tenure::refused(epoch, reason);
+        }
+        self.ledger.begins(group, epoch);
+        Tenure::granted(epoch)
+    }
+
+    fn advance(&mut self, group: &GroupId, now: BootMs) {
+        let Some(slot) = self.slots.get_mut(group) else { return };
+        slot.all().for_each(|tenure| tenure.pass(now));
+        for over in slot.past.extract_if(.., |tenure| tenure.over()) {
+            self.ledger.is_over(group, over.epoch);
+        }
+        if let Some(over) = slot.tenure.as_ref().filter(|tenure| tenure.over()) {
+            self.ledger.is_over(group, over.epoch);
+            let entry = self.installed.entry(group);
+            let superseded = entry.is_none_or(|entry| entry.epoch > over.epoch);
+            if self.installed.revision().is_some() && superseded {
+                slot.tenure = None;
+            }
+        }
+        if slot.past.is_empty() && slot.tenure.is_none() {
+            self.slots.remove(group);
+            return;
+        }
+        if !slot.hook_runs() {
+            let may_begin = slot.past.is_empty() && self.stopping.is_none() && self.lease.covers(now);
+            let step = next_hook(group, slot, |epoch| may_begin && self.ledger.allows(group, epoch));
+            self.steps.extend(step);
+        }
+    }
+
+    /// No lease is counted for longer than a restart would wait for.
+    fn size_lease(&mut self, now: BootMs) {
+        let wanted = self.settings.lease_ms;
+        let longest_running = self.lease.promised().max(self.over_by);
+        self.ledger.lease_length(wanted, longest_running <= now.after_ms(wanted));
+        self.lease.resize(&self.settings, self.ledger.stored_lease_ms());
+    }
+
+    fn stop_when_done(&mut self) {
+        let tenures_over = self
+            .slots
+            .values()
+            .all(|slot| slot.past.is_empty() && slot.tenure.as_ref().is_none_or(Tenure::over));
+        let durable = self.storage_failed || self.ledger.settled();
+        if self.stopping.is_some() && !self.stopped && tenures_over && durable {
+            self.stopped = true;
+            self.steps.push(Step::Stopped);
+        }
+    }
+}
+
+/// The hook that a group needs next, when none runs: the oldest demotion first.
+fn next_hook(group: &GroupId, slot: &mut Slot, may_begin: impl Fn(Epoch) -> bool) -> Option<Step> {
+    let (tenure, kind) = slot.all().find_map(|tenure| match tenure.stage {
+        Stage::Stopped => Some((tenure, HookKind::Demote)),
+        Stage::Waiting if may_begin(tenure.epoch) => Some((tenure, HookKind::Promote)),
+        _ => None,
+    })?;
+    let reason = match kind {
+        HookKind::Promote => {
+            tenure.stage = Stage::Promoting;
+            format!("epoch {} was granted to this host", tenure.epoch)
+        }
+        HookKind::Demote => {
+            tenure.stage = Stage::Demoting;
+            tenure.reason.clone()
+        }
+    };
+    Some(Step::RunHook { group: group.clone(), epoch: tenure.epoch, kind, reason })
+}

@@ -1,0 +1,124 @@
+//! What the core says of itself: roles at an instant, and the report.
+
+use super::Core;
+use crate::{
+    report::{GroupReport, GroupState},
+    role::{LocalRole, RoleAnswer, ServiceMode},
+    tenure::{Stage, Tenure},
+    time::BootMs,
+};
+use quorate_domain::{GroupId, Role};
+use std::collections::BTreeSet;
+
+impl Core {
+    /// What the host as a whole may do at `now`.
+    pub fn service_mode(&self, now: BootMs) -> ServiceMode {
+        if self.lease.covers(now) { ServiceMode::Normal } else { ServiceMode::ReadOnly }
+    }
+
+    /// The groups that the host knows of.
+    pub fn groups(&self) -> BTreeSet<GroupId> {
+        self.installed.entries().map(|entry| entry.group.clone()).chain(self.slots.keys().cloned()).collect()
+    }
+
+    /// What the host is to a group at `now`; none for a group that it does not know.
+    pub fn role(&self, group: &GroupId, now: BootMs) -> Option<RoleAnswer> {
+        let entry = self.installed.entry(group);
+        let tenure = self.slots.get(group).and_then(|slot| slot.tenure.as_ref());
+        let epoch = entry.map(|entry| entry.epoch).or(tenure.map(|tenure| tenure.epoch))?;
+        let answer = |role, reason: String| RoleAnswer {
+            group: group.clone(),
+            role,
+            epoch,
+            write_deadline: BootMs(0),
+            lease_deadline: BootMs(0),
+            reason,
+        };
+        Some(match self.why_fenced(group, now) {
+            None => RoleAnswer {
+                write_deadline: self.lease.write_deadline(),
+                lease_deadline: self.lease.deadline(),
+                ..answer(
+                    LocalRole::Primary,
+                    "the assignment names this host and the lease is valid".to_owned(),
+                )
+            },
+            Some(_) if self.is_quiet_backup(group) => {
+                let primary = entry.map(|entry| entry.primary.to_string()).unwrap_or_default();
+                answer(LocalRole::Backup, format!("{primary} is or was last primary"))
+            }
+            Some(reason) => answer(LocalRole::Fenced, reason),
+        })
+    }
+
+    /// The same, for somebody outside: what they are told is remembered, because they may rely on it to the end.
+    pub fn tell_role(&mut self, group: &GroupId, now: BootMs) -> Option<RoleAnswer> {
+        let answer = self.role(group, now)?;
+        if answer.role == LocalRole::Primary
+            && let Some(tenure) = self.slots.get_mut(group).and_then(|slot| slot.tenure.as_mut())
+        {
+            tenure.tell(answer.lease_deadline);
+        }
+        Some(answer)
+    }
+
+    /// What the host says of its groups.
+    pub fn report(&self) -> Vec<GroupReport> {
+        let tenures = self.slots.iter().filter_map(|(group, slot)| Some((group, slot.tenure.as_ref()?)));
+        tenures
+            .filter_map(|(group, tenure)| {
+                let state = match tenure.stage {
+                    Stage::Waiting | Stage::Promoting if self.ledger.allows(group, tenure.epoch) => {
+                        GroupState::Installed
+                    }
+                    Stage::Acting => GroupState::Acting,
+                    Stage::Over if tenure.start_failed => GroupState::StartFailed,
+                    Stage::Over => GroupState::Ended,
+                    _ => return None,
+                };
+                let (group, reason) = (group.clone(), tenure.reason.clone());
+                Some(GroupReport { group, epoch: tenure.epoch, state, reason })
+            })
+            .collect()
+    }
+
+    /// Why the host does not act for a group at `now`; none when it does.
+    fn why_fenced(&self, group: &GroupId, now: BootMs) -> Option<String> {
+        let Some(tenure) = self.slots.get(group).and_then(|slot| slot.tenure.as_ref()) else {
+            return Some("the assignment does not name this host primary".to_owned());
+        };
+        if tenure.stage != Stage::Acting {
+            return Some(self.why_not_acting(group, tenure, now));
+        }
+        if !self.lease.covers(now) {
+            return Some(self.lapsed());
+        }
+        if !self.ledger.allows(group, tenure.epoch) {
+            return Some(format!("epoch {} is not on disk", tenure.epoch));
+        }
+        self.stopping.clone().or_else(|| self.mandate(group, tenure.epoch).err())
+    }
+
+    fn why_not_acting(&self, group: &GroupId, tenure: &Tenure, now: BootMs) -> String {
+        let epoch = tenure.epoch;
+        match tenure.stage {
+            Stage::Waiting if !self.ledger.allows(group, epoch) => {
+                format!("epoch {epoch} is not on disk yet")
+            }
+            Stage::Waiting if !self.lease.covers(now) => "there is no valid lease".to_owned(),
+            Stage::Waiting => "an earlier epoch has not ended yet".to_owned(),
+            Stage::Promoting => format!("the promote hook of epoch {epoch} is running"),
+            _ => format!("epoch {epoch} has ended here: {}", tenure.reason),
+        }
+    }
+
+    /// True for a backup on which nothing of an earlier epoch is left to end.
+    fn is_quiet_backup(&self, group: &GroupId) -> bool {
+        let backup = self.installed.entry(group).is_some_and(|entry| entry.role == Role::Backup);
+        let quiet = self
+            .slots
+            .get(group)
+            .is_none_or(|slot| slot.past.is_empty() && slot.tenure.as_ref().is_none_or(Tenure::over));
+        backup && quiet
+    }
+}

@@ -1,0 +1,72 @@
+//! What the agent is asked to do.
+
+use crate::durable::DurableEpochs;
+use quorate_domain::{Epoch, GroupId};
+use std::fmt;
+
+/// Which of the operator's hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HookKind {
+    /// Starts the service of a group here.
+    Promote,
+    /// Stops it.
+    Demote,
+}
+
+impl fmt::Display for HookKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Promote => "promote",
+            Self::Demote => "demote",
+        })
+    }
+}
+
+/// How a hook ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookOutcome {
+    /// It ended well: the platform has done what it was told.
+    Succeeded,
+    /// There is none. A promotion needs none; after a demotion the platform is certain to have stopped only when
+    /// every deadline that it was told has passed.
+    NotConfigured,
+    /// It could not be run, ended badly, or was killed; the reason in words.
+    Failed(String),
+}
+
+/// One thing for the agent to do, in the order given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Make this durable, in place of what was stored before, then call `epochs_stored` with the same number. One is
+    /// under way at a time.
+    StoreEpochs {
+        /// Names the request.
+        request: u64,
+        /// Everything to store.
+        epochs: DurableEpochs,
+    },
+    /// Run a hook, then call `hook_finished`. At most one runs for a group at a time.
+    RunHook {
+        /// The group.
+        group: GroupId,
+        /// The epoch that begins or ends.
+        epoch: Epoch,
+        /// Which one.
+        kind: HookKind,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Kill the running promote hook of an epoch that has ended, then call `hook_finished` as for any end.
+    KillHook {
+        /// The group.
+        group: GroupId,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// What the host is has changed: send a fresh full report.
+    Report,
+    /// The assignment cannot be followed from what is installed: end the session and ask anew.
+    Resync,
+    /// Every role has ended and may be reported so: the agent may exit.
+    Stopped,
+}

@@ -1,0 +1,387 @@
+//! The life of an epoch on one host, step by step.
+
+#![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
+
+use quorate_agent_core::{
+    BootMs, Core, DurableEpochs, GroupReport, GroupState, HookKind, HookOutcome, LocalRole, ServiceMode,
+    Start, Step,
+};
+use quorate_domain::{
+    Assignment, AssignmentEntry, DiskName, Epoch, GroupId, HostId, Incarnation, LeaseSettings, Revision, Role,
+};
+
+fn group() -> GroupId {
+    GroupId::new("g").unwrap()
+}
+
+fn entry(epoch: u64, role: Role, granted_to: u64) -> AssignmentEntry {
+    AssignmentEntry {
+        group: group(),
+        epoch: Epoch(epoch),
+        role,
+        granted_to: Incarnation(granted_to),
+        disk: DiskName::new("d").unwrap(),
+        primary: HostId::new("h1").unwrap(),
+    }
+}
+
+fn snapshot(revision: u64, entries: Vec<AssignmentEntry>) -> Assignment {
+    Assignment { revision: Revision(revision), entries }
+}
+
+fn started(at: u64, incarnation: u64, on_disk: DurableEpochs) -> (Core, Vec<Step>) {
+    let settings = LeaseSettings::default();
+    Core::new(Start { incarnation: Incarnation(incarnation), on_disk, settings, at: BootMs(at) })
+}
+
+/// A host that acts for the group under epoch 5, its lease counted from 1,000 ms, and what is on its disk.
+fn acting() -> (Core, DurableEpochs) {
+    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(900));
+    let [Step::StoreEpochs { request, epochs }] = steps.as_slice() else { panic!("{steps:?}") };
+    let seq = core.heartbeat_sent(BootMs(1_000));
+    assert_eq!(core.heartbeat_acknowledged(seq, Revision(3), BootMs(1_010)), []);
+    let steps = core.epochs_stored(*request, BootMs(1_020));
+    assert_eq!(steps, [promote(5), Step::Report]);
+    let steps = finished(&mut core, 5, HookKind::Promote, HookOutcome::Succeeded, 1_030);
+    assert_eq!(steps, [Step::Report]);
+    assert_eq!(states(&core), [(5, GroupState::Acting)]);
+    (core, epochs.clone())
+}
+
+fn promote(epoch: u64) -> Step {
+    let reason = format!("epoch {epoch} was granted to this host");
+    Step::RunHook { group: group(), epoch: Epoch(epoch), kind: HookKind::Promote, reason }
+}
+
+fn finished(core: &mut Core, epoch: u64, kind: HookKind, outcome: HookOutcome, now: u64) -> Vec<Step> {
+    core.hook_finished(&group(), Epoch(epoch), kind, outcome, BootMs(now))
+}
+
+fn states(core: &Core) -> Vec<(u64, GroupState)> {
+    core.report().iter().map(|GroupReport { epoch, state, .. }| (epoch.0, *state)).collect()
+}
+
+fn role(core: &Core, now: u64) -> LocalRole {
+    core.role(&group(), BootMs(now)).unwrap().role
+}
+
+fn hooks(steps: &[Step]) -> Vec<(u64, HookKind)> {
+    steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::RunHook { epoch, kind, .. } => Some((epoch.0, *kind)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn request(steps: &[Step]) -> u64 {
+    let stores = steps.iter().find_map(|step| match step {
+        Step::StoreEpochs { request, .. } => Some(*request),
+        _ => None,
+    });
+    stores.unwrap_or_else(|| panic!("nothing to store in {steps:?}"))
+}
+
+#[test]
+fn a_granted_epoch_is_stored_then_promoted_and_only_then_acted_under() {
+    let (core, _) = acting();
+    let answer = core.role(&group(), BootMs(1_040)).unwrap();
+    assert_eq!(answer.role, LocalRole::Primary);
+    assert_eq!(
+        (answer.epoch, answer.write_deadline, answer.lease_deadline),
+        (Epoch(5), BootMs(6_000), BootMs(7_000))
+    );
+    assert_eq!(core.service_mode(BootMs(1_040)), ServiceMode::Normal);
+    assert_eq!(core.next_wake(), Some(BootMs(6_000)));
+}
+
+#[test]
+fn without_a_lease_an_installed_grant_waits_and_begins_with_the_first_renewal() {
+    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(1));
+    assert_eq!(core.epochs_stored(request(&steps), BootMs(2)), [Step::Report]);
+    assert_eq!(states(&core), [(5, GroupState::Installed)]);
+    assert_eq!(core.role(&group(), BootMs(3)).unwrap().reason, "there is no valid lease");
+    let seq = core.heartbeat_sent(BootMs(10));
+    assert_eq!(
+        core.heartbeat_acknowledged(seq, Revision(4), BootMs(11)),
+        [],
+        "names an assignment not installed"
+    );
+    let steps = core.assignment_delta(Revision(3), Revision(4), vec![], &[], BootMs(12));
+    assert_eq!(steps, [promote(5)]);
+    assert_eq!(role(&core, 13), LocalRole::Fenced);
+}
+
+#[test]
+fn a_jump_of_the_clock_fences_before_any_tick_ran() {
+    let (mut core, _) = acting();
+    assert_eq!(role(&core, 5_999), LocalRole::Primary);
+    assert_eq!(role(&core, 6_000), LocalRole::Fenced);
+    assert_eq!(core.service_mode(BootMs(60_000)), ServiceMode::ReadOnly);
+    // What waited in the socket while the process was stopped does not bring it back.
+    let seq = core.heartbeat_sent(BootMs(60_000));
+    let steps = core.heartbeat_acknowledged(seq, Revision(3), BootMs(60_001));
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    assert_eq!(role(&core, 60_002), LocalRole::Fenced);
+    assert_eq!(states(&core), [], "neither acting nor ended while the demote hook runs");
+}
+
+#[test]
+fn a_lapsed_epoch_is_reported_as_ended_and_only_a_new_one_is_acted_under() {
+    let (mut core, _) = acting();
+    assert_eq!(hooks(&core.tick(BootMs(6_000))), [(5, HookKind::Demote)]);
+    let steps = finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 6_100);
+    assert_eq!(states(&core), [(5, GroupState::Ended)]);
+    core.epochs_stored(request(&steps), BootMs(6_110));
+    let seq = core.heartbeat_sent(BootMs(6_200));
+    core.heartbeat_acknowledged(seq, Revision(3), BootMs(6_210));
+    core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(6_220));
+    assert_eq!((role(&core, 6_230), states(&core)), (LocalRole::Fenced, vec![(5, GroupState::Ended)]));
+
+    let steps =
+        core.assignment_delta(Revision(3), Revision(4), vec![entry(6, Role::Primary, 1)], &[], BootMs(6_300));
+    assert_eq!(states(&core), [], "not before it is on disk");
+    let steps = core.epochs_stored(request(&steps), BootMs(6_310));
+    assert_eq!(hooks(&steps), [(6, HookKind::Promote)]);
+    finished(&mut core, 6, HookKind::Promote, HookOutcome::NotConfigured, 6_400);
+    assert_eq!(role(&core, 6_500), LocalRole::Primary);
+}
+
+#[test]
+fn a_revoke_ends_the_epoch_at_once_and_ended_is_said_after_the_demote_hook() {
+    let (mut core, _) = acting();
+    let steps =
+        core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    assert_eq!(role(&core, 2_000), LocalRole::Fenced);
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_500);
+    assert_eq!((states(&core), role(&core, 2_500)), (vec![(5, GroupState::Ended)], LocalRole::Backup));
+    core.assignment_delta(Revision(4), Revision(5), vec![entry(6, Role::Backup, 7)], &[], BootMs(9_000));
+    assert_eq!(states(&core), [], "another host holds a later epoch: nothing is left to say");
+}
+
+#[test]
+fn after_a_failed_demote_hook_ended_waits_for_the_end_of_the_lease() {
+    let (mut core, _) = acting();
+    core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Failed("exit status 1".into()), 2_500);
+    assert_eq!((states(&core), core.next_wake()), (vec![], Some(BootMs(7_000))));
+    core.tick(BootMs(6_999));
+    assert_eq!(states(&core), []);
+    assert!(core.tick(BootMs(7_000)).contains(&Step::Report));
+    assert_eq!(states(&core), [(5, GroupState::Ended)]);
+}
+
+#[test]
+fn without_a_demote_hook_ended_waits_only_for_the_deadlines_that_somebody_was_told() {
+    for (asked, ended_at) in [(false, 2_500), (true, 7_000)] {
+        let (mut core, _) = acting();
+        if asked {
+            assert_eq!(core.tell_role(&group(), BootMs(1_500)).unwrap().role, LocalRole::Primary);
+        }
+        core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
+        finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, 2_499);
+        core.tick(BootMs(ended_at - 1));
+        assert_eq!(states(&core).is_empty(), asked, "asked: {asked}");
+        core.tick(BootMs(ended_at));
+        assert_eq!(states(&core), [(5, GroupState::Ended)], "asked: {asked}");
+    }
+}
+
+#[test]
+fn an_epoch_that_ends_while_its_promote_hook_runs_waits_for_both_hooks() {
+    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let seq = core.heartbeat_sent(BootMs(1));
+    let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2));
+    core.epochs_stored(request(&steps), BootMs(3));
+    assert_eq!(hooks(&core.heartbeat_acknowledged(seq, Revision(3), BootMs(4))), [(5, HookKind::Promote)]);
+    let steps =
+        core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(5));
+    assert_eq!(steps, [Step::KillHook { group: group(), epoch: Epoch(5) }, Step::Report]);
+    let steps = finished(&mut core, 5, HookKind::Promote, HookOutcome::Succeeded, 6);
+    assert_eq!((hooks(&steps), role(&core, 6)), (vec![(5, HookKind::Demote)], LocalRole::Fenced));
+    assert_eq!(states(&core), []);
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 7);
+    assert_eq!(states(&core), [(5, GroupState::Ended)]);
+}
+
+#[test]
+fn a_failed_promote_hook_is_undone_and_reported() {
+    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let seq = core.heartbeat_sent(BootMs(1));
+    core.heartbeat_acknowledged(seq, Revision(0), BootMs(2));
+    let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2));
+    assert_eq!(hooks(&core.epochs_stored(request(&steps), BootMs(3))), [(5, HookKind::Promote)]);
+    let steps = finished(&mut core, 5, HookKind::Promote, HookOutcome::Failed("exit status 3".into()), 4);
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 5);
+    let report = core.report();
+    assert_eq!(report[0].state, GroupState::StartFailed);
+    assert_eq!(report[0].reason, "the promote hook failed: exit status 3");
+    assert_eq!(role(&core, 6), LocalRole::Fenced);
+}
+
+#[test]
+fn an_epoch_that_never_began_is_reported_as_ended_at_once() {
+    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2));
+    let steps =
+        core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(3));
+    assert_eq!((hooks(&steps), states(&core)), (vec![], vec![(5, GroupState::Ended)]));
+}
+
+#[test]
+fn a_restart_is_fenced_ends_what_was_left_and_acts_only_under_a_new_epoch() {
+    let (_, on_disk) = acting();
+    let (mut core, steps) = started(2_000, 2, on_disk);
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2_100));
+    let seq = core.heartbeat_sent(BootMs(2_100));
+    core.heartbeat_acknowledged(seq, Revision(3), BootMs(2_110));
+    assert_eq!((role(&core, 2_120), states(&core)), (LocalRole::Fenced, vec![]));
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_200);
+    assert_eq!(states(&core), [(5, GroupState::Ended)]);
+    // Even a grant of the old epoch to the new start is not acted under.
+    core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Primary, 2)], &[], BootMs(2_300));
+    assert_eq!(role(&core, 2_310), LocalRole::Fenced);
+}
+
+#[test]
+fn after_a_restart_whose_demote_hook_is_no_help_ended_waits_one_lease() {
+    for outcome in [HookOutcome::NotConfigured, HookOutcome::Failed("exit status 1".into())] {
+        let (_, on_disk) = acting();
+        let (mut core, _) = started(2_000, 2, on_disk);
+        finished(&mut core, 5, HookKind::Demote, outcome, 2_200);
+        assert_eq!(core.next_wake(), Some(BootMs(8_000)));
+        core.tick(BootMs(8_000));
+        assert_eq!(states(&core), [(5, GroupState::Ended)]);
+    }
+}
+
+#[test]
+fn an_epoch_granted_to_another_start_is_ended_although_nothing_of_it_is_on_disk() {
+    let (mut core, _) = started(1_000, 2, DurableEpochs::default());
+    let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(1_100));
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 1_200);
+    assert_eq!(states(&core), [(5, GroupState::Ended)]);
+}
+
+#[test]
+fn an_epoch_that_an_earlier_start_has_seen_is_not_acted_under_even_when_granted_again() {
+    let mut on_disk = DurableEpochs::default();
+    on_disk.highest.insert(group(), Epoch(5));
+    let (mut core, _) = started(0, 2, on_disk);
+    let seq = core.heartbeat_sent(BootMs(1));
+    core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 2)]), BootMs(2));
+    let steps = core.heartbeat_acknowledged(seq, Revision(3), BootMs(3));
+    assert_eq!((hooks(&steps), states(&core)), (vec![], vec![(5, GroupState::Ended)]));
+    assert_eq!(role(&core, 4), LocalRole::Fenced);
+}
+
+#[test]
+fn an_end_that_is_not_certain_yet_is_waited_for_over_two_restarts() {
+    // The folder is new, and an earlier start on another folder was primary.
+    let (mut core, _) = started(1_000, 2, DurableEpochs::default());
+    let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(1_100));
+    let on_disk = steps.iter().find_map(|step| match step {
+        Step::StoreEpochs { epochs, .. } => Some(epochs.clone()),
+        _ => None,
+    });
+    let (mut core, steps) = started(2_000, 3, on_disk.unwrap());
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2_100));
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, 2_200);
+    assert_eq!((states(&core), core.next_wake()), (vec![], Some(BootMs(8_000))));
+}
+
+#[test]
+fn an_epoch_below_the_highest_on_disk_is_refused() {
+    let mut on_disk = DurableEpochs::default();
+    on_disk.highest.insert(group(), Epoch(9));
+    let (mut core, _) = started(0, 2, on_disk);
+    let seq = core.heartbeat_sent(BootMs(1));
+    core.heartbeat_acknowledged(seq, Revision(0), BootMs(2));
+    let steps = core.assignment_snapshot(snapshot(3, vec![entry(8, Role::Primary, 2)]), BootMs(3));
+    assert_eq!(hooks(&steps), []);
+    assert_eq!((role(&core, 4), states(&core)), (LocalRole::Fenced, vec![(8, GroupState::Ended)]));
+}
+
+#[test]
+fn a_new_epoch_does_not_begin_before_the_old_one_has_ended_for_certain() {
+    let (mut core, _) = acting();
+    let seq = core.heartbeat_sent(BootMs(1_900));
+    core.heartbeat_acknowledged(seq, Revision(3), BootMs(1_910));
+    let steps =
+        core.assignment_delta(Revision(3), Revision(5), vec![entry(6, Role::Primary, 1)], &[], BootMs(2_000));
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    assert_eq!(hooks(&core.epochs_stored(request(&steps), BootMs(2_010))), []);
+    assert_eq!(states(&core), [(6, GroupState::Installed)]);
+    let steps = finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_500);
+    assert_eq!(hooks(&steps), [(6, HookKind::Promote)]);
+}
+
+#[test]
+fn a_delta_that_does_not_follow_and_an_older_snapshot_are_refused_and_asked_anew() {
+    let (mut core, _) = acting();
+    let revoke = || vec![entry(5, Role::Backup, 1)];
+    assert_eq!(core.assignment_delta(Revision(2), Revision(4), revoke(), &[], BootMs(1_100)), [Step::Resync]);
+    assert_eq!(core.assignment_snapshot(snapshot(2, vec![]), BootMs(1_100)), [Step::Resync]);
+    assert_eq!((role(&core, 1_200), core.installed_revision()), (LocalRole::Primary, Revision(3)));
+}
+
+#[test]
+fn a_graceful_stop_ends_every_role_and_says_when_the_agent_may_exit() {
+    let (mut core, _) = acting();
+    let steps = core.stop("the agent is stopping", BootMs(2_000));
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    assert_eq!(role(&core, 2_000), LocalRole::Fenced);
+    let steps = finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_100);
+    assert!(steps.contains(&Step::Report) && !steps.contains(&Step::Stopped), "{steps:?}");
+    let steps = core.epochs_stored(request(&steps), BootMs(2_110));
+    assert_eq!(steps, [Step::Stopped]);
+    let seq = core.heartbeat_sent(BootMs(2_200));
+    core.heartbeat_acknowledged(seq, Revision(3), BootMs(2_210));
+    let steps =
+        core.assignment_delta(Revision(3), Revision(4), vec![entry(6, Role::Primary, 1)], &[], BootMs(2_220));
+    assert_eq!(hooks(&steps), [], "nothing begins any more");
+}
+
+#[test]
+fn a_stop_whose_storage_is_gone_still_ends_every_role() {
+    let (mut core, _) = acting();
+    assert_eq!(hooks(&core.storage_failed("epochs.json: EIO", BootMs(2_000))), [(5, HookKind::Demote)]);
+    let steps = finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_100);
+    assert_eq!(steps, [Step::Report, Step::Stopped]);
+}
+
+#[test]
+fn a_group_that_leaves_is_ended_and_forgotten_but_for_its_highest_epoch() {
+    let (mut core, _) = acting();
+    let steps = core.assignment_delta(Revision(3), Revision(4), vec![], &[group()], BootMs(2_000));
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    let steps = finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_100);
+    let Some(Step::StoreEpochs { epochs, .. }) = steps.first() else { panic!("{steps:?}") };
+    assert!(epochs.primary_of.is_empty() && epochs.highest.get(&group()) == Some(&Epoch(5)));
+    assert_eq!((core.role(&group(), BootMs(2_200)), states(&core)), (None, vec![]));
+    core.assignment_delta(Revision(4), Revision(5), vec![entry(5, Role::Primary, 1)], &[], BootMs(2_300));
+    assert_eq!(role(&core, 2_310), LocalRole::Fenced, "it does not come back under the epoch that ended");
+}
+
+#[test]
+fn a_longer_lease_is_counted_only_once_a_restart_would_wait_for_it() {
+    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let settings = LeaseSettings { lease_ms: 30_000, write_stop_ms: 25_000, ..LeaseSettings::default() };
+    let steps = core.welcomed(settings, BootMs(1));
+    let early = core.heartbeat_sent(BootMs(2));
+    core.heartbeat_acknowledged(early, Revision(0), BootMs(3));
+    core.assignment_snapshot(snapshot(1, vec![]), BootMs(4));
+    assert_eq!(core.service_mode(BootMs(6_100)), ServiceMode::ReadOnly);
+    core.epochs_stored(request(&steps), BootMs(6_200));
+    let seq = core.heartbeat_sent(BootMs(6_300));
+    core.heartbeat_acknowledged(seq, Revision(0), BootMs(6_310));
+    assert_eq!(core.service_mode(BootMs(31_000)), ServiceMode::Normal);
+}

@@ -1,0 +1,414 @@
+//! Any order of events: a host acts as primary only when every rule of DESIGN section 5 lets it.
+
+#![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
+
+use proptest::prelude::*;
+use quorate_agent_core::{
+    BootMs, Core, DurableEpochs, GroupState, HookKind, HookOutcome, LocalRole, Start, Step,
+};
+use quorate_domain::{
+    Assignment, AssignmentEntry, DiskName, Epoch, GroupId, HostId, Incarnation, LeaseSettings, Revision, Role,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+const GROUPS: [&str; 2] = ["a", "b"];
+
+#[derive(Debug, Clone)]
+enum Input {
+    Pass(u64),
+    /// Time passes, and the process sees nothing of it.
+    Freeze(u64),
+    Heartbeat,
+    /// Of the n-th heartbeat from the end, naming the installed revision plus this.
+    Acknowledge(usize, u64),
+    /// Time between a sending and its acknowledgement shows in `Pass`; the revision goes up by this.
+    Snapshot(u64, Vec<Named>),
+    Delta(u64, u64, Vec<Named>, Vec<usize>),
+    Stored,
+    Hook(usize, u8),
+    SessionLost,
+    Ask(usize),
+    Stop,
+    Restart,
+}
+
+#[derive(Debug, Clone)]
+struct Named {
+    group: usize,
+    /// Relative to the highest ever named, so that grants are mostly new and sometimes stale.
+    epoch_back: u64,
+    primary: bool,
+    own_start: bool,
+}
+
+fn named() -> impl Strategy<Value = Named> {
+    (
+        0..GROUPS.len(),
+        prop_oneof![3 => Just(0_u64), 2 => Just(1), 1 => 2..4_u64],
+        prop::bool::weighted(0.8),
+        prop::bool::weighted(0.85),
+    )
+        .prop_map(|(group, epoch_back, primary, own_start)| Named {
+            group,
+            epoch_back,
+            primary,
+            own_start,
+        })
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    prop_oneof![
+        4 => (1..900_u64).prop_map(Input::Pass),
+        1 => (1..9_000_u64).prop_map(Input::Freeze),
+        6 => Just(Input::Heartbeat),
+        8 => (0..3_usize, prop_oneof![5 => Just(0_u64), 1 => 1..3_u64]).prop_map(|(back, ahead)| Input::Acknowledge(back, ahead)),
+        3 => (0..3_u64, prop::collection::vec(named(), 0..3)).prop_map(|(up, entries)| Input::Snapshot(up, entries)),
+        2 => (0..2_u64, 0..3_u64, prop::collection::vec(named(), 0..2), prop::collection::vec(0..GROUPS.len(), 0..2))
+            .prop_map(|(off, up, changed, removed)| Input::Delta(off, up, changed, removed)),
+        8 => Just(Input::Stored),
+        8 => (0..3_usize, 0..8_u8).prop_map(|(which, outcome)| Input::Hook(which, outcome)),
+        1 => Just(Input::SessionLost),
+        2 => (0..GROUPS.len()).prop_map(Input::Ask),
+        1 => prop_oneof![1 => Just(Input::Stop), 3 => Just(Input::Restart)],
+    ]
+}
+
+/// The host around the core, and an independent record of what it may do.
+struct World {
+    core: Core,
+    now: u64,
+    incarnation: u64,
+    disk: DurableEpochs,
+    writing: Option<(u64, DurableEpochs)>,
+    hooks: Vec<(GroupId, Epoch, HookKind)>,
+    sent: Vec<(u64, u64)>,
+    acknowledged: Vec<(u64, u64)>,
+    installed: Option<u64>,
+    entries: BTreeMap<GroupId, AssignmentEntry>,
+    top_epoch: u64,
+    counted_from: Option<u64>,
+    promoted: BTreeSet<(GroupId, Epoch)>,
+    ended: BTreeSet<(GroupId, Epoch)>,
+    told: BTreeMap<(GroupId, Epoch), u64>,
+    demoted: BTreeSet<(GroupId, Epoch)>,
+    started_at: u64,
+    stopped: bool,
+    acted: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let disk = DurableEpochs::default();
+        let (core, _) = start(1, disk.clone(), 10);
+        Self {
+            core,
+            now: 10,
+            incarnation: 1,
+            disk,
+            writing: None,
+            hooks: vec![],
+            sent: vec![],
+            acknowledged: vec![],
+            installed: None,
+            entries: BTreeMap::new(),
+            top_epoch: 1,
+            counted_from: None,
+            promoted: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            told: BTreeMap::new(),
+            demoted: BTreeSet::new(),
+            started_at: 10,
+            stopped: false,
+            acted: 0,
+        }
+    }
+
+    fn now(&self) -> BootMs {
+        BootMs(self.now)
+    }
+
+    /// The lease by the rules, reckoned apart from the core: whatever was acknowledged for an installed revision.
+    fn reckon(&mut self) {
+        let installed = self.installed;
+        let counted =
+            self.acknowledged.iter().filter(|(_, needs)| installed.is_some_and(|have| *needs <= have));
+        self.counted_from = self.counted_from.max(counted.map(|(at, _)| *at).max());
+    }
+
+    fn lease_covers(&self) -> bool {
+        self.counted_from.is_some_and(|at| self.now < at + 5_000)
+    }
+
+    /// What an input finds lapsed stays lapsed.
+    fn judge(&mut self) {
+        if !self.lease_covers() {
+            self.ended.extend(self.promoted.iter().cloned());
+        }
+    }
+
+    fn entry(&self, named: &Named) -> AssignmentEntry {
+        AssignmentEntry {
+            group: GroupId::new(GROUPS[named.group]).unwrap(),
+            epoch: Epoch(self.top_epoch.saturating_sub(named.epoch_back)),
+            role: if named.primary { Role::Primary } else { Role::Backup },
+            granted_to: Incarnation(if named.own_start { self.incarnation } else { self.incarnation - 1 }),
+            disk: DiskName::new("d").unwrap(),
+            primary: HostId::new("h").unwrap(),
+        }
+    }
+
+    fn install(&mut self, revision: u64, entries: BTreeMap<GroupId, AssignmentEntry>) {
+        let before = std::mem::replace(&mut self.entries, entries);
+        self.installed = Some(revision);
+        for (group, old) in before {
+            let still = self.entries.get(&group).is_some_and(|new| {
+                (new.role, new.epoch, new.granted_to)
+                    == (Role::Primary, old.epoch, Incarnation(self.incarnation))
+            });
+            if !still && old.role == Role::Primary {
+                self.ended.insert((group, old.epoch));
+            }
+        }
+        self.reckon();
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Pass(ms) => {
+                self.now += ms;
+                self.judge();
+                let steps = self.core.tick(self.now());
+                self.perform(steps);
+            }
+            Input::Freeze(ms) => self.now += ms,
+            Input::Heartbeat => {
+                let seq = self.core.heartbeat_sent(self.now());
+                self.sent.push((seq, self.now));
+            }
+            Input::Acknowledge(back, ahead) => self.acknowledge(back, ahead),
+            Input::Snapshot(up, entries) => self.snapshot(up, &entries),
+            Input::Delta(off, up, changed, removed) => self.delta(off, up, &changed, &removed),
+            Input::Stored => self.stored(),
+            Input::Hook(which, outcome) => self.hook(which, outcome),
+            Input::SessionLost => {
+                self.judge();
+                self.sent.clear();
+                self.acknowledged.clear();
+                let steps = self.core.session_lost(self.now());
+                self.perform(steps);
+            }
+            Input::Ask(which) => {
+                let group = GroupId::new(GROUPS[which]).unwrap();
+                if let Some(answer) = self.core.tell_role(&group, self.now())
+                    && answer.role == LocalRole::Primary
+                {
+                    self.told.insert((group, answer.epoch), answer.lease_deadline.0);
+                }
+            }
+            Input::Stop => {
+                self.judge();
+                self.stopped = true;
+                let steps = self.core.stop("stopping", self.now());
+                self.perform(steps);
+            }
+            Input::Restart => self.restart(),
+        }
+    }
+
+    fn acknowledge(&mut self, back: usize, ahead: u64) {
+        let Some((seq, at)) = self.sent.iter().rev().nth(back).copied() else { return };
+        let needs = self.installed.unwrap_or(0) + ahead;
+        self.judge();
+        self.acknowledged.push((at, needs));
+        self.reckon();
+        let steps = self.core.heartbeat_acknowledged(seq, Revision(needs), self.now());
+        self.perform(steps);
+    }
+
+    fn snapshot(&mut self, up: u64, named: &[Named]) {
+        self.judge();
+        self.top_epoch += u64::from(up > 0);
+        let revision = (self.installed.unwrap_or(3) + up).saturating_sub(1);
+        let entries: Vec<AssignmentEntry> = named.iter().map(|named| self.entry(named)).collect();
+        if self.installed.is_none_or(|installed| revision >= installed) {
+            self.install(
+                revision,
+                entries.iter().map(|entry| (entry.group.clone(), entry.clone())).collect(),
+            );
+        }
+        let assignment = Assignment { revision: Revision(revision), entries };
+        let steps = self.core.assignment_snapshot(assignment, self.now());
+        self.perform(steps);
+    }
+
+    fn delta(&mut self, off: u64, up: u64, named: &[Named], removed: &[usize]) {
+        self.judge();
+        self.top_epoch += u64::from(up > 0);
+        let Some(installed) = self.installed else { return };
+        let from = installed + off;
+        let changed: Vec<AssignmentEntry> = named.iter().map(|named| self.entry(named)).collect();
+        let removed: Vec<GroupId> =
+            removed.iter().map(|group| GroupId::new(GROUPS[*group]).unwrap()).collect();
+        if off == 0 {
+            let mut entries = self.entries.clone();
+            for group in &removed {
+                entries.remove(group);
+            }
+            entries.extend(changed.iter().map(|entry| (entry.group.clone(), entry.clone())));
+            self.install(from + up, entries);
+        }
+        let steps =
+            self.core.assignment_delta(Revision(from), Revision(from + up), changed, &removed, self.now());
+        assert_eq!(steps.contains(&Step::Resync), off != 0);
+        self.perform(steps);
+    }
+
+    fn stored(&mut self) {
+        let Some((request, epochs)) = self.writing.take() else { return };
+        self.judge();
+        self.disk = epochs;
+        let steps = self.core.epochs_stored(request, self.now());
+        self.perform(steps);
+    }
+
+    fn hook(&mut self, which: usize, outcome: u8) {
+        if which >= self.hooks.len() {
+            return;
+        }
+        self.judge();
+        let (group, epoch, kind) = self.hooks.remove(which);
+        let outcome = match outcome {
+            0 => HookOutcome::Failed("exit status 1".into()),
+            1..=3 => HookOutcome::NotConfigured,
+            _ => HookOutcome::Succeeded,
+        };
+        let key = (group.clone(), epoch);
+        match (kind, &outcome) {
+            (HookKind::Promote, HookOutcome::Failed(_)) => drop(self.ended.insert(key)),
+            (HookKind::Promote, _) => drop(self.promoted.insert(key)),
+            (HookKind::Demote, HookOutcome::Succeeded) => drop(self.demoted.insert(key)),
+            (HookKind::Demote, _) => {}
+        }
+        let steps = self.core.hook_finished(&group, epoch, kind, outcome, self.now());
+        self.perform(steps);
+    }
+
+    fn restart(&mut self) {
+        self.incarnation += 1;
+        self.ended.extend(self.promoted.iter().cloned());
+        // What never reached the disk was never acted under, and is new to the next start.
+        let disk = &self.disk;
+        self.ended.retain(|(group, epoch)| disk.highest.get(group).is_some_and(|highest| epoch <= highest));
+        self.hooks.clear();
+        self.writing = None;
+        self.sent.clear();
+        self.acknowledged.clear();
+        self.installed = None;
+        self.entries.clear();
+        self.counted_from = None;
+        self.stopped = false;
+        self.started_at = self.now;
+        let (core, steps) = start(self.incarnation, self.disk.clone(), self.now);
+        self.core = core;
+        self.perform(steps);
+    }
+
+    fn perform(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            match step {
+                Step::StoreEpochs { request, epochs } => {
+                    assert!(self.writing.is_none(), "one write at a time");
+                    self.writing = Some((request, epochs));
+                }
+                Step::RunHook { group, epoch, kind, .. } => {
+                    assert!(
+                        self.hooks.iter().all(|(other, ..)| *other != group),
+                        "one hook of a group at a time"
+                    );
+                    if kind == HookKind::Promote {
+                        self.may_begin(&group, epoch);
+                    }
+                    self.hooks.push((group, epoch, kind));
+                }
+                Step::Stopped => assert!(self.stopped && self.hooks.is_empty()),
+                Step::KillHook { .. } | Step::Report | Step::Resync => {}
+            }
+        }
+    }
+
+    fn may_begin(&self, group: &GroupId, epoch: Epoch) {
+        let key = (group.clone(), epoch);
+        assert!(self.lease_covers(), "promotion without a lease");
+        assert!(
+            self.disk.highest.get(group) == Some(&epoch) && self.disk.primary_of.contains(&key),
+            "not on disk"
+        );
+        assert!(!self.ended.contains(&key), "an ended epoch begins again");
+        let entry = &self.entries[group];
+        assert_eq!((entry.role, entry.epoch, entry.granted_to.0), (Role::Primary, epoch, self.incarnation));
+        assert!(!self.stopped);
+    }
+
+    fn check(&mut self) {
+        for name in GROUPS {
+            let group = GroupId::new(name).unwrap();
+            let Some(answer) = self.core.role(&group, self.now()) else { continue };
+            if answer.role != LocalRole::Primary {
+                assert_eq!(answer.write_deadline, BootMs(0));
+                continue;
+            }
+            self.acted += 1;
+            let key = (group.clone(), answer.epoch);
+            assert!(self.lease_covers(), "acts without a lease");
+            assert!(Some(answer.write_deadline.0) <= self.counted_from.map(|at| at + 5_000));
+            assert!(self.promoted.contains(&key), "acts before its promote hook ended well");
+            self.may_begin(&group, answer.epoch);
+        }
+        for report in self.core.report() {
+            let key = (report.group, report.epoch);
+            let told = self.told.get(&key).copied().unwrap_or(0);
+            if matches!(report.state, GroupState::Ended | GroupState::StartFailed) {
+                let silent = self.demoted.contains(&key) || told <= self.now;
+                assert!(silent, "ENDED of {key:?} at {} though somebody was told {told}", self.now);
+                assert!(self.hooks.iter().all(|(group, epoch, _)| (group, epoch) != (&key.0, &key.1)));
+            }
+        }
+    }
+}
+
+fn start(incarnation: u64, on_disk: DurableEpochs, now: u64) -> (Core, Vec<Step>) {
+    let settings = LeaseSettings::default();
+    Core::new(Start { incarnation: Incarnation(incarnation), on_disk, settings, at: BootMs(now) })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1_000), ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_order_of_events_makes_a_host_act_against_the_rules(inputs in prop::collection::vec(input(), 1..120)) {
+        let mut world = World::new();
+        for input in inputs {
+            world.take(input);
+            world.check();
+        }
+    }
+}
+
+/// The property above is worth something only if hosts do act in it.
+#[test]
+fn random_orders_do_reach_acting() {
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+    let mut runner = TestRunner::deterministic();
+    let acted = (0..300)
+        .filter(|_| {
+            let inputs = prop::collection::vec(input(), 120).new_tree(&mut runner).unwrap().current();
+            let mut world = World::new();
+            for input in inputs {
+                world.take(input);
+                world.check();
+            }
+            world.acted > 0
+        })
+        .count();
+    assert!(acted > 60, "only {acted} of 300 orders had a primary");
+}

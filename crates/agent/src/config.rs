@@ -1,0 +1,202 @@
+//! What an agent is told by its operator.
+
+use crate::error::AgentError;
+use quorate_domain::{DiskName, HostId, Zone};
+use quorate_runtime::address::Address;
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+/// The most disks of one agent.
+pub(crate) const DISKS_MAX: usize = 1_000;
+
+/// Everything that an agent is told by its operator.
+#[derive(Debug, Clone)]
+pub struct AgentOptions {
+    /// The host that it speaks for.
+    pub host: HostId,
+    /// The host's failure domain.
+    pub zone: Zone,
+    /// Where it keeps what must outlive it.
+    pub state_dir: PathBuf,
+    /// Some coordinators' API addresses, as `host:port`; the others are learnt from them.
+    pub coordinators: Vec<String>,
+    /// Where it answers local processes, as `host:port`.
+    pub listen: String,
+    /// Where others reach it, as `host:port`.
+    pub advertise: String,
+    /// The disks to watch.
+    pub disks: Vec<DiskOptions>,
+    /// How disks are probed.
+    pub probe: ProbeOptions,
+    /// What is run when a role begins or ends.
+    pub hooks: HookOptions,
+}
+
+/// One disk to watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskOptions {
+    /// Its name on this host.
+    pub name: DiskName,
+    /// The directory that it is mounted on.
+    pub path: PathBuf,
+}
+
+/// How disks are probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeOptions {
+    /// From the end of one probe to the next.
+    pub interval: Duration,
+    /// A probe that takes longer makes the disk's verdict unknown.
+    pub time_limit: Duration,
+    /// A probe that takes this long makes the disk failed.
+    pub unresponsive_after: Duration,
+    /// How much a probe writes and reads back, in bytes.
+    pub size_bytes: usize,
+}
+
+impl Default for ProbeOptions {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            time_limit: Duration::from_secs(5),
+            unresponsive_after: Duration::from_mins(5),
+            size_bytes: 4_096,
+        }
+    }
+}
+
+/// What is run when a role begins or ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookOptions {
+    /// Starts the service of a group on this host.
+    pub on_promote: Option<PathBuf>,
+    /// Stops it.
+    pub on_demote: Option<PathBuf>,
+    /// A hook that takes longer is killed, and has failed.
+    pub time_limit: Duration,
+}
+
+impl Default for HookOptions {
+    fn default() -> Self {
+        Self { on_promote: None, on_demote: None, time_limit: Duration::from_secs(30) }
+    }
+}
+
+impl AgentOptions {
+    /// Refuses what could not work, naming the option and the remedy.
+    ///
+    /// # Errors
+    /// [`AgentError::Option`] for the first option at fault.
+    pub fn check(&self) -> Result<(), AgentError> {
+        let refuse =
+            |option: &str, problem: String| Err(AgentError::Option { option: option.to_owned(), problem });
+        if self.coordinators.is_empty() {
+            return refuse(
+                "agent.coordinators",
+                "is empty; name the API address of at least one coordinator".into(),
+            );
+        }
+        for (index, text) in self.coordinators.iter().enumerate() {
+            if let Err(error) = text.parse::<Address>() {
+                return refuse(&format!("agent.coordinators[{index}]"), error.to_string());
+            }
+        }
+        match self.advertise.parse::<Address>() {
+            Err(error) => return refuse("agent.advertise", error.to_string()),
+            Ok(address) if address.is_unspecified() => {
+                return refuse(
+                    "agent.advertise",
+                    format!("{address} cannot be reached by others; name this host's own address"),
+                );
+            }
+            Ok(_) => {}
+        }
+        self.check_disks()?;
+        let limits = [
+            ("agent.probe.interval_ms", self.probe.interval),
+            ("agent.probe.time_limit_ms", self.probe.time_limit),
+            ("agent.hooks.time_limit_ms", self.hooks.time_limit),
+        ];
+        if let Some((option, _)) = limits.iter().find(|(_, limit)| limit.is_zero()) {
+            return refuse(option, "is 0; set it to at least 1".into());
+        }
+        if self.probe.size_bytes == 0 {
+            return refuse("agent.probe.size_bytes", "is 0; set it to at least 1".into());
+        }
+        Ok(())
+    }
+
+    fn check_disks(&self) -> Result<(), AgentError> {
+        let refuse = |option: String, problem: String| Err(AgentError::Option { option, problem });
+        if self.disks.len() > DISKS_MAX {
+            let problem = format!("has {} disks; at most {DISKS_MAX} are watched", self.disks.len());
+            return refuse("agent.disks".into(), problem);
+        }
+        let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
+        for disk in &self.disks {
+            if !names.insert(&disk.name) {
+                return refuse(format!("agent.disks.{}", disk.name), "is named twice; rename one".into());
+            }
+            if !paths.insert(&disk.path) {
+                let problem = format!("{} is the path of another disk too", disk.path.display());
+                return refuse(format!("agent.disks.{}.path", disk.name), problem);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> AgentOptions {
+        AgentOptions {
+            host: HostId::new("h1").unwrap(),
+            zone: Zone::new("z1").unwrap(),
+            state_dir: "state".into(),
+            coordinators: vec!["10.0.0.1:7400".into()],
+            listen: "127.0.0.1:7500".into(),
+            advertise: "10.0.0.9:7500".into(),
+            disks: vec![disk("d1", "a"), disk("d2", "b")],
+            probe: ProbeOptions::default(),
+            hooks: HookOptions::default(),
+        }
+    }
+
+    fn disk(name: &str, path: &str) -> DiskOptions {
+        DiskOptions { name: DiskName::new(name).unwrap(), path: path.into() }
+    }
+
+    #[test]
+    fn each_option_that_could_not_work_is_refused_by_name() {
+        good().check().unwrap();
+        let no_time = ProbeOptions { time_limit: Duration::ZERO, ..ProbeOptions::default() };
+        let no_bytes = ProbeOptions { size_bytes: 0, ..ProbeOptions::default() };
+        let table = [
+            (AgentOptions { coordinators: vec![], ..good() }, "agent.coordinators: is empty"),
+            (
+                AgentOptions { coordinators: vec!["a:1".into(), "b".into()], ..good() },
+                "agent.coordinators[1]: ",
+            ),
+            (AgentOptions { advertise: "h1".into(), ..good() }, "agent.advertise: "),
+            (
+                AgentOptions { advertise: "0.0.0.0:7500".into(), ..good() },
+                "agent.advertise: 0.0.0.0:7500 cannot",
+            ),
+            (
+                AgentOptions { disks: vec![disk("d1", "a"), disk("d1", "b")], ..good() },
+                "agent.disks.d1: is named",
+            ),
+            (
+                AgentOptions { disks: vec![disk("d1", "a"), disk("d2", "a")], ..good() },
+                "agent.disks.d2.path: a is",
+            ),
+            (AgentOptions { probe: no_time, ..good() }, "agent.probe.time_limit_ms: is 0"),
+            (AgentOptions { probe: no_bytes, ..good() }, "agent.probe.size_bytes: is 0"),
+        ];
+        for (options, start) in table {
+            let error = options.check().unwrap_err().to_string();
+            assert!(error.starts_with(start), "{error}");
+        }
+    }
+}

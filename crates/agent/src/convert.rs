@@ -1,0 +1,57 @@
+//! What the core and the disk checks say, as the session says it.
+
+use crate::disks::DiskState;
+use quorate_agent_core::{GroupReport, GroupState, ServiceMode};
+use quorate_domain::DiskIdentity;
+use quorate_rpc::{
+    TEXT_MAX_BYTES,
+    session::{GroupReportState, ParsedDisk, ParsedGroupReport, ServiceMode as SessionMode},
+};
+
+/// The longest reason in a report.
+const REASON_MAX_CHARS: usize = 1_000;
+// The longest character of UTF-8 takes four bytes.
+const _: () = assert!(REASON_MAX_CHARS * 4 <= TEXT_MAX_BYTES);
+
+pub(crate) fn service_mode(mode: ServiceMode) -> SessionMode {
+    match mode {
+        ServiceMode::Normal => SessionMode::Normal,
+        ServiceMode::ReadOnly => SessionMode::ReadOnly,
+    }
+}
+
+pub(crate) fn group_report(report: GroupReport) -> ParsedGroupReport {
+    ParsedGroupReport {
+        group: report.group,
+        epoch: report.epoch,
+        state: match report.state {
+            GroupState::Installed => GroupReportState::Installed,
+            GroupState::Acting => GroupReportState::Acting,
+            GroupState::Ended => GroupReportState::Ended,
+            GroupState::StartFailed => GroupReportState::StartFailed,
+        },
+        reason: bounded(&report.reason),
+    }
+}
+
+pub(crate) fn disk_report(disk: &DiskState) -> ParsedDisk {
+    let mut reasons = disk.reasons.clone();
+    for reason in &mut reasons {
+        reason.observed = bounded(&reason.observed);
+        reason.attribute = bounded(&reason.attribute);
+    }
+    ParsedDisk {
+        name: disk.name.clone(),
+        path: bounded(&disk.path.display().to_string()),
+        identity: DiskIdentity(disk.identity.clone()),
+        capacity_bytes: disk.capacity_bytes,
+        free_bytes: disk.free_bytes,
+        verdict: disk.verdict,
+        reasons,
+        checked_at: disk.checked_at,
+    }
+}
+
+fn bounded(text: &str) -> String {
+    text.chars().take(REASON_MAX_CHARS).collect()
+}

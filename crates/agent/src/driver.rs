@@ -1,0 +1,432 @@
+//! The task that owns the core: feeds it what arrives, and performs the steps that come back.
+
+use crate::{
+    config::AgentOptions,
+    convert,
+    disks::DiskState,
+    error::AgentError,
+    event::{Event, SessionEvent},
+    hooks::{HookRun, run_hook},
+    keeper::Keeper,
+    link::Link,
+    local_api::{Answer, Question},
+    state_folder::{Identity, StateError},
+};
+use quorate_agent_core::{BootMs, Core, HookKind, Step};
+use quorate_domain::{DiskName, Epoch, GroupId, Incarnation, Timestamp};
+use quorate_rpc::{
+    Failure,
+    session::{
+        ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHeartbeat, ParsedHello, ParsedReport,
+        ParsedWelcome, SESSION_PROTOCOL,
+    },
+};
+use quorate_runtime::clock::Clock;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
+
+/// A session that is silent for this many heartbeats is given up.
+const SILENT_AFTER_HEARTBEATS: u64 = 3;
+/// The least patience with a silent coordinator: a very short heartbeat says little about a slow network.
+const PATIENCE_MIN_MS: u64 = 500;
+/// What a stop may take beyond the hooks and the lease.
+const STOP_EXTRA_MS: u64 = 5_000;
+/// How often the same complaint about a refused session is logged.
+const COMPLAIN_EVERY_MS: u64 = 10_000;
+
+/// The core and everything that it speaks to.
+pub(crate) struct Driver {
+    pub(crate) core: Core,
+    pub(crate) options: Arc<AgentOptions>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) identity: Identity,
+    pub(crate) keeper: Keeper,
+    pub(crate) link: Link,
+    pub(crate) events: Sender<Event>,
+    hooks: BTreeMap<(GroupId, Epoch, HookKind), CancellationToken>,
+    disks: BTreeMap<DiskName, DiskState>,
+    next_heartbeat: BootMs,
+    report_due: bool,
+    /// When a report is due although nothing but times and free space has changed.
+    refresh_at: BootMs,
+    stale_steps: u32,
+    complained: Option<(String, BootMs)>,
+    stop_by: Option<BootMs>,
+    stopped: bool,
+    lost: Option<StateError>,
+    stuck: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: Core,
+        options: Arc<AgentOptions>,
+        clock: Arc<dyn Clock>,
+        identity: Identity,
+        keeper: Keeper,
+        events: Sender<Event>,
+    ) -> Self {
+        let link = Link::new(options.coordinators.clone());
+        Self {
+            core,
+            options,
+            clock,
+            identity,
+            keeper,
+            link,
+            events,
+            hooks: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            next_heartbeat: BootMs(0),
+            report_due: false,
+            refresh_at: BootMs(0),
+            stale_steps: 0,
+            complained: None,
+            stop_by: None,
+            stopped: false,
+            lost: None,
+            stuck: false,
+        }
+    }
+
+    pub(crate) fn now(&self) -> BootMs {
+        BootMs(self.clock.boottime().as_ms())
+    }
+
+    /// When [`Driver::wake`] must be called at the latest.
+    pub(crate) fn next_wake(&self) -> BootMs {
+        let heartbeat = self.link.is_welcomed().then_some(self.next_heartbeat);
+        let wakes = [Some(self.link.next_wake()), self.core.next_wake(), heartbeat, self.stop_by];
+        wakes.into_iter().flatten().min().unwrap_or_default()
+    }
+
+    /// Does what time asks for.
+    pub(crate) fn wake(&mut self) {
+        let now = self.now();
+        let steps = self.core.tick(now);
+        self.perform(steps);
+        if self.link.is_silent(now) {
+            let message = format!("{} says nothing any more", self.link.target());
+            self.session_over(Some(&Failure::Unreachable { sent: true, message }));
+        }
+        if self.link.wants_session(now) {
+            self.link.open(self.hello(), self.events.clone(), now);
+        }
+        if self.link.is_welcomed() && now >= self.next_heartbeat {
+            self.heartbeat();
+        }
+    }
+
+    /// Takes in what a part says.
+    pub(crate) fn event(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Stored(request) => {
+                let steps = self.core.epochs_stored(request, now);
+                self.perform(steps);
+            }
+            Event::Renumbered(incarnation) => {
+                self.identity.incarnation = incarnation;
+                let steps = self.core.renumbered(incarnation, now);
+                self.perform(steps);
+            }
+            Event::StateLost(error) => {
+                tracing::error!(error = %error, "the state folder cannot be written: ending every role");
+                let steps = self.core.storage_failed("the agent cannot keep its state", now);
+                self.lost = Some(error);
+                self.begin_stop(steps);
+            }
+            Event::Hook { group, epoch, kind, outcome } => {
+                self.hooks.remove(&(group.clone(), epoch, kind));
+                let steps = self.core.hook_finished(&group, epoch, kind, outcome, now);
+                self.perform(steps);
+            }
+            Event::Disk(state) => self.disk(state, now),
+            Event::Session(number, event) if self.link.is_current(number) => self.session(event),
+            Event::Session(..) => {}
+        }
+    }
+
+    /// Answers a local process.
+    pub(crate) fn question(&mut self, question: Question) {
+        let at = self.now();
+        let groups = question.group.map_or_else(|| self.core.groups(), |group| [group].into());
+        let roles = groups.iter().filter_map(|group| self.core.tell_role(group, at)).collect();
+        let (host, incarnation) = (self.options.host.clone(), self.core.incarnation());
+        let service_mode = self.core.service_mode(at);
+        // Whoever asked may have gone.
+        let _ = question.answer.send(Answer { roles, at, host, incarnation, service_mode });
+    }
+
+    /// Ends every role; [`Driver::is_done`] says when.
+    pub(crate) fn stop(&mut self, reason: &str) {
+        let steps = self.core.stop(reason, self.now());
+        self.begin_stop(steps);
+    }
+
+    fn begin_stop(&mut self, steps: Vec<Step>) {
+        let hooks_ms = millis(self.options.hooks.time_limit).saturating_mul(2);
+        let limit_ms = hooks_ms.saturating_add(self.core.settings().lease_ms).saturating_add(STOP_EXTRA_MS);
+        let by = self.now().after_ms(limit_ms);
+        self.stop_by.get_or_insert(by);
+        self.perform(steps);
+    }
+
+    /// True when the agent may exit.
+    pub(crate) fn is_done(&self) -> bool {
+        self.stopped || self.stop_by.is_some_and(|by| by <= self.now())
+    }
+
+    /// How it went, once it is done.
+    pub(crate) fn outcome(&mut self) -> Result<(), AgentError> {
+        match self.lost.take() {
+            Some(error) => Err(AgentError::StateLost(with_sources(&error))),
+            None if self.stuck => Err(AgentError::StateLost("the state folder's disk hangs".to_owned())),
+            None if !self.stopped => Err(AgentError::StopTimedOut),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn perform(&mut self, steps: Vec<Step>) {
+        let mut steps = std::collections::VecDeque::from(steps);
+        while let Some(step) = steps.pop_front() {
+            match step {
+                Step::StoreEpochs { request, epochs } => {
+                    if !self.keeper.store(request, epochs) && self.lost.is_none() && !self.stuck {
+                        self.stuck = true;
+                        tracing::error!("the state folder's disk hangs: ending every role");
+                        steps.extend(self.core.storage_failed("the agent cannot keep its state", self.now()));
+                        let by =
+                            self.now().after_ms(self.core.settings().lease_ms.saturating_add(STOP_EXTRA_MS));
+                        self.stop_by.get_or_insert(by);
+                    }
+                }
+                Step::RunHook { group, epoch, kind, reason } => self.start_hook(group, epoch, kind, reason),
+                Step::KillHook { group, epoch } => {
+                    if let Some(kill) = self.hooks.get(&(group, epoch, HookKind::Promote)) {
+                        kill.cancel();
+                    }
+                }
+                Step::Report => self.report_due = true,
+                Step::Resync => {
+                    let message = "the assignment does not follow from what is installed".to_owned();
+                    self.session_over(Some(&Failure::Invalid { field: "revision".to_owned(), message }));
+                }
+                Step::Stopped => {
+                    self.stopped = true;
+                    self.report_due = true;
+                }
+            }
+        }
+    }
+
+    fn start_hook(&mut self, group: GroupId, epoch: Epoch, kind: HookKind, reason: String) {
+        tracing::info!(group.id = %group, epoch = epoch.0, hook = %kind, reason, "running hook");
+        let kill = CancellationToken::new();
+        self.hooks.insert((group.clone(), epoch, kind), kill.clone());
+        let (options, events) = (Arc::clone(&self.options), self.events.clone());
+        tokio::spawn(async move {
+            let run = HookRun { host: options.host.clone(), group, epoch, kind, reason };
+            let outcome = run_hook(&options.hooks, &run, &kill).await;
+            let HookRun { group, epoch, kind, .. } = run;
+            // The agent is ending when nobody listens.
+            let _ = events.send(Event::Hook { group, epoch, kind, outcome }).await;
+        });
+    }
+
+    fn disk(&mut self, state: DiskState, now: BootMs) {
+        if !state.identity.is_empty() && self.identity.disks.get(&state.name) != Some(&state.identity) {
+            let (name, identity) = (state.name.clone(), state.identity.clone());
+            if self.keeper.record_disk(name.clone(), identity.clone()) {
+                self.identity.disks.insert(name, identity);
+            }
+        }
+        let same = self.disks.get(&state.name).is_some_and(|before| says_the_same(before, &state));
+        if !same {
+            let codes: Vec<&str> = state.reasons.iter().map(|reason| reason.code.as_str()).collect();
+            tracing::info!(disk = %state.name, verdict = %state.verdict, reasons = ?codes, "disk checked");
+        }
+        self.disks.insert(state.name.clone(), state);
+        self.report_due |= !same || now >= self.refresh_at;
+    }
+
+    fn session(&mut self, event: SessionEvent) {
+        match event {
+            SessionEvent::Opened(out) => self.link.opened(out),
+            SessionEvent::Ended(failure) => self.session_over(failure.as_ref()),
+            SessionEvent::Message(message) => {
+                let now = self.now();
+                let patience_ms = self.core.settings().heartbeat_ms.saturating_mul(SILENT_AFTER_HEARTBEATS);
+                self.message(message, now);
+                self.link.heard(now, patience_ms.max(PATIENCE_MIN_MS));
+            }
+        }
+    }
+
+    fn message(&mut self, message: ParsedCoordinatorMessage, now: BootMs) {
+        let before = self.core.installed_revision();
+        let steps = match message {
+            ParsedCoordinatorMessage::Welcome(welcome) => return self.welcome(welcome, now),
+            ParsedCoordinatorMessage::RenewalAck(ack) => {
+                self.core.heartbeat_acknowledged(ack.seq, ack.assignment, now)
+            }
+            ParsedCoordinatorMessage::Snapshot(assignment) => self.core.assignment_snapshot(assignment, now),
+            ParsedCoordinatorMessage::Delta(delta) => {
+                self.core.assignment_delta(delta.from, delta.to, delta.changed, &delta.removed, now)
+            }
+        };
+        self.perform(steps);
+        if self.core.installed_revision() != before {
+            tracing::info!(revision = self.core.installed_revision().0, "assignment installed");
+            // The leader learns from it what is installed, and the host has a lease the sooner.
+            self.next_heartbeat = now;
+        }
+    }
+
+    fn welcome(&mut self, welcome: ParsedWelcome, now: BootMs) {
+        if let Some(known) = self.identity.cluster.as_ref().filter(|known| **known != welcome.cluster) {
+            let message = format!(
+                "{} is of cluster {} and this agent belongs to {known}; correct agent.coordinators, or use another agent.state_dir",
+                self.link.target(),
+                welcome.cluster
+            );
+            return self.session_over(Some(&Failure::Refused { code: "OTHER_CLUSTER".to_owned(), message }));
+        }
+        let target = self.link.target();
+        tracing::info!(coordinator = target, term = welcome.term.0, host.id = %self.options.host, "welcomed by the leader");
+        if self.identity.cluster.is_none() && self.keeper.learn_cluster(welcome.cluster.clone()) {
+            self.identity.cluster = Some(welcome.cluster);
+        }
+        self.complained = None;
+        self.stale_steps = 0;
+        self.link.welcomed(&welcome.api_addresses);
+        let steps = self.core.welcomed(welcome.lease, now);
+        self.perform(steps);
+        self.next_heartbeat = now;
+        self.report_due = true;
+    }
+
+    fn session_over(&mut self, failure: Option<&Failure>) {
+        let now = self.now();
+        let was_welcomed = self.link.is_welcomed();
+        if let Some(Failure::Refused { code, .. }) = failure
+            && code == "STALE_INCARNATION"
+        {
+            self.raise_incarnation();
+        }
+        self.complain(failure, was_welcomed, now);
+        self.link.lost(failure, now);
+        let steps = self.core.session_lost(now);
+        self.perform(steps);
+    }
+
+    /// The refusal does not say how far behind the incarnation is, so each try goes twice as far.
+    fn raise_incarnation(&mut self) {
+        let ahead = 1_u64.checked_shl(self.stale_steps).unwrap_or(u64::MAX / 2) - 1;
+        self.stale_steps = self.stale_steps.saturating_add(1).min(40);
+        let above = Incarnation(self.identity.incarnation.0.saturating_add(ahead));
+        if !self.keeper.raise_incarnation(above) {
+            tracing::warn!("the incarnation could not be raised; trying again with the next session");
+        }
+    }
+
+    /// Says why there is no session, and does not say it again and again.
+    fn complain(&mut self, failure: Option<&Failure>, was_welcomed: bool, now: BootMs) {
+        let text =
+            failure.map_or_else(|| "the coordinator ended the session".to_owned(), ToString::to_string);
+        let known = self
+            .complained
+            .as_ref()
+            .is_some_and(|(said, at)| *said == text && now.since_ms(*at) < COMPLAIN_EVERY_MS);
+        if known {
+            return;
+        }
+        let coordinator = self.link.target();
+        match failure {
+            Some(Failure::Refused { code, .. }) => {
+                tracing::warn!(
+                    coordinator,
+                    code,
+                    error = text,
+                    "no session: the coordinators refuse this agent"
+                );
+            }
+            _ if was_welcomed => {
+                tracing::info!(coordinator, error = text, "session over; looking for the leader");
+            }
+            _ => tracing::debug!(coordinator, error = text, "no session; trying the next coordinator"),
+        }
+        self.complained = Some((text, now));
+    }
+
+    fn hello(&self) -> ParsedHello {
+        ParsedHello {
+            cluster: self.identity.cluster.clone(),
+            host: self.options.host.clone(),
+            zone: self.options.zone.clone(),
+            address: self.options.advertise.clone(),
+            instance: self.identity.instance.clone(),
+            incarnation: self.core.incarnation(),
+            protocol: SESSION_PROTOCOL,
+        }
+    }
+
+    fn heartbeat(&mut self) {
+        // The lease counts from here: whatever keeps the message on its way only shortens it.
+        let sent_at = self.now();
+        let seq = self.core.heartbeat_sent(sent_at);
+        self.next_heartbeat = sent_at.after_ms(self.core.settings().heartbeat_ms.max(1));
+        let heartbeat = ParsedHeartbeat {
+            seq,
+            installed: self.core.installed_revision(),
+            service_mode: convert::service_mode(self.core.service_mode(sent_at)),
+        };
+        if !self.link.send(&ParsedAgentMessage::Heartbeat(heartbeat)) {
+            let message = format!("{} takes no messages any more", self.link.target());
+            self.session_over(Some(&Failure::Unreachable { sent: true, message }));
+        }
+    }
+
+    /// Sends the report that is due, if there is somebody to send it to.
+    pub(crate) fn flush_report(&mut self) {
+        if !self.report_due || !self.link.is_welcomed() {
+            return;
+        }
+        let report = ParsedReport {
+            groups: self.core.report().into_iter().map(convert::group_report).collect(),
+            disks: self.disks.values().map(convert::disk_report).collect(),
+            installed: self.core.installed_revision(),
+            stopping: self.stopped,
+            disks_complete: self.disks.len() == self.options.disks.len(),
+        };
+        if self.link.send(&ParsedAgentMessage::Report(report)) {
+            self.report_due = false;
+            self.refresh_at = self.now().after_ms(millis(self.options.probe.interval));
+        }
+    }
+}
+
+/// True when only times and free space differ.
+fn says_the_same(before: &DiskState, after: &DiskState) -> bool {
+    let bare = |state: &DiskState| {
+        let mut state = DiskState { checked_at: Timestamp(0), free_bytes: 0, ..state.clone() };
+        state.reasons.iter_mut().for_each(|reason| reason.at = Timestamp(0));
+        state
+    };
+    bare(before) == bare(after)
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,38 @@
+//! What the parts beside the core tell it.
+
+use crate::{disks::DiskState, state_folder::StateError};
+use quorate_agent_core::{HookKind, HookOutcome};
+use quorate_domain::{Epoch, GroupId, Incarnation};
+use quorate_rpc::{Failure, pb::agent::AgentMessage, session::ParsedCoordinatorMessage};
+use tokio::sync::mpsc::Sender;
+
+/// The most events that wait for the core; whoever has more to say waits.
+pub(crate) const EVENTS_MAX: usize = 1_024;
+
+/// What a part tells the core.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The epochs of this request are on disk.
+    Stored(u64),
+    /// The agent has a later incarnation, on disk.
+    Renumbered(Incarnation),
+    /// What the agent must keep could not be kept.
+    StateLost(StateError),
+    /// A hook ended.
+    Hook { group: GroupId, epoch: Epoch, kind: HookKind, outcome: HookOutcome },
+    /// A disk was looked at.
+    Disk(DiskState),
+    /// Something of the session of this number.
+    Session(u64, SessionEvent),
+}
+
+/// What a session tells.
+#[derive(Debug)]
+pub(crate) enum SessionEvent {
+    /// A coordinator took the stream.
+    Opened(Sender<AgentMessage>),
+    /// It said something.
+    Message(ParsedCoordinatorMessage),
+    /// It is over; with a reason unless the coordinator ended it orderly.
+    Ended(Option<Failure>),
+}

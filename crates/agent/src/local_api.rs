@@ -1,0 +1,114 @@
+//! What local processes ask: role, epoch and deadlines. Answered by the task that owns the core, at its clock reading
+//! of that moment.
+
+use crate::convert;
+use quorate_agent_core::{BootMs, LocalRole, RoleAnswer, ServiceMode};
+use quorate_domain::{GroupId, HostId, Incarnation};
+use quorate_rpc::{
+    ApiError,
+    convert::group_id,
+    pb::{
+        agent::{
+            GetRoleRequest, GetRoleResponse, GroupRole, ListRolesRequest, ListRolesResponse,
+            local_agent_server::LocalAgent,
+        },
+        types,
+    },
+};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Request, Response, Status};
+
+/// The most questions that wait.
+pub(crate) const QUESTIONS_MAX: usize = 1_024;
+/// An answer that takes longer is none: who asked must not go on waiting for a right that runs out meanwhile.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// A question to the core.
+#[derive(Debug)]
+pub(crate) struct Question {
+    /// About this group, or about all.
+    pub(crate) group: Option<GroupId>,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// What was true at one instant.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) roles: Vec<RoleAnswer>,
+    pub(crate) at: BootMs,
+    pub(crate) host: HostId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) service_mode: ServiceMode,
+}
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct LocalApi {
+    pub(crate) questions: mpsc::Sender<Question>,
+}
+
+impl LocalApi {
+    async fn ask(&self, group: Option<GroupId>) -> Result<Answer, Status> {
+        let (answer, answered) = oneshot::channel();
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.questions.try_send(Question { group, answer }) {
+            return Err(ApiError::Overloaded.into());
+        }
+        match tokio::time::timeout(ANSWER_WAIT, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Status::unavailable("the agent is stopping; this host acts for nothing")),
+            Err(_) => Err(Status::deadline_exceeded("the agent did not answer in time; act for nothing")),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl LocalAgent for LocalApi {
+    async fn get_role(&self, request: Request<GetRoleRequest>) -> Result<Response<GetRoleResponse>, Status> {
+        let group = group_id(&request.into_inner().group).map_err(ApiError::from)?;
+        let mut answer = self.ask(Some(group.clone())).await?;
+        let Some(role) = answer.roles.pop() else {
+            return Err(ApiError::NotFound { what: "group", id: group.to_string() }.into());
+        };
+        Ok(Response::new(GetRoleResponse {
+            role: Some(group_role(&role)),
+            at_boot_ms: answer.at.0,
+            host: answer.host.to_string(),
+            service_mode: wire_mode(answer.service_mode),
+        }))
+    }
+
+    async fn list_roles(
+        &self,
+        _request: Request<ListRolesRequest>,
+    ) -> Result<Response<ListRolesResponse>, Status> {
+        let answer = self.ask(None).await?;
+        Ok(Response::new(ListRolesResponse {
+            roles: answer.roles.iter().map(group_role).collect(),
+            at_boot_ms: answer.at.0,
+            host: answer.host.to_string(),
+            service_mode: wire_mode(answer.service_mode),
+            incarnation: answer.incarnation.0,
+        }))
+    }
+}
+
+fn wire_mode(mode: ServiceMode) -> i32 {
+    types::ServiceMode::from(convert::service_mode(mode)).into()
+}
+
+fn group_role(answer: &RoleAnswer) -> GroupRole {
+    let role = match answer.role {
+        LocalRole::Primary => types::Role::Primary,
+        LocalRole::Backup => types::Role::Backup,
+        LocalRole::Fenced => types::Role::Fenced,
+    };
+    GroupRole {
+        group: answer.group.to_string(),
+        role: role.into(),
+        epoch: answer.epoch.0,
+        write_deadline_boot_ms: answer.write_deadline.0,
+        lease_deadline_boot_ms: answer.lease_deadline.0,
+        reason: answer.reason.clone(),
+    }
+}

@@ -1,0 +1,428 @@
+//! What an agent keeps on disk: who it is, and the highest epoch of each group.
+//!
+//! Each file is one line that names format, length and CRC-32 of the rest, then JSON. A file is replaced whole:
+//! temporary name, fsync, rename, fsync of the folder.
+
+use quorate_agent_core::DurableEpochs;
+use quorate_domain::{ClusterId, DiskName, Epoch, GroupId, HostId, Incarnation, InstanceId};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+const FORMAT: u32 = 1;
+const MAGIC: &str = "quorate-agent";
+const LOCK: &str = "lock";
+const IDENTITY: &str = "identity.json";
+const EPOCHS: &str = "epochs.json";
+
+/// Why a state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another process has it.
+    #[error(
+        "state folder {folder} is in use by another process; stop that agent, or give this one its own agent.state_dir"
+    )]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The operating system refused something.
+    #[error("cannot {action} {path}; check agent.state_dir, its owner and its disk")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is damaged.
+    #[error(
+        "{file} is damaged ({problem}); restore the file, or, once `quorate host show` says that the host is offline, remove the whole folder so that the agent registers anew"
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file of a later version.
+    #[error("{file} has format {found} and this agent reads {FORMAT}; start the newer version of the agent")]
+    NewerFormat {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// The folder of another host.
+    #[error(
+        "state folder {folder} belongs to host {found}, not {wanted}; correct agent.state_dir or agent.host"
+    )]
+    OtherHost {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose it is.
+        found: HostId,
+        /// Who wanted it.
+        wanted: HostId,
+    },
+    /// The folder of another cluster.
+    #[error(
+        "state folder {folder} belongs to cluster {found}, and the coordinators are of cluster {wanted}; correct agent.coordinators, or use another agent.state_dir"
+    )]
+    OtherCluster {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose it is.
+        found: ClusterId,
+        /// Who answered.
+        wanted: ClusterId,
+    },
+}
+
+/// Who the agent is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The host.
+    pub host: HostId,
+    /// Names this folder.
+    pub instance: InstanceId,
+    /// Counts the starts on this folder.
+    pub incarnation: Incarnation,
+    /// Known once a leader has welcomed the agent.
+    pub cluster: Option<ClusterId>,
+    /// The identity that each disk was last seen with.
+    pub disks: BTreeMap<DiskName, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EpochsFile {
+    highest: BTreeMap<GroupId, Epoch>,
+    primary_of: Vec<(GroupId, Epoch)>,
+    lease_ms: u64,
+}
+
+/// An agent's state folder, held by this process alone.
+#[derive(Debug)]
+pub struct StateFolder {
+    folder: PathBuf,
+    identity: Identity,
+    /// Holds the lock as long as it is open.
+    _lock: File,
+}
+
+impl StateFolder {
+    /// Takes the folder, making it when it is missing, and counts one more start durably.
+    ///
+    /// # Errors
+    /// [`StateError`]: in use, damaged, of another host, or the operating system refuses.
+    pub fn open(folder: &Path, host: &HostId) -> Result<(Self, DurableEpochs), StateError> {
+        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        let lock = lock(folder)?;
+        let identity_file = folder.join(IDENTITY);
+        let known = read_file::<Identity>(&identity_file)?;
+        if known.is_none() && !folder.join(EPOCHS).exists() {
+            // Before the identity: a folder that has an identity has its epochs.
+            write_epochs(folder, &DurableEpochs::default())?;
+        }
+        let mut identity = known.unwrap_or_else(|| Identity {
+            host: host.clone(),
+            instance: random_instance(),
+            incarnation: Incarnation(0),
+            cluster: None,
+            disks: BTreeMap::new(),
+        });
+        if identity.host != *host {
+            let (found, wanted) = (identity.host, host.clone());
+            return Err(StateError::OtherHost { folder: folder.to_owned(), found, wanted });
+        }
+        let epochs = read_epochs(folder)?;
+        identity.incarnation = identity.incarnation.next();
+        let mut state = Self { folder: folder.to_owned(), identity: identity.clone(), _lock: lock };
+        state.replace_identity(identity)?;
+        Ok((state, epochs))
+    }
+
+    /// Who the agent is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Makes the incarnation greater than one that the coordinators have recorded.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn raise_incarnation(&mut self, above: Incarnation) -> Result<Incarnation, StateError> {
+        let incarnation = self.identity.incarnation.max(above).next();
+        self.replace_identity(Identity { incarnation, ..self.identity.clone() })?;
+        Ok(incarnation)
+    }
+
+    /// Notes which cluster the agent belongs to.
+    ///
+    /// # Errors
+    /// [`StateError::OtherCluster`] when it belongs to another one.
+    pub fn learn_cluster(&mut self, cluster: &ClusterId) -> Result<(), StateError> {
+        match &self.identity.cluster {
+            Some(known) if known == cluster => Ok(()),
+            Some(known) => Err(StateError::OtherCluster {
+                folder: self.folder.clone(),
+                found: known.clone(),
+                wanted: cluster.clone(),
+            }),
+            None => {
+                self.replace_identity(Identity { cluster: Some(cluster.clone()), ..self.identity.clone() })
+            }
+        }
+    }
+
+    /// Notes the identity that a disk has.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn record_disk(&mut self, name: &DiskName, disk_identity: &str) -> Result<(), StateError> {
+        if self.identity.disks.get(name).is_some_and(|known| known == disk_identity) {
+            return Ok(());
+        }
+        let mut identity = self.identity.clone();
+        identity.disks.insert(name.clone(), disk_identity.to_owned());
+        self.replace_identity(identity)
+    }
+
+    /// Replaces the epochs. Durable on return.
+    ///
+    /// # Errors
+    /// [`StateError::Io`]; what is on disk is then the epochs before or these.
+    pub fn store_epochs(&self, epochs: &DurableEpochs) -> Result<(), StateError> {
+        write_epochs(&self.folder, epochs)
+    }
+
+    fn replace_identity(&mut self, identity: Identity) -> Result<(), StateError> {
+        write_file(&self.folder, IDENTITY, &identity)?;
+        self.identity = identity;
+        Ok(())
+    }
+}
+
+/// A random name of 16 characters.
+pub(crate) fn random_name() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+fn random_instance() -> InstanceId {
+    InstanceId::new(random_name()).expect("hexadecimal digits make a name")
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError::Io { action, path, source }
+}
+
+fn lock(folder: &Path) -> Result<File, StateError> {
+    let path = folder.join(LOCK);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StateError::InUse { folder: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(StateError::Io { action: "lock", path, source }),
+    }
+}
+
+fn read_epochs(folder: &Path) -> Result<DurableEpochs, StateError> {
+    let file = folder.join(EPOCHS);
+    let Some(epochs) = read_file::<EpochsFile>(&file)? else {
+        return Err(StateError::Damaged { file, problem: "it is missing beside an identity".into() });
+    };
+    Ok(DurableEpochs {
+        highest: epochs.highest,
+        primary_of: epochs.primary_of.into_iter().collect(),
+        lease_ms: epochs.lease_ms,
+    })
+}
+
+fn write_epochs(folder: &Path, epochs: &DurableEpochs) -> Result<(), StateError> {
+    let file = EpochsFile {
+        highest: epochs.highest.clone(),
+        primary_of: epochs.primary_of.iter().cloned().collect(),
+        lease_ms: epochs.lease_ms,
+    };
+    write_file(folder, EPOCHS, &file)
+}
+
+fn read_file<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, StateError> {
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StateError::Io { action: "read", path: file.to_owned(), source }),
+    };
+    let damaged = |problem: &str| StateError::Damaged { file: file.to_owned(), problem: problem.to_owned() };
+    let split =
+        bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("its first line is cut off"))?;
+    let body = &bytes[split + 1..];
+    let (format, length, crc) = std::str::from_utf8(&bytes[..split])
+        .ok()
+        .and_then(header_fields)
+        .ok_or_else(|| damaged("its first line is not valid"))?;
+    if format != FORMAT {
+        return Err(StateError::NewerFormat { file: file.to_owned(), found: format });
+    }
+    if length != body.len() || crc != crc32fast::hash(body) {
+        return Err(damaged("its checksum does not match"));
+    }
+    serde_json::from_slice(body).map(Some).map_err(|error| damaged(&error.to_string()))
+}
+
+fn header(body: &[u8]) -> String {
+    format!("{MAGIC} format={FORMAT} bytes={} crc32={:08x}\n", body.len(), crc32fast::hash(body))
+}
+
+fn header_fields(line: &str) -> Option<(u32, usize, u32)> {
+    let rest = line.strip_prefix(MAGIC)?.strip_prefix(" format=")?;
+    let (format, rest) = rest.split_once(" bytes=")?;
+    let (length, crc) = rest.split_once(" crc32=")?;
+    Some((format.parse().ok()?, length.parse().ok()?, u32::from_str_radix(crc, 16).ok()?))
+}
+
+fn write_file(folder: &Path, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+    let path = folder.join(name);
+    let temporary = folder.join(format!("{name}.new"));
+    let body = serde_json::to_vec(value).map_err(|error| StateError::Io {
+        action: "encode",
+        path: path.clone(),
+        source: error.into(),
+    })?;
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(header(&body).as_bytes())?;
+        file.write_all(&body)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(failed("replace", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str) -> HostId {
+        HostId::new(name).unwrap()
+    }
+
+    fn epochs() -> DurableEpochs {
+        let group = GroupId::new("g").unwrap();
+        DurableEpochs {
+            highest: [(group.clone(), Epoch(7))].into(),
+            primary_of: [(group, Epoch(7))].into(),
+            lease_ms: 2_000,
+        }
+    }
+
+    #[test]
+    fn each_start_counts_and_keeps_what_was_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut state, first) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        assert_eq!((state.identity().incarnation, first), (Incarnation(1), DurableEpochs::default()));
+        let cluster = ClusterId::new("c").unwrap();
+        state.learn_cluster(&cluster).unwrap();
+        state.record_disk(&DiskName::new("d").unwrap(), "abc").unwrap();
+        state.store_epochs(&epochs()).unwrap();
+        let before = state.identity().clone();
+        drop(state);
+        let (state, stored) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        assert_eq!(stored, epochs());
+        assert_eq!(*state.identity(), Identity { incarnation: Incarnation(2), ..before });
+    }
+
+    #[test]
+    fn a_second_process_on_the_folder_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        let error = StateFolder::open(dir.path(), &host("h1")).unwrap_err();
+        assert!(matches!(error, StateError::InUse { .. }));
+        assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn the_folder_of_another_host_or_cluster_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut state, _) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        state.learn_cluster(&ClusterId::new("c1").unwrap()).unwrap();
+        let other = state.learn_cluster(&ClusterId::new("c2").unwrap());
+        assert!(matches!(other, Err(StateError::OtherCluster { .. })));
+        drop(state);
+        let error = StateFolder::open(dir.path(), &host("h2")).unwrap_err();
+        assert!(error.to_string().contains("belongs to host h1, not h2"), "{error}");
+    }
+
+    #[test]
+    fn an_incarnation_rises_above_the_recorded_one_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut state, _) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        assert_eq!(state.raise_incarnation(Incarnation(41)).unwrap(), Incarnation(42));
+        assert_eq!(state.raise_incarnation(Incarnation(3)).unwrap(), Incarnation(43));
+        drop(state);
+        let (state, _) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        assert_eq!(state.identity().incarnation, Incarnation(44));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_refused_with_the_file_and_a_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        state.store_epochs(&epochs()).unwrap();
+        let file = dir.path().join(EPOCHS);
+        let good = fs::read(&file).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&file, &bad).unwrap();
+            // The case of a hexadecimal digit of the checksum says the same thing.
+            let same = bad.eq_ignore_ascii_case(&good);
+            match read_epochs(dir.path()) {
+                Ok(read) => assert!(same && read == epochs(), "bit {bit} went unnoticed"),
+                Err(error) => assert!(error.to_string().contains("epochs.json"), "{error}"),
+            }
+        }
+        for length in 0..good.len() {
+            fs::write(&file, &good[..length]).unwrap();
+            let error = read_epochs(dir.path()).unwrap_err();
+            assert!(error.to_string().contains("restore the file"), "{length}: {error}");
+        }
+        fs::remove_file(&file).unwrap();
+        drop(state);
+        let error = StateFolder::open(dir.path(), &host("h1")).unwrap_err();
+        assert!(error.to_string().contains("missing beside an identity"), "{error}");
+    }
+
+    #[test]
+    fn a_crash_before_the_rename_leaves_what_was_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        state.store_epochs(&epochs()).unwrap();
+        drop(state);
+        fs::write(dir.path().join("epochs.json.new"), b"quorate-agent for").unwrap();
+        fs::write(dir.path().join("identity.json.new"), b"").unwrap();
+        let (state, stored) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        assert_eq!((state.identity().incarnation, stored), (Incarnation(2), epochs()));
+    }
+
+    #[test]
+    fn a_later_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(IDENTITY), "quorate-agent format=2 bytes=0 crc32=00000000\n").unwrap();
+        let error = StateFolder::open(dir.path(), &host("h1")).unwrap_err();
+        assert!(matches!(error, StateError::NewerFormat { found: 2, .. }), "{error}");
+    }
+}

@@ -1,0 +1,251 @@
+//! An agent and a coordinator that plays leader, over real gRPC on the loopback interface.
+
+#![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
+
+mod leader;
+
+use leader::{JumpingClock, Leader, Place, Running, lease, read, role_of, until};
+use quorate_agent::{Agent, AgentOptions};
+use quorate_domain::{Epoch, Incarnation, Role, Verdict};
+use quorate_rpc::{
+    pb::{agent::GetRoleResponse, types},
+    session::{GroupReportState, ParsedReport},
+};
+use quorate_runtime::clock::SystemClock;
+use std::{sync::Arc, time::Duration};
+
+fn is(answer: &GetRoleResponse, role: types::Role) -> bool {
+    answer.role.as_ref().is_some_and(|group| group.role() == role)
+}
+
+/// Grants the group under this epoch and waits until the agent acts.
+async fn promoted(leader: &Leader, agent: &Running, epoch: u64) {
+    leader.assign(epoch, Role::Primary, agent.incarnation);
+    leader.reported(epoch, GroupReportState::Acting).await;
+}
+
+#[tokio::test]
+async fn a_granted_agent_acts_after_its_hook_and_is_fenced_by_the_write_deadline_without_acknowledgements() {
+    let leader = Leader::start().await;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    promoted(&leader, &agent, 5).await;
+    assert_eq!(place.hooks_log(), "promote g 5\n");
+    let mut client = agent.asking().await;
+    assert!(is(&role_of(&mut client).await.unwrap(), types::Role::Primary));
+
+    leader.book().acknowledges = false;
+    until("fenced", async || {
+        let answer = role_of(&mut client).await?;
+        if !is(&answer, types::Role::Primary) {
+            assert_eq!(answer.role.as_ref().unwrap().write_deadline_boot_ms, 0);
+            return Some(());
+        }
+        let deadline = answer.role.as_ref().unwrap().write_deadline_boot_ms;
+        assert!(answer.at_boot_ms < deadline, "primary past its own deadline");
+        let latest = leader.book().acknowledged_at.after_ms(lease().write_stop_ms);
+        assert!(deadline <= latest.0, "the lease counts from the sending: {deadline} > {latest}");
+        None
+    })
+    .await;
+    assert_eq!(role_of(&mut client).await.unwrap().service_mode(), types::ServiceMode::ReadOnly);
+
+    leader.book().acknowledges = true;
+    leader.reported(5, GroupReportState::Ended).await;
+    assert_eq!(place.hooks_log(), "promote g 5\ndemote g 5\n");
+    let fenced = until("a lease again", async || {
+        role_of(&mut client).await.filter(|answer| answer.service_mode() == types::ServiceMode::Normal)
+    })
+    .await;
+    assert!(is(&fenced, types::Role::Fenced), "the old epoch does not come back: {fenced:?}");
+    promoted(&leader, &agent, 6).await;
+    agent.stop().await.unwrap();
+}
+
+/// What the leader saw of the world when it was first told that epoch 5 has ended.
+fn first_report_of_the_end(leader: &Leader) -> bool {
+    let book = leader.book();
+    let ended = |report: &ParsedReport| {
+        report.groups.iter().any(|group| group.epoch == Epoch(5) && group.state == GroupReportState::Ended)
+    };
+    let first = book.reports.iter().position(ended).unwrap();
+    book.looks[first]
+}
+
+#[tokio::test]
+async fn a_revoked_epoch_is_reported_as_ended_only_after_the_demote_hook() {
+    let leader = Leader::start().await;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    promoted(&leader, &agent, 5).await;
+    let log = place.path("hooks.log");
+    leader.book().look = Some(Box::new(move || read(&log).contains("demote g 5")));
+    leader.assign(5, Role::Backup, agent.incarnation);
+    leader.reported(5, GroupReportState::Ended).await;
+    assert!(first_report_of_the_end(&leader), "ENDED came before the demote hook had run");
+    let answer = role_of(&mut agent.asking().await).await.unwrap();
+    assert!(is(&answer, types::Role::Backup), "{answer:?}");
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_killed_agent_starts_fenced_under_a_new_incarnation_and_never_acts_under_the_old_epoch() {
+    let leader = Leader::start().await;
+    let place = Place::new(&leader);
+    let first = place.start().await;
+    promoted(&leader, &first, 5).await;
+    let old = first.incarnation;
+    first.kill().await;
+
+    let second = place.start().await;
+    assert_eq!(second.incarnation, old.next());
+    let mut client = second.asking().await;
+    leader.reported(5, GroupReportState::Ended).await;
+    until("a lease", async || {
+        let answer = role_of(&mut client).await?;
+        assert!(is(&answer, types::Role::Fenced), "{answer:?}");
+        (answer.service_mode() == types::ServiceMode::Normal).then_some(())
+    })
+    .await;
+    assert_eq!(place.hooks_log(), "promote g 5\ndemote g 5\n");
+    assert_eq!(leader.book().hellos.last().unwrap().incarnation, second.incarnation);
+    promoted(&leader, &second, 6).await;
+    assert!(is(&role_of(&mut client).await.unwrap(), types::Role::Primary));
+    second.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_was_stopped_past_its_lease_is_fenced_from_its_first_answer_on() {
+    let leader = Leader::start().await;
+    let place = Place::new(&leader);
+    let clock = Arc::new(JumpingClock::default());
+    let agent = place.start_with(clock.clone()).await;
+    promoted(&leader, &agent, 5).await;
+    let mut client = agent.asking().await;
+    assert!(is(&role_of(&mut client).await.unwrap(), types::Role::Primary));
+    clock.jump(Duration::from_mins(1));
+    until("the end of the epoch", async || {
+        let answer = role_of(&mut client).await.unwrap();
+        assert!(is(&answer, types::Role::Fenced), "{answer:?}");
+        (leader.last_state(5) == Some(GroupReportState::Ended)).then_some(())
+    })
+    .await;
+    promoted(&leader, &agent, 6).await;
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_agent_on_the_folder_or_the_port_is_refused_and_counts_as_no_start() {
+    let leader = Leader::start().await;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    let Err(error) = Agent::start(place.options(), Arc::new(SystemClock)).await else {
+        panic!("two on a folder")
+    };
+    assert!(error.to_string().contains("is in use by another process"), "{error}");
+    let options = AgentOptions { listen: agent.address.to_string(), ..place.options() };
+    let Err(error) = Agent::start(options, Arc::new(SystemClock)).await else { panic!("two on a port") };
+    assert!(error.to_string().starts_with("agent.listen: cannot listen on 127.0.0.1:"), "{error}");
+    let first = agent.incarnation;
+    agent.stop().await.unwrap();
+    let again = place.start().await;
+    assert_eq!(again.incarnation, first.next());
+    again.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_graceful_stop_demotes_reports_and_returns() {
+    let leader = Leader::start().await;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    promoted(&leader, &agent, 5).await;
+    agent.stop().await.unwrap();
+    assert_eq!(place.hooks_log(), "promote g 5\ndemote g 5\n");
+    until("the last report", async || leader.book().reports.last().filter(|last| last.stopping).map(drop))
+        .await;
+    assert_eq!(leader.last_state(5), Some(GroupReportState::Ended));
+    assert!(read(&place.path("state/epochs.json")).contains("\"primary_of\":[]"));
+}
+
+#[tokio::test]
+async fn the_hint_of_a_coordinator_that_does_not_lead_is_followed() {
+    let (follower, leader) = (Leader::start().await, Leader::start().await);
+    follower.book().redirect_to = Some(leader.address.to_string());
+    let place = Place::new(&follower);
+    let agent = place.start().await;
+    promoted(&leader, &agent, 5).await;
+    assert!(follower.book().reports.is_empty());
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fresh_folder_raises_its_incarnation_above_the_recorded_one() {
+    let leader = Leader::start().await;
+    leader.book().recorded = 37;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    assert_eq!(agent.incarnation, Incarnation(1));
+    until("a report", async || leader.book().reports.first().map(drop)).await;
+    let accepted = leader.book().hellos.last().unwrap().incarnation;
+    assert!(accepted > Incarnation(37));
+    leader.assign(5, Role::Primary, accepted);
+    leader.reported(5, GroupReportState::Acting).await;
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_id_in_use_is_asked_for_again_until_it_is_free() {
+    let leader = Leader::start().await;
+    leader.book().in_use = true;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    until("a second try", async || (leader.book().hellos.len() >= 2).then_some(())).await;
+    leader.book().in_use = false;
+    until("a report", async || leader.book().reports.first().map(drop)).await;
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_whose_directory_is_gone_is_reported_as_failed() {
+    let leader = Leader::start().await;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    let verdict = |wanted: Verdict| {
+        let leader = leader.clone();
+        async move {
+            until("the disk's verdict", async || {
+                let book = leader.book();
+                let disk = book.reports.last()?.disks.first()?.clone();
+                (disk.verdict == wanted).then_some(disk)
+            })
+            .await
+        }
+    };
+    let good = verdict(Verdict::Healthy).await;
+    assert!(!good.identity.0.is_empty() && good.capacity_bytes > 0);
+    std::fs::rename(place.path("disk"), place.path("away")).unwrap();
+    std::fs::write(place.path("disk"), "a file in its place").unwrap();
+    let bad = verdict(Verdict::Failed).await;
+    assert!(bad.reasons.iter().any(|reason| reason.code == "probe_write_failed"), "{bad:?}");
+    std::fs::remove_file(place.path("disk")).unwrap();
+    std::fs::rename(place.path("away"), place.path("disk")).unwrap();
+    assert_eq!(verdict(Verdict::Healthy).await.identity, good.identity);
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_state_folder_that_cannot_be_written_ends_every_role_and_the_agent() {
+    let leader = Leader::start().await;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    promoted(&leader, &agent, 5).await;
+    std::fs::rename(place.path("state"), place.path("lost")).unwrap();
+    // The next epoch cannot be stored.
+    leader.assign(6, Role::Primary, agent.incarnation);
+    until("the demote hook", async || place.hooks_log().contains("demote g 5").then_some(())).await;
+    until("the last report", async || leader.book().reports.last().filter(|last| last.stopping).map(drop))
+        .await;
+    assert!(!place.hooks_log().contains("promote g 6"));
+    let error = agent.stop().await.unwrap_err();
+    assert!(error.to_string().contains("its state could not be kept"), "{error}");
+}
