@@ -10,7 +10,7 @@ use crate::{
     report::GroupReport,
     step::{HookKind, HookOutcome, Step},
     tenure::{Stage, Tenure},
-    time::BootMs,
+    time::{BootMs, NEVER},
 };
 use quorate_domain::{
     Assignment, AssignmentEntry, Epoch, GroupId, Incarnation, LeaseSettings, Revision, Role,
@@ -26,8 +26,12 @@ pub struct Start {
     pub on_disk: DurableEpochs,
     /// Until the coordinators say otherwise.
     pub settings: LeaseSettings,
-    /// When it began: every lease of an earlier start is over one lease later.
+    /// When it began: every lease of an earlier start is over one lease later, if that start is gone.
     pub at: BootMs,
+    /// True when it is certain that the start before has ended: the same folder, locked, on the same boot of the same
+    /// machine. Otherwise a copy of the folder may be in use elsewhere; its lease can be renewed until the coordinators
+    /// know this start.
+    pub predecessor_gone: bool,
 }
 
 /// The epochs of one group on this host.
@@ -62,8 +66,9 @@ pub struct Core {
     installed: Installed,
     ledger: Ledger,
     slots: BTreeMap<GroupId, Slot>,
-    /// When every lease of an earlier start is over.
+    /// When every lease of an earlier start is over; [`NEVER`] until that can be known.
     over_by: BootMs,
+    predecessor_gone: bool,
     stopping: Option<String>,
     storage_failed: bool,
     stopped: bool,
@@ -74,7 +79,7 @@ pub struct Core {
 impl Core {
     /// A host that has just started: fenced, whatever it was before. The steps end what the start before left.
     pub fn new(start: Start) -> (Self, Vec<Step>) {
-        let over_by = start.at.after_ms(start.on_disk.lease_ms);
+        let over_by = if start.predecessor_gone { start.at.after_ms(start.on_disk.lease_ms) } else { NEVER };
         let left = start.on_disk.primary_of.clone();
         let ledger = Ledger::new(start.on_disk);
         let mut core = Self {
@@ -85,6 +90,7 @@ impl Core {
             ledger,
             slots: BTreeMap::new(),
             over_by,
+            predecessor_gone: start.predecessor_gone,
             stopping: None,
             storage_failed: false,
             stopped: false,
@@ -95,7 +101,8 @@ impl Core {
             core.ledger.ended(&group, epoch);
             let slot = core.slots.entry(group).or_default();
             slot.past.extend(slot.tenure.take());
-            slot.tenure = Some(Tenure::inherited(epoch, over_by, "the agent was restarted".to_owned()));
+            let reason = "the agent was restarted".to_owned();
+            slot.tenure = Some(Tenure::inherited(epoch, over_by, start.predecessor_gone, reason));
         }
         let steps = core.reconcile(start.at);
         (core, steps)
@@ -126,6 +133,14 @@ impl Core {
     pub fn welcomed(&mut self, settings: LeaseSettings, now: BootMs) -> Vec<Step> {
         self.judge(now);
         self.settings = settings;
+        if self.over_by == NEVER {
+            // The coordinators know this start now, and renew no other from here on.
+            // That one counts its lease on another clock.
+            let longest = self.settings.longest_lease_ms().max(self.ledger.stored_lease_ms());
+            self.over_by = now.after_ms(longest);
+            let over_by = self.over_by;
+            self.slots.values_mut().flat_map(Slot::all).for_each(|tenure| tenure.over_at_last(over_by));
+        }
         self.reconcile(now)
     }
 
@@ -354,7 +369,7 @@ impl Core {
             self.ledger.ended(group, epoch);
             // Until its end is certain, another restart must find it.
             self.ledger.begins(group, epoch);
-            return Tenure::inherited(epoch, self.over_by, reason);
+            return Tenure::inherited(epoch, self.over_by, self.predecessor_gone, reason);
         }
         let highest = self.ledger.highest(group);
         if epoch < highest {
@@ -407,7 +422,7 @@ impl Core {
         let tenures_over = self
             .slots
             .values()
-            .all(|slot| slot.past.is_empty() && slot.tenure.as_ref().is_none_or(Tenure::over));
+            .all(|slot| slot.past.iter().chain(&slot.tenure).all(Tenure::is_no_reason_to_stay));
         let durable = self.storage_failed || self.ledger.settled();
         if self.stopping.is_some() && !self.stopped && tenures_over && durable {
             self.stopped = true;

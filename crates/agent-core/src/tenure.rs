@@ -2,7 +2,7 @@
 
 use crate::{
     step::{HookKind, HookOutcome},
-    time::BootMs,
+    time::{BootMs, NEVER},
 };
 use quorate_domain::Epoch;
 
@@ -40,6 +40,8 @@ pub(crate) struct Tenure {
     told: BootMs,
     /// The latest end of the lease when the epoch ended.
     promised: BootMs,
+    /// False when another start elsewhere may act under it, which no hook run here can end.
+    only_here: bool,
 }
 
 impl Tenure {
@@ -52,12 +54,37 @@ impl Tenure {
             reason: String::new(),
             told: BootMs(0),
             promised: BootMs(0),
+            only_here: true,
         }
     }
 
     /// A grant that an earlier start of the agent may have acted under; its lease is over at `over_by`.
-    pub(crate) fn inherited(epoch: Epoch, over_by: BootMs, reason: String) -> Self {
-        Self { stage: Stage::Stopped, reason, told: over_by, promised: over_by, ..Self::granted(epoch) }
+    pub(crate) fn inherited(epoch: Epoch, over_by: BootMs, only_here: bool, reason: String) -> Self {
+        Self {
+            stage: Stage::Stopped,
+            reason,
+            told: over_by,
+            promised: over_by,
+            only_here,
+            ..Self::granted(epoch)
+        }
+    }
+
+    /// It has become known when the lease of a start elsewhere is over.
+    pub(crate) fn over_at_last(&mut self, over_by: BootMs) {
+        for moment in [&mut self.told, &mut self.promised] {
+            if *moment == NEVER {
+                *moment = over_by;
+            }
+        }
+        if self.stage == Stage::Lingering(NEVER) {
+            self.stage = Stage::Lingering(over_by);
+        }
+    }
+
+    /// True when a stopping agent need not wait for it: it is over, or what it waits for is not on this host.
+    pub(crate) fn is_no_reason_to_stay(&self) -> bool {
+        matches!(self.stage, Stage::Over | Stage::Lingering(NEVER))
     }
 
     /// A grant that may not be acted under.
@@ -118,8 +145,8 @@ impl Tenure {
 
     fn demoted(&mut self, outcome: HookOutcome) {
         self.stage = match outcome {
-            HookOutcome::Succeeded => Stage::Over,
-            HookOutcome::NotConfigured => Stage::Lingering(self.told),
+            HookOutcome::Succeeded if self.only_here => Stage::Over,
+            HookOutcome::Succeeded | HookOutcome::NotConfigured => Stage::Lingering(self.told),
             HookOutcome::Failed(why) => {
                 self.reason = format!("{}; the demote hook failed: {why}", self.reason);
                 Stage::Lingering(self.promised.max(self.told))

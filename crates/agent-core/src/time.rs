@@ -6,6 +6,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct BootMs(pub u64);
 
+/// Later than every moment.
+pub(crate) const NEVER: BootMs = BootMs(u64::MAX);
+
 impl BootMs {
     /// The point `ms` milliseconds later; a point too far stays at the end of the clock.
     #[must_use]

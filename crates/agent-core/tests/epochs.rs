@@ -31,7 +31,13 @@ fn snapshot(revision: u64, entries: Vec<AssignmentEntry>) -> Assignment {
 
 fn started(at: u64, incarnation: u64, on_disk: DurableEpochs) -> (Core, Vec<Step>) {
     let settings = LeaseSettings::default();
-    Core::new(Start { incarnation: Incarnation(incarnation), on_disk, settings, at: BootMs(at) })
+    Core::new(Start {
+        incarnation: Incarnation(incarnation),
+        on_disk,
+        settings,
+        at: BootMs(at),
+        predecessor_gone: true,
+    })
 }
 
 /// A host that acts for the group under epoch 5, its lease counted from 1,000 ms, and what is on its disk.
@@ -247,6 +253,30 @@ fn a_restart_is_fenced_ends_what_was_left_and_acts_only_under_a_new_epoch() {
     // Even a grant of the old epoch to the new start is not acted under.
     core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Primary, 2)], &[], BootMs(2_300));
     assert_eq!(role(&core, 2_310), LocalRole::Fenced);
+}
+
+#[test]
+fn a_start_on_a_copied_folder_waits_for_the_other_start_until_the_coordinators_know_this_one() {
+    let (_, on_disk) = acting();
+    let settings = LeaseSettings::default();
+    let start = Start {
+        incarnation: Incarnation(2),
+        on_disk,
+        settings: settings.clone(),
+        at: BootMs(2_000),
+        predecessor_gone: false,
+    };
+    let (mut core, _) = Core::new(start);
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_100);
+    core.tick(BootMs(100_000));
+    assert_eq!(states(&core), [], "the hook ran here, the other start may act there for ever");
+    core.welcomed(settings.clone(), BootMs(100_000));
+    let over = 100_000 + settings.longest_lease_ms();
+    assert_eq!(core.next_wake(), Some(BootMs(over)));
+    core.tick(BootMs(over - 1));
+    assert_eq!(states(&core), []);
+    core.tick(BootMs(over));
+    assert_eq!(states(&core), [(5, GroupState::Ended)]);
 }
 
 #[test]

@@ -62,11 +62,12 @@ impl Agent {
         // Before the folder: an agent that cannot listen has not started.
         let listener = TcpListener::bind(&options.listen).await.map_err(refused)?;
         let local_addr = listener.local_addr().map_err(refused)?;
-        let (folder, on_disk) = StateFolder::open(&options.state_dir, &options.host)?;
+        let (folder, on_disk) = StateFolder::open(&options.state_dir, &options.host, clock.unix_ms())?;
         // After the lock: a lease of the start before cannot have been renewed since.
         let at = BootMs(clock.boottime().as_ms());
         let incarnation = folder.identity().incarnation;
-        let start = Start { incarnation, on_disk, settings: LeaseSettings::default(), at };
+        let predecessor_gone = folder.predecessor_gone();
+        let start = Start { incarnation, on_disk, settings: LeaseSettings::default(), at, predecessor_gone };
         let (options, disk_io) = (Arc::new(options), Arc::new(SystemIo));
         Ok(Self { options, clock, disk_io, folder, start, listener, local_addr })
     }

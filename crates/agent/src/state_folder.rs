@@ -10,6 +10,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -98,6 +99,8 @@ pub struct Identity {
     pub cluster: Option<ClusterId>,
     /// The identity that each disk was last seen with.
     pub disks: BTreeMap<DiskName, String>,
+    /// The place of this folder: the boot of the machine, and the lock file's device and inode. A copy has another.
+    pub place: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,6 +115,8 @@ struct EpochsFile {
 pub struct StateFolder {
     folder: PathBuf,
     identity: Identity,
+    /// True when the start before this was in this very place: the lock says that it is gone.
+    predecessor_gone: bool,
     /// Holds the lock as long as it is open.
     _lock: File,
 }
@@ -121,9 +126,12 @@ impl StateFolder {
     ///
     /// # Errors
     /// [`StateError`]: in use, damaged, of another host, or the operating system refuses.
-    pub fn open(folder: &Path, host: &HostId) -> Result<(Self, DurableEpochs), StateError> {
+    ///
+    /// The incarnation is at least `unix_ms`, so that two starts on copies of one folder never have the same.
+    pub fn open(folder: &Path, host: &HostId, unix_ms: u64) -> Result<(Self, DurableEpochs), StateError> {
         fs::create_dir_all(folder).map_err(failed("create", folder))?;
         let lock = lock(folder)?;
+        let place = place(&lock).map_err(failed("look at", folder))?;
         let identity_file = folder.join(IDENTITY);
         let known = read_file::<Identity>(&identity_file)?;
         if known.is_none() && !folder.join(EPOCHS).exists() {
@@ -136,16 +144,25 @@ impl StateFolder {
             incarnation: Incarnation(0),
             cluster: None,
             disks: BTreeMap::new(),
+            place: place.clone(),
         });
         if identity.host != *host {
             let (found, wanted) = (identity.host, host.clone());
             return Err(StateError::OtherHost { folder: folder.to_owned(), found, wanted });
         }
         let epochs = read_epochs(folder)?;
-        identity.incarnation = identity.incarnation.next();
-        let mut state = Self { folder: folder.to_owned(), identity: identity.clone(), _lock: lock };
+        let predecessor_gone = identity.place == place;
+        identity.place = place;
+        identity.incarnation = identity.incarnation.next().max(Incarnation(unix_ms));
+        let mut state =
+            Self { folder: folder.to_owned(), identity: identity.clone(), predecessor_gone, _lock: lock };
         state.replace_identity(identity)?;
         Ok((state, epochs))
+    }
+
+    /// True when it is certain that the start before this has ended.
+    pub fn predecessor_gone(&self) -> bool {
+        self.predecessor_gone
     }
 
     /// Who the agent is.
@@ -212,6 +229,13 @@ impl StateFolder {
 /// A random name of 16 characters.
 pub(crate) fn random_name() -> String {
     format!("{:016x}", rand::random::<u64>())
+}
+
+/// Names this boot of this machine and this very folder on it.
+fn place(lock: &File) -> io::Result<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let file = lock.metadata()?;
+    Ok(format!("{}:{}:{}", boot.trim(), file.dev(), file.ino()))
 }
 
 fn random_instance() -> InstanceId {
@@ -332,7 +356,7 @@ mod tests {
     #[test]
     fn each_start_counts_and_keeps_what_was_stored() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut state, first) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        let (mut state, first) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
         assert_eq!((state.identity().incarnation, first), (Incarnation(1), DurableEpochs::default()));
         let cluster = ClusterId::new("c").unwrap();
         state.learn_cluster(&cluster).unwrap();
@@ -340,7 +364,7 @@ mod tests {
         state.store_epochs(&epochs()).unwrap();
         let before = state.identity().clone();
         drop(state);
-        let (state, stored) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        let (state, stored) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
         assert_eq!(stored, epochs());
         assert_eq!(*state.identity(), Identity { incarnation: Incarnation(2), ..before });
     }
@@ -348,8 +372,8 @@ mod tests {
     #[test]
     fn a_second_process_on_the_folder_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let _held = StateFolder::open(dir.path(), &host("h1")).unwrap();
-        let error = StateFolder::open(dir.path(), &host("h1")).unwrap_err();
+        let _held = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
+        let error = StateFolder::open(dir.path(), &host("h1"), 0).unwrap_err();
         assert!(matches!(error, StateError::InUse { .. }));
         assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
     }
@@ -357,30 +381,47 @@ mod tests {
     #[test]
     fn the_folder_of_another_host_or_cluster_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut state, _) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        let (mut state, _) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
         state.learn_cluster(&ClusterId::new("c1").unwrap()).unwrap();
         let other = state.learn_cluster(&ClusterId::new("c2").unwrap());
         assert!(matches!(other, Err(StateError::OtherCluster { .. })));
         drop(state);
-        let error = StateFolder::open(dir.path(), &host("h2")).unwrap_err();
+        let error = StateFolder::open(dir.path(), &host("h2"), 0).unwrap_err();
         assert!(error.to_string().contains("belongs to host h1, not h2"), "{error}");
+    }
+
+    #[test]
+    fn a_copy_of_a_folder_is_told_from_the_folder_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let (original, copy) = (dir.path().join("original"), dir.path().join("copy"));
+        let (state, _) = StateFolder::open(&original, &host("h1"), 5).unwrap();
+        assert!(state.predecessor_gone(), "there was none");
+        fs::create_dir(&copy).unwrap();
+        for name in [IDENTITY, EPOCHS] {
+            fs::copy(original.join(name), copy.join(name)).unwrap();
+        }
+        let (copied, _) = StateFolder::open(&copy, &host("h1"), 7).unwrap();
+        assert!(!copied.predecessor_gone());
+        assert!(copied.identity().incarnation > state.identity().incarnation);
+        drop(state);
+        assert!(StateFolder::open(&original, &host("h1"), 9).unwrap().0.predecessor_gone());
     }
 
     #[test]
     fn an_incarnation_rises_above_the_recorded_one_for_good() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut state, _) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        let (mut state, _) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
         assert_eq!(state.raise_incarnation(Incarnation(41)).unwrap(), Incarnation(42));
         assert_eq!(state.raise_incarnation(Incarnation(3)).unwrap(), Incarnation(43));
         drop(state);
-        let (state, _) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        let (state, _) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
         assert_eq!(state.identity().incarnation, Incarnation(44));
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_refused_with_the_file_and_a_remedy() {
         let dir = tempfile::tempdir().unwrap();
-        let (state, _) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        let (state, _) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
         state.store_epochs(&epochs()).unwrap();
         let file = dir.path().join(EPOCHS);
         let good = fs::read(&file).unwrap();
@@ -402,19 +443,19 @@ mod tests {
         }
         fs::remove_file(&file).unwrap();
         drop(state);
-        let error = StateFolder::open(dir.path(), &host("h1")).unwrap_err();
+        let error = StateFolder::open(dir.path(), &host("h1"), 0).unwrap_err();
         assert!(error.to_string().contains("missing beside an identity"), "{error}");
     }
 
     #[test]
     fn a_crash_before_the_rename_leaves_what_was_stored() {
         let dir = tempfile::tempdir().unwrap();
-        let (state, _) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        let (state, _) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
         state.store_epochs(&epochs()).unwrap();
         drop(state);
         fs::write(dir.path().join("epochs.json.new"), b"quorate-agent for").unwrap();
         fs::write(dir.path().join("identity.json.new"), b"").unwrap();
-        let (state, stored) = StateFolder::open(dir.path(), &host("h1")).unwrap();
+        let (state, stored) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
         assert_eq!((state.identity().incarnation, stored), (Incarnation(2), epochs()));
     }
 
@@ -422,7 +463,7 @@ mod tests {
     fn a_later_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(IDENTITY), "quorate-agent format=2 bytes=0 crc32=00000000\n").unwrap();
-        let error = StateFolder::open(dir.path(), &host("h1")).unwrap_err();
+        let error = StateFolder::open(dir.path(), &host("h1"), 0).unwrap_err();
         assert!(matches!(error, StateError::NewerFormat { found: 2, .. }), "{error}");
     }
 }

@@ -1,1 +1,60 @@
-fn main() {}
+//! `quorate`: a coordinator, an agent, and what operators ask them.
+//!
+//! Architecture invariant: nothing is decided here. Roles turn a checked configuration into options and run them;
+//! verbs send one request and show the answer.
+
+mod args;
+mod config;
+mod dev;
+mod exit;
+mod output;
+mod roles;
+mod verbs;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Faster than the system's under many small allocations; measured in the benches.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            // Help and version come this way too. Whoever closed the stream does not want to hear of it.
+            let _ = refusal.print();
+            return ExitCode::from(if refusal.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::note(&format!("error: the async runtime does not start: {error}"));
+            return ExitCode::from(exit::FAILED);
+        }
+    };
+    let code = runtime.block_on(run(cli)).unwrap_or_else(|error| {
+        output::note(&exit::explain(&error));
+        exit::code_of(&error)
+    });
+    // A check that hangs on a dead disk must not keep the process from ending.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+async fn run(cli: Cli) -> anyhow::Result<u8> {
+    match cli.command {
+        Command::Coordinator(args) => roles::coordinator::run(args).await,
+        Command::Agent(args) => roles::agent::run(args).await,
+        Command::Dev(args) => dev::run(args).await,
+        Command::Config(verb) => verbs::config::run(verb),
+        Command::Status => verbs::status::run(cli.client).await,
+        Command::Host(verb) => verbs::host::run(cli.client, verb).await,
+        Command::Disk(verb) => verbs::disk::run(cli.client, verb).await,
+        Command::Group(verb) => verbs::group::run(cli.client, verb).await,
+        Command::Events(args) => verbs::events::run(cli.client, args).await,
+        Command::Op(verb) => verbs::op::run(cli.client, verb).await,
+    }
+}

@@ -1,0 +1,263 @@
+//! The command line.
+
+mod source;
+mod spec;
+
+pub(crate) use source::{AgentArgs, CoordinatorArgs};
+pub(crate) use spec::{DiskSpec, Label, MemberSpec};
+
+use crate::dev::DevArgs;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::time::Duration;
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 unreachable or no leader, \
+                          4 refused or not found.";
+
+/// Control plane of a distributed storage platform: coordinators agree on what to do about failures, agents do it.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How operator verbs reach the coordinators and show what they say.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of operator verbs")]
+pub(crate) struct ClientArgs {
+    /// How to show the answer.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// API addresses of coordinators, separated by commas; the leader is found from any of them.
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_ENDPOINTS",
+        value_delimiter = ',',
+        value_name = "HOST:PORT,...",
+        default_value = "127.0.0.1:7401"
+    )]
+    pub(crate) endpoints: Vec<String>,
+    /// Give up after this many seconds.
+    #[arg(long, global = true, value_name = "SECS", value_parser = spec::seconds, default_value = "10")]
+    pub(crate) deadline: Duration,
+    /// Read what the asked coordinator has applied, without a round of the quorum.
+    #[arg(long, global = true)]
+    pub(crate) stale: bool,
+}
+
+/// How an answer is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON document; `events --follow` writes one object per line.
+    Json,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a coordinator.
+    Coordinator(CoordinatorArgs),
+    /// Run the agent of a storage host.
+    Agent(AgentArgs),
+    /// Run a whole cluster on this machine, to try things out.
+    Dev(DevArgs),
+    /// Check and show configurations.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Show on one screen how the cluster is; exit code 0 if healthy, 1 with warnings, 3 without quorum or leader.
+    Status,
+    /// Storage hosts.
+    #[command(subcommand)]
+    Host(HostVerb),
+    /// Disks of storage hosts.
+    #[command(subcommand)]
+    Disk(DiskVerb),
+    /// Failover groups.
+    #[command(subcommand)]
+    Group(GroupVerb),
+    /// Show what happened, the latest last.
+    Events(EventsArgs),
+    /// Long-running operations.
+    #[command(subcommand)]
+    Op(OpVerb),
+}
+
+/// Questions about a configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Say what is wrong with a configuration; exit code 2 if anything is.
+    #[command(subcommand)]
+    Check(RoleArgs),
+    /// Print every key with its value, as TOML.
+    Show {
+        /// Say for each value where it comes from.
+        #[arg(long, global = true)]
+        origin: bool,
+        #[command(subcommand)]
+        role: RoleArgs,
+    },
+    /// Print the reference of every key, as Markdown.
+    Reference,
+}
+
+/// Whose configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoleArgs {
+    /// That of a coordinator.
+    Coordinator(CoordinatorArgs),
+    /// That of an agent.
+    Agent(AgentArgs),
+}
+
+/// Questions about hosts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostVerb {
+    /// Every host.
+    List,
+    /// One host with its disks.
+    Show {
+        /// Its id.
+        host: String,
+    },
+}
+
+/// Questions about disks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DiskVerb {
+    /// Every disk.
+    List {
+        /// Only those of this host.
+        #[arg(long)]
+        host: Option<String>,
+    },
+    /// One disk.
+    Show {
+        /// The host and the disk's name.
+        #[arg(value_name = "HOST/DISK")]
+        disk: DiskSpec,
+    },
+}
+
+/// The id under which a change is sent.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MutationArgs {
+    /// Sent again under the same id, a change has no second effect and gets the first answer; default a new id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) request_id: Option<String>,
+}
+
+/// Questions about groups, and changes of them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupVerb {
+    /// Create a group.
+    Create {
+        /// Its id.
+        group: String,
+        /// The host that serves it; the disk may be left out when the host has one only.
+        #[arg(long, value_name = "HOST[/DISK]")]
+        primary: MemberSpec,
+        /// A host that may follow; repeat it in order of preference.
+        #[arg(long = "backup", value_name = "HOST[/DISK]")]
+        backups: Vec<MemberSpec>,
+        /// A label; repeat it for more.
+        #[arg(long = "label", value_name = "KEY=VALUE")]
+        labels: Vec<Label>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Every group.
+    List,
+    /// One group.
+    Show {
+        /// Its id.
+        group: String,
+    },
+    /// Revoke the primary and delete the group once nobody can act for it.
+    Delete {
+        /// Its id.
+        group: String,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Move a group to another host.
+    Failover {
+        /// Its id.
+        group: String,
+        /// Who shall follow; default whom the planner chooses.
+        #[arg(long, value_name = "HOST")]
+        to: Option<String>,
+        /// Wait until it is over, at most this many seconds.
+        #[arg(
+            long,
+            value_name = "SECS",
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "60",
+            value_parser = spec::seconds
+        )]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// The last switches of primary, oldest first.
+    History {
+        /// The group's id.
+        group: String,
+    },
+    /// Set labels; an empty value removes one.
+    Label {
+        /// The group's id.
+        group: String,
+        /// The labels.
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        labels: Vec<Label>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Go on with what happens from now on.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Begin at this revision instead of with the latest.
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) since: Option<u64>,
+    /// At most this many revisions [default: the latest 20; with --since all].
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+/// Questions about operations.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OpVerb {
+    /// Every operation, newest first.
+    List {
+        /// Only those under way.
+        #[arg(long)]
+        running: bool,
+    },
+    /// One operation with its steps and evidence.
+    Show {
+        /// Its id.
+        op: String,
+    },
+    /// Wait until an operation is over; exit code 1 if it failed or goes on.
+    Wait {
+        /// Its id.
+        op: String,
+        /// At most this many seconds.
+        #[arg(long, value_name = "SECS", value_parser = spec::seconds, default_value = "60")]
+        timeout: Duration,
+    },
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! What an agent can be told, and which combinations are refused.
+
+use std::fs;
+use std::path::PathBuf;
+
+use quorate_domain::ids::{HostId, Zone};
+use quorate_runtime::address::Address;
+use rustix::fs::{Access, access};
+
+use super::disk_folder::DiskFolder;
+use super::key::{Fallback, Key};
+use super::kind::Kind;
+use super::problem::Problem;
+use super::resolved::{LogConfig, Resolved};
+
+/// Every key of an agent.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    Key { name: "host.id", kind: Kind::Name, fallback: Fallback::Required,
+        doc: "Names this storage host for good." },
+    Key { name: "host.zone", kind: Kind::Name, fallback: Fallback::Required,
+        doc: "The failure domain this host is in: a rack, a room." },
+    Key { name: "state_dir", kind: Kind::Path, fallback: Fallback::Required,
+        doc: "Folder of the agent's own durable state: its highest epochs." },
+    Key { name: "coordinators", kind: Kind::Addresses, fallback: Fallback::Required,
+        doc: "API addresses of the coordinators; the agent finds the leader among them." },
+    Key { name: "listen", kind: Kind::Address, fallback: Fallback::Literal("127.0.0.1:7402"),
+        doc: "Where processes of the storage platform on this host ask for their role." },
+    Key { name: "advertise", kind: Kind::Address, fallback: Fallback::SameAs("listen"),
+        doc: "The address at which others reach this host." },
+    Key { name: "disks", kind: Kind::Disks, fallback: Fallback::Required,
+        doc: "The disks of this host: [[disks]] tables with name and path, or `NAME=PATH`." },
+    Key { name: "probe.interval_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("10000"),
+        doc: "Each disk is tried by a write, an fsync and a read this often." },
+    Key { name: "probe.timeout_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("5000"),
+        doc: "A probe that takes longer means that the disk hangs." },
+    Key { name: "probe.bytes", kind: Kind::Integer { unit: "bytes", min: 512, max: 16_777_216 }, fallback: Fallback::Literal("65536"),
+        doc: "How much a probe writes and reads back." },
+    Key { name: "hooks.on_promote", kind: Kind::Program, fallback: Fallback::Unset,
+        doc: "Program that is run when this host becomes primary of a group." },
+    Key { name: "hooks.on_demote", kind: Kind::Program, fallback: Fallback::Unset,
+        doc: "Program that is run when this host stops being primary of a group." },
+    Key { name: "hooks.timeout_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("10000"),
+        doc: "A hook that takes longer is killed and counts as failed." },
+    Key { name: "log.level", kind: Kind::LogLevel, fallback: Fallback::Literal("info"),
+        doc: "Which log lines are written." },
+    Key { name: "log.format", kind: Kind::LogFormat, fallback: Fallback::Literal("human"),
+        doc: "How log lines look." },
+];
+
+/// The configuration of an agent, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AgentConfig {
+    pub(crate) host_id: HostId,
+    pub(crate) zone: Zone,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) coordinators: Vec<Address>,
+    pub(crate) listen: Address,
+    pub(crate) advertise: Address,
+    pub(crate) disks: Vec<DiskFolder>,
+    pub(crate) probe: ProbeConfig,
+    pub(crate) hooks: HookConfig,
+    pub(crate) log: LogConfig,
+}
+
+/// How disks are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProbeConfig {
+    pub(crate) interval_ms: u64,
+    pub(crate) timeout_ms: u64,
+    pub(crate) size_bytes: u64,
+}
+
+/// What is run when the host's role changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HookConfig {
+    pub(crate) on_promote: Option<PathBuf>,
+    pub(crate) on_demote: Option<PathBuf>,
+    pub(crate) timeout_ms: u64,
+}
+
+impl AgentConfig {
+    /// `None` only when a value is missing or unusable, which `load` has reported then.
+    pub(super) fn from_resolved(from: &Resolved) -> Option<Self> {
+        Some(Self {
+            host_id: HostId::new(from.text("host.id")?).ok()?,
+            zone: Zone::new(from.text("host.zone")?).ok()?,
+            state_dir: from.path("state_dir")?.to_owned(),
+            coordinators: from.addresses("coordinators")?.to_vec(),
+            listen: from.address("listen")?.clone(),
+            advertise: from.address("advertise")?.clone(),
+            disks: from.disks("disks")?.to_vec(),
+            probe: ProbeConfig {
+                interval_ms: from.integer("probe.interval_ms")?,
+                timeout_ms: from.integer("probe.timeout_ms")?,
+                size_bytes: from.integer("probe.bytes")?,
+            },
+            hooks: HookConfig {
+                on_promote: from.path("hooks.on_promote").map(PathBuf::from),
+                on_demote: from.path("hooks.on_demote").map(PathBuf::from),
+                timeout_ms: from.integer("hooks.timeout_ms")?,
+            },
+            log: from.log()?,
+        })
+    }
+}
+
+/// Every value or combination that would not work on this host.
+pub(super) fn check(resolved: &Resolved) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    problems.extend(resolved.unreachable_advertise("advertise"));
+    problems.extend(broken_hook(resolved, "hooks.on_promote"));
+    problems.extend(broken_hook(resolved, "hooks.on_demote"));
+    problems
+}
+
+/// A hook that cannot run would be found out in the middle of a failover.
+fn broken_hook(resolved: &Resolved, key: &str) -> Option<Problem> {
+    let path = resolved.path(key)?;
+    let found = match fs::metadata(path) {
+        Err(error) => error.to_string(),
+        Ok(data) if !data.is_file() => "this is not a file".to_owned(),
+        Ok(_) => access(path, Access::EXEC_OK).err().map(|_| "this file is not executable".to_owned())?,
+    };
+    Some(resolved.problem(
+        key,
+        found,
+        Kind::Program.to_string(),
+        format!("create it, make it executable (chmod +x {}), or leave {key} out", path.display()),
+    ))
+}

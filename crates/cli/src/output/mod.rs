@@ -1,0 +1,48 @@
+//! What verbs show: data on stdout, everything else on stderr.
+
+pub(crate) mod json;
+pub(crate) mod table;
+pub(crate) mod time;
+mod word;
+
+pub(crate) use word::word;
+
+use std::io::{self, Write};
+
+/// Whether anybody still reads stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Somebody may.
+    There,
+    /// It was closed, as `head` does when it has enough.
+    Gone,
+}
+
+/// Writes data to stdout.
+///
+/// # Errors
+/// When stdout cannot take it for another reason than that it was closed.
+pub(crate) fn data(text: &str) -> io::Result<Reader> {
+    taken(write(&mut io::stdout().lock(), text))
+}
+
+fn write(to: &mut impl Write, text: &str) -> io::Result<()> {
+    to.write_all(text.as_bytes())?;
+    to.flush()
+}
+
+fn taken(written: io::Result<()>) -> io::Result<Reader> {
+    match written {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(error),
+    }
+}
+
+/// Tells the operator something that is no data. A closed stderr is nobody to tell.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests;

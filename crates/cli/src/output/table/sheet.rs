@@ -1,0 +1,248 @@
+//! One thing on one screen.
+
+use super::{
+    NOTHING, Width, columns, coordinators, current_step, disks, duration, instant, instant_and_age, member,
+    members, shown, size, span, text_or_nothing,
+};
+use quorate_rpc::pb::{
+    control::GetStatusResponse,
+    types::{
+        Disk, Group, GroupPhase, Host, HostStatus, Operation, OperationStatus, ServiceMode, StepStatus,
+        Verdict,
+    },
+};
+
+/// How far the values stand from the left.
+const NAME_WIDTH: usize = 14;
+
+/// Lines of a name and a value.
+fn lines<const N: usize>(rows: [(&str, String); N]) -> String {
+    rows.map(|(name, value)| format!("{name:<NAME_WIDTH$}{value}\n")).concat()
+}
+
+/// A part under a title, after an empty line.
+fn part(title: &str, body: &str) -> String {
+    format!("\n{title}\n{body}")
+}
+
+fn bullets(items: &[String]) -> String {
+    let lines: Vec<_> = items.iter().map(|item| format!("  - {item}\n")).collect();
+    lines.concat()
+}
+
+/// The cluster on one screen.
+pub(crate) fn status_sheet(status: &GetStatusResponse, verdict: &str, now_ms: u64, width: Width) -> String {
+    let mut sheet = format!("{verdict}\n\n");
+    sheet.push_str(&lines([
+        ("cluster", text_or_nothing(&status.cluster_id)),
+        ("answered by", format!("coordinator {}, version {}", status.coordinator_id, status.version)),
+        ("leader", leader(status)),
+        ("decisions", decisions(status)),
+        (
+            "state",
+            format!(
+                "revision {}, applied {} of {} log entries, digest {}",
+                status.revision, status.applied_index, status.last_log_index, status.state_digest
+            ),
+        ),
+        (
+            "hosts",
+            format!(
+                "{} online, {} suspect, {} offline",
+                status.hosts_online, status.hosts_suspect, status.hosts_offline
+            ),
+        ),
+        (
+            "disks",
+            format!(
+                "{} healthy, {} degraded, {} failed, {} unknown",
+                status.disks_healthy, status.disks_degraded, status.disks_failed, status.disks_unknown
+            ),
+        ),
+        (
+            "groups",
+            format!(
+                "{} active, {} starting, {} revoked, {} blocked",
+                status.groups_active, status.groups_starting, status.groups_revoked, status.groups_blocked
+            ),
+        ),
+    ]));
+    if !status.members.is_empty() {
+        sheet.push('\n');
+        sheet.push_str(&coordinators(&status.members, width));
+    }
+    if !status.running.is_empty() {
+        sheet.push_str(&part("Running operations", &running(&status.running, now_ms, width)));
+    }
+    if !status.warnings.is_empty() {
+        sheet.push_str(&part("Warnings, worst first", &bullets(&status.warnings)));
+    }
+    sheet
+}
+
+fn leader(status: &GetStatusResponse) -> String {
+    if status.leader_id == 0 {
+        return format!("none known, term {}", status.term);
+    }
+    format!("coordinator {} at {}, term {}", status.leader_id, status.leader_api_address, status.term)
+}
+
+fn decisions(status: &GetStatusResponse) -> String {
+    if status.leader_id != status.coordinator_id {
+        return "not this coordinator's to take".to_owned();
+    }
+    let possible = if status.can_decide { "possible" } else { "not possible" };
+    let acknowledged = status.quorum_ack_ms.map_or_else(
+        || "no quorum has acknowledged this leader yet".to_owned(),
+        |ms| format!("a quorum acknowledged this leader {} ago", span(ms)),
+    );
+    let grace = status
+        .grace_left_ms
+        .map_or_else(String::new, |ms| format!("; it only observes hosts for another {}", span(ms)));
+    format!("{possible}, {acknowledged}{grace}")
+}
+
+fn running(all: &[Operation], now_ms: u64, width: Width) -> String {
+    let row = |operation: &Operation| {
+        [
+            operation.id.clone(),
+            operation.kind.clone(),
+            text_or_nothing(&operation.group),
+            text_or_nothing(&operation.from),
+            text_or_nothing(&operation.to),
+            current_step(operation, now_ms),
+            duration(operation, now_ms),
+        ]
+    };
+    let header = ["OPERATION", "KIND", "GROUP", "FROM", "TO", "STEP", "AGE"];
+    columns(width, header, all.iter().map(row).collect())
+}
+
+/// A host with its disks.
+pub(crate) fn host_sheet(host: &Host, its_disks: &[Disk], now_ms: u64, width: Width) -> String {
+    let contact = host
+        .last_contact_ms
+        .map_or_else(|| "not by this coordinator".to_owned(), |ms| format!("{} ago", span(ms)));
+    let mut sheet = lines([
+        ("host", host.id.clone()),
+        ("zone", host.zone.clone()),
+        ("address", text_or_nothing(&host.address)),
+        ("status", shown::<HostStatus>(host.status)),
+        ("since", instant_and_age(host.last_transition_at_ms, now_ms)),
+        ("because", text_or_nothing(&host.last_transition_reason)),
+        ("mode", shown::<ServiceMode>(host.service_mode)),
+        ("heard of", contact),
+        ("incarnation", host.incarnation.to_string()),
+        (
+            "assignment",
+            format!("revision {}, installed {}", host.assignment_revision, host.installed_revision),
+        ),
+        ("primary of", text_or_nothing(&host.primary_of.join(" "))),
+        ("backup of", text_or_nothing(&host.backup_of.join(" "))),
+        ("errors", host.error_count.to_string()),
+    ]);
+    sheet.push('\n');
+    sheet.push_str(&disks(its_disks, now_ms, width));
+    sheet
+}
+
+/// A disk with the reasons of its verdict.
+pub(crate) fn disk_sheet(disk: &Disk, now_ms: u64, width: Width) -> String {
+    let checked = disk.checked_at_ms.map_or_else(|| NOTHING.to_owned(), |at| instant_and_age(at, now_ms));
+    let mut sheet = lines([
+        ("disk", format!("{}/{}", disk.host, disk.name)),
+        ("path", disk.path.clone()),
+        ("identity", text_or_nothing(&disk.identity)),
+        ("verdict", shown::<Verdict>(disk.verdict)),
+        ("since", instant_and_age(disk.changed_at_ms, now_ms)),
+        ("capacity", size(disk.capacity_bytes)),
+        ("free", disk.free_bytes.map_or_else(|| NOTHING.to_owned(), size)),
+        ("checked", checked),
+        ("errors", disk.error_count.to_string()),
+    ]);
+    if !disk.reasons.is_empty() {
+        let row = |reason: &quorate_rpc::pb::types::VerdictReason| {
+            [
+                reason.code.clone(),
+                text_or_nothing(&reason.attribute),
+                text_or_nothing(&reason.observed),
+                text_or_nothing(&reason.threshold),
+                text_or_nothing(&reason.source),
+                instant_and_age(reason.at_ms, now_ms),
+            ]
+        };
+        let header = ["CODE", "ATTRIBUTE", "OBSERVED", "THRESHOLD", "SOURCE", "AT"];
+        sheet.push('\n');
+        sheet.push_str(&columns(width, header, disk.reasons.iter().map(row).collect()));
+    }
+    sheet
+}
+
+/// A group.
+pub(crate) fn group_sheet(group: &Group, now_ms: u64) -> String {
+    let mut labels: Vec<_> = group.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    labels.sort();
+    let primary = group.primary.as_ref().map_or_else(|| NOTHING.to_owned(), member);
+    let mut sheet = lines([
+        ("group", group.id.clone()),
+        ("phase", shown::<GroupPhase>(group.phase)),
+        ("primary", format!("{primary}, incarnation {}", group.granted_to_incarnation)),
+        ("epoch", group.epoch.to_string()),
+        ("backups", members(&group.backups)),
+        ("operation", text_or_nothing(&group.operation)),
+        ("labels", text_or_nothing(&labels.join(" "))),
+        ("created", instant_and_age(group.created_at_ms, now_ms)),
+        ("modified", format!("revision {}", group.modified_revision)),
+    ]);
+    if !group.blocked_reasons.is_empty() {
+        let title = format!("Failover blocked since {}", instant_and_age(group.blocked_since_ms, now_ms));
+        sheet.push_str(&part(&title, &bullets(&group.blocked_reasons)));
+    }
+    sheet
+}
+
+/// An operation with its steps and evidence.
+pub(crate) fn operation_sheet(operation: &Operation, now_ms: u64, width: Width) -> String {
+    let finished = operation.finished_at_ms.and_then(instant).unwrap_or_else(|| NOTHING.to_owned());
+    let mut sheet = lines([
+        ("operation", operation.id.clone()),
+        ("kind", operation.kind.clone()),
+        ("group", text_or_nothing(&operation.group)),
+        ("status", shown::<OperationStatus>(operation.status)),
+        ("reason", text_or_nothing(&operation.reason)),
+        ("cause", text_or_nothing(&operation.cause)),
+        ("from", format!("{}, epoch {}", text_or_nothing(&operation.from), operation.from_epoch)),
+        ("to", text_or_nothing(&operation.to)),
+        ("wanted", text_or_nothing(&operation.target)),
+        ("begun", instant_and_age(operation.created_at_ms, now_ms)),
+        ("finished", finished),
+        ("took", duration(operation, now_ms)),
+        ("attempts", format!("{} failed", operation.failed_attempts)),
+        ("outcome", text_or_nothing(&operation.outcome)),
+    ]);
+    let step = |step: &quorate_rpc::pb::types::Step| {
+        let took = match (step.started_at_ms, step.finished_at_ms) {
+            (Some(from), to) => span(to.unwrap_or(now_ms).saturating_sub(from)),
+            (None, _) => NOTHING.to_owned(),
+        };
+        let begun = step.started_at_ms.and_then(instant).unwrap_or_else(|| NOTHING.to_owned());
+        [step.name.clone(), shown::<StepStatus>(step.status), begun, took, text_or_nothing(&step.note)]
+    };
+    sheet.push('\n');
+    let header = ["STEP", "STATUS", "BEGUN", "TOOK", "NOTE"];
+    sheet.push_str(&columns(width, header, operation.steps.iter().map(step).collect()));
+    if !operation.evidence.is_empty() {
+        let row = |evidence: &quorate_rpc::pb::types::Evidence| {
+            [
+                evidence.what.clone(),
+                text_or_nothing(&evidence.observed),
+                text_or_nothing(&evidence.threshold),
+                text_or_nothing(&evidence.source),
+            ]
+        };
+        sheet.push('\n');
+        let header = ["EVIDENCE", "OBSERVED", "THRESHOLD", "SOURCE"];
+        sheet.push_str(&columns(width, header, operation.evidence.iter().map(row).collect()));
+    }
+    sheet
+}

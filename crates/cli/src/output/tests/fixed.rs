@@ -1,0 +1,204 @@
+//! Fixed values of every noun.
+
+use quorate_rpc::pb::{
+    control::{GetStatusResponse, Member as Coordinator},
+    types::{
+        Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, Operation, OperationStatus,
+        Revision, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason,
+    },
+};
+
+/// 2026-01-01T00:00:00Z.
+const T0_MS: u64 = 1_767_225_600_000;
+/// Ninety seconds later.
+pub(super) const NOW_MS: u64 = T0_MS + 90_000;
+
+fn member(host: &str, disk: &str) -> Member {
+    Member { host: host.into(), disk: disk.into() }
+}
+
+pub(super) fn host() -> Host {
+    Host {
+        id: "h1".into(),
+        zone: "z1".into(),
+        address: "127.0.0.1:7402".into(),
+        status: HostStatus::Suspect.into(),
+        incarnation: 3,
+        error_count: 2,
+        last_transition_at_ms: T0_MS,
+        last_transition_reason: "no heartbeat for 3000 ms".into(),
+        assignment_revision: 41,
+        last_contact_ms: Some(3_250),
+        service_mode: ServiceMode::ReadOnly.into(),
+        installed_revision: 40,
+        primary_of: vec!["g1".into(), "g2".into()],
+        backup_of: vec![],
+    }
+}
+
+pub(super) fn disk() -> Disk {
+    Disk {
+        host: "h1".into(),
+        name: "d1".into(),
+        path: "/srv/d1".into(),
+        identity: "disk-1".into(),
+        capacity_bytes: 1_610_612_736,
+        verdict: Verdict::Failed.into(),
+        reasons: vec![VerdictReason {
+            code: "PROBE_FAILED".into(),
+            attribute: "write".into(),
+            observed: "EIO".into(),
+            threshold: String::new(),
+            source: "probe".into(),
+            at_ms: T0_MS + 1_000,
+        }],
+        error_count: 1,
+        changed_at_ms: T0_MS + 1_000,
+        free_bytes: None,
+        checked_at_ms: Some(T0_MS + 85_000),
+    }
+}
+
+pub(super) fn group() -> Group {
+    Group {
+        id: "g1".into(),
+        primary: Some(member("h1", "d1")),
+        backups: vec![member("h2", "d1"), member("h3", "d1")],
+        epoch: 4,
+        phase: GroupPhase::Revoked.into(),
+        operation: "op-7".into(),
+        blocked_reasons: vec!["h2: offline".into()],
+        blocked_since_ms: T0_MS + 60_000,
+        labels: [("tier".to_owned(), "gold".to_owned()), ("app".to_owned(), "db".to_owned())].into(),
+        created_at_ms: T0_MS,
+        modified_revision: 41,
+        granted_to_incarnation: 3,
+    }
+}
+
+pub(super) fn switch() -> Switch {
+    Switch {
+        operation: "op-6".into(),
+        revision: 30,
+        at_ms: T0_MS,
+        from: "h2".into(),
+        to: "h1".into(),
+        epoch: 4,
+        reason: "host offline".into(),
+    }
+}
+
+pub(super) fn operation() -> Operation {
+    let step = |name: &str, status: StepStatus, started_at_ms, finished_at_ms| Step {
+        name: name.into(),
+        status: status.into(),
+        started_at_ms,
+        finished_at_ms,
+        note: String::new(),
+    };
+    Operation {
+        id: "op-7".into(),
+        kind: "failover".into(),
+        group: "g1".into(),
+        reason: "host offline".into(),
+        from: "h1".into(),
+        from_epoch: 4,
+        target: String::new(),
+        to: String::new(),
+        status: OperationStatus::Running.into(),
+        steps: vec![
+            step("stop-old-primary", StepStatus::Done, Some(T0_MS + 50_000), Some(T0_MS + 57_500)),
+            step("ensure-consistency", StepStatus::Running, Some(T0_MS + 57_500), None),
+            step("switch-primary", StepStatus::Pending, None, None),
+        ],
+        cause: "rule host-offline".into(),
+        request_id: String::new(),
+        evidence: vec![Evidence {
+            what: "last_contact_ms".into(),
+            observed: "9000".into(),
+            threshold: "7500".into(),
+            source: "leader 2".into(),
+        }],
+        created_at_ms: T0_MS + 50_000,
+        finished_at_ms: None,
+        outcome: String::new(),
+        failed_attempts: 0,
+    }
+}
+
+pub(super) fn revision() -> Revision {
+    Revision {
+        revision: 41,
+        at_ms: T0_MS + 50_000,
+        cause: "rule host-offline".into(),
+        request_id: String::new(),
+        command: "BeginFailover".into(),
+        events: vec![
+            Event {
+                r#type: "FailoverBegun".into(),
+                message: "group g1: primary h1 revoked at epoch 4 (host offline), op-7".into(),
+                host: "h1".into(),
+                group: "g1".into(),
+                operation: "op-7".into(),
+                detail_json: r#"{"FailoverBegun":{"epoch":4,"group":"g1"}}"#.into(),
+            },
+            Event {
+                r#type: "FailoverBlocked".into(),
+                message: "group g1: nobody can be promoted: h2: offline".into(),
+                group: "g1".into(),
+                detail_json: "not json".into(),
+                ..Event::default()
+            },
+        ],
+    }
+}
+
+pub(super) fn status() -> GetStatusResponse {
+    let coordinator = |id: u64, leader: bool, voter: bool, lag_entries| Coordinator {
+        id,
+        peer_address: format!("10.0.0.{id}:7400"),
+        api_address: format!("10.0.0.{id}:7401"),
+        voter,
+        leader,
+        lag_entries,
+    };
+    GetStatusResponse {
+        cluster_id: "prod".into(),
+        coordinator_id: 2,
+        leader_id: 2,
+        leader_api_address: "10.0.0.2:7401".into(),
+        term: 5,
+        last_log_index: 120,
+        applied_index: 119,
+        revision: 41,
+        state_digest: "abcd".into(),
+        quorum_ack_ms: Some(12),
+        can_decide: true,
+        hosts_online: 4,
+        hosts_suspect: 1,
+        hosts_offline: 0,
+        disks_healthy: 4,
+        disks_degraded: 0,
+        disks_failed: 1,
+        disks_unknown: 0,
+        groups_active: 2,
+        groups_starting: 0,
+        groups_revoked: 1,
+        groups_blocked: 1,
+        members: vec![
+            coordinator(1, false, true, Some(3)),
+            coordinator(2, true, true, Some(0)),
+            coordinator(3, false, false, None),
+        ],
+        running: vec![operation()],
+        warnings: vec!["group g1 cannot fail over: h2: offline".into(), "host h1 is suspect".into()],
+        grace_left_ms: Some(2_500),
+        version: "0.1.0".into(),
+    }
+}
+
+/// Compares letter by letter; what is wanted may begin with a line break, for the sake of alignment.
+pub(super) fn expect(shown: &str, wanted: &str) {
+    let wanted = wanted.strip_prefix('\n').unwrap_or(wanted);
+    assert_eq!(shown, wanted, "\n--- shown ---\n{shown}--- wanted ---\n{wanted}");
+}

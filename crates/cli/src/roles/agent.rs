@@ -1,0 +1,47 @@
+//! `quorate agent`.
+
+use super::until_stopped;
+use crate::{
+    args::AgentArgs,
+    config::{self, AgentConfig},
+};
+use quorate_agent::{AgentOptions, DiskOptions, HookOptions, ProbeOptions};
+use quorate_runtime::{clock::SystemClock, shutdown::Shutdown, telemetry};
+use std::{sync::Arc, time::Duration};
+
+/// Runs the agent of a host until it is told to stop.
+///
+/// # Errors
+/// A configuration with problems, or what ended it.
+pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<u8> {
+    let config = config::agent(&args.into())?;
+    telemetry::init(&config.log.level, config.log.format)?;
+    let shutdown = Shutdown::new();
+    let role = quorate_agent::run(options(config), Arc::new(SystemClock), shutdown.clone());
+    until_stopped("agent", role, &shutdown).await
+}
+
+/// What the configuration means to the agent.
+pub(crate) fn options(config: AgentConfig) -> AgentOptions {
+    let disks = config.disks.into_iter().map(|disk| DiskOptions { name: disk.name, path: disk.path });
+    AgentOptions {
+        host: config.host_id,
+        zone: config.zone,
+        state_dir: config.state_dir,
+        coordinators: config.coordinators.iter().map(ToString::to_string).collect(),
+        listen: config.listen.to_string(),
+        advertise: config.advertise.to_string(),
+        disks: disks.collect(),
+        probe: ProbeOptions {
+            interval: Duration::from_millis(config.probe.interval_ms),
+            time_limit: Duration::from_millis(config.probe.timeout_ms),
+            size_bytes: usize::try_from(config.probe.size_bytes).unwrap_or(usize::MAX),
+            ..ProbeOptions::default()
+        },
+        hooks: HookOptions {
+            on_promote: config.hooks.on_promote,
+            on_demote: config.hooks.on_demote,
+            time_limit: Duration::from_millis(config.hooks.timeout_ms),
+        },
+    }
+}

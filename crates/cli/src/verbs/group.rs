@@ -1,0 +1,165 @@
+//! `quorate group`.
+
+use super::{
+    Desk, missing,
+    op::{ended, wait},
+    pages,
+    pages::{PAGE_SIZE, Page},
+};
+use crate::{
+    args::{ClientArgs, GroupVerb, Label, MemberSpec, MutationArgs},
+    output::{self, json, table},
+};
+use anyhow::Context;
+use quorate_rpc::{
+    client::new_request_id,
+    pb::{
+        control::{
+            CreateGroupRequest, DeleteGroupRequest, GetGroupHistoryRequest, GetGroupRequest,
+            ListGroupsRequest, RequestFailoverRequest, SetGroupLabelsRequest,
+        },
+        types::Member,
+    },
+};
+use serde_json::json;
+use std::{collections::HashMap, time::Duration};
+
+/// Answers a question about groups, or changes one.
+pub(crate) async fn run(args: ClientArgs, verb: GroupVerb) -> anyhow::Result<u8> {
+    let desk = Desk::open(&args)?;
+    match verb {
+        GroupVerb::Create { group, primary, backups, labels, mutation } => {
+            let request = CreateGroupRequest {
+                request_id: request_id(mutation),
+                group,
+                primary: Some(member(primary)),
+                backups: backups.into_iter().map(member).collect(),
+                labels: label_map(labels),
+            };
+            create(&desk, request).await
+        }
+        GroupVerb::List => list(&desk).await,
+        GroupVerb::Show { group } => show(&desk, group).await,
+        GroupVerb::Delete { group, mutation } => {
+            delete(&desk, DeleteGroupRequest { request_id: request_id(mutation), group }).await
+        }
+        GroupVerb::Failover { group, to, wait, mutation } => {
+            let request_id = request_id(mutation);
+            let request = RequestFailoverRequest { request_id, group, target: to.unwrap_or_default() };
+            failover(&desk, request, wait).await
+        }
+        GroupVerb::History { group } => history(&desk, group).await,
+        GroupVerb::Label { group, labels, mutation } => {
+            let labels = label_map(labels);
+            label(&desk, SetGroupLabelsRequest { request_id: request_id(mutation), group, labels }).await
+        }
+    }
+}
+
+fn request_id(mutation: MutationArgs) -> String {
+    mutation.request_id.unwrap_or_else(new_request_id)
+}
+
+fn member(spec: MemberSpec) -> Member {
+    Member { host: spec.host, disk: spec.disk }
+}
+
+fn label_map(labels: Vec<Label>) -> HashMap<String, String> {
+    labels.into_iter().map(|label| (label.key, label.value)).collect()
+}
+
+async fn list(desk: &Desk) -> anyhow::Result<u8> {
+    let consistency = desk.consistency();
+    let (groups, view) = pages(async |page_token| {
+        let request = ListGroupsRequest { page_size: PAGE_SIZE, page_token, consistency };
+        let answer = desk.client.list_groups(request).await?;
+        Ok(Page { items: answer.groups, next_page_token: answer.next_page_token, view: answer.view })
+    })
+    .await?;
+    desk.show_read(
+        view.as_ref(),
+        || json!({ "groups": json::groups(&groups) }),
+        || table::groups(&groups, desk.width),
+    )
+}
+
+async fn show(desk: &Desk, group: String) -> anyhow::Result<u8> {
+    let answer = desk.client.get_group(GetGroupRequest { group, consistency: desk.consistency() }).await?;
+    let group = answer.group.ok_or_else(|| missing("group"))?;
+    desk.show_read(
+        answer.view.as_ref(),
+        || json!({ "group": json::group(&group) }),
+        || table::group_sheet(&group, desk.now_ms),
+    )
+}
+
+async fn history(desk: &Desk, group: String) -> anyhow::Result<u8> {
+    let request = GetGroupHistoryRequest { group, consistency: desk.consistency() };
+    let answer = desk.client.get_group_history(request).await?;
+    desk.show_read(
+        answer.view.as_ref(),
+        || json!({ "switches": json::switches(&answer.switches) }),
+        || table::switches(&answer.switches, desk.now_ms, desk.width),
+    )
+}
+
+async fn create(desk: &Desk, request: CreateGroupRequest) -> anyhow::Result<u8> {
+    let (id, group) = (request.request_id.clone(), request.group.clone());
+    let revision = desk.client.create_group(request).await?.revision;
+    changed(desk, &id, revision, &format!("group {group} created"))
+}
+
+async fn delete(desk: &Desk, request: DeleteGroupRequest) -> anyhow::Result<u8> {
+    let (id, group) = (request.request_id.clone(), request.group.clone());
+    let revision = desk.client.delete_group(request).await?.revision;
+    changed(desk, &id, revision, &format!("group {group} revoked, to be deleted once nobody can act for it"))
+}
+
+async fn label(desk: &Desk, request: SetGroupLabelsRequest) -> anyhow::Result<u8> {
+    let (id, group) = (request.request_id.clone(), request.group.clone());
+    let revision = desk.client.set_group_labels(request).await?.revision;
+    changed(desk, &id, revision, &format!("labels of group {group} set"))
+}
+
+fn changed(desk: &Desk, request_id: &str, revision: u64, what: &str) -> anyhow::Result<u8> {
+    desk.show(
+        || json!({ "request_id": request_id, "revision": revision }),
+        || format!("{what} (revision {revision}, request {request_id})\n"),
+    )
+}
+
+async fn failover(
+    desk: &Desk,
+    request: RequestFailoverRequest,
+    patience: Option<Duration>,
+) -> anyhow::Result<u8> {
+    let (id, group) = (request.request_id.clone(), request.group.clone());
+    let answer = desk.client.request_failover(request).await?;
+    let (revision, op) = (answer.revision, answer.operation);
+    let Some(patience) = patience else {
+        return desk.show(
+            || json!({ "request_id": id, "revision": revision, "operation_id": op }),
+            || {
+                format!(
+                    "failover of group {group} begun: operation {op} (revision {revision}, request {id})\n"
+                )
+            },
+        );
+    };
+    output::note(&format!("failover of group {group} begun: operation {op}, waiting for its end"));
+    let follow = || format!("operation {op} has begun; follow it with `quorate op wait {op}`");
+    let (operation, finished) = wait(desk, &op, patience).await.with_context(follow)?;
+    desk.show(
+        || {
+            json!({
+                "request_id": id,
+                "revision": revision,
+                "operation_id": op,
+                "operation": json::operation(&operation),
+                "finished": finished,
+            })
+        },
+        || table::operation_sheet(&operation, output::time::now_ms(), desk.width),
+    )?;
+    Ok(ended(&operation, finished, patience))
+}
