@@ -91,20 +91,20 @@ impl AgentOptions {
             |option: &str, problem: String| Err(AgentError::Option { option: option.to_owned(), problem });
         if self.coordinators.is_empty() {
             return refuse(
-                "agent.coordinators",
+                "coordinators",
                 "is empty; name the API address of at least one coordinator".into(),
             );
         }
         for (index, text) in self.coordinators.iter().enumerate() {
             if let Err(error) = text.parse::<Address>() {
-                return refuse(&format!("agent.coordinators[{index}]"), error.to_string());
+                return refuse(&format!("coordinators[{index}]"), error.to_string());
             }
         }
         match self.advertise.parse::<Address>() {
-            Err(error) => return refuse("agent.advertise", error.to_string()),
+            Err(error) => return refuse("advertise", error.to_string()),
             Ok(address) if address.is_unspecified() => {
                 return refuse(
-                    "agent.advertise",
+                    "advertise",
                     format!("{address} cannot be reached by others; name this host's own address"),
                 );
             }
@@ -112,15 +112,15 @@ impl AgentOptions {
         }
         self.check_disks()?;
         let limits = [
-            ("agent.probe.interval_ms", self.probe.interval),
-            ("agent.probe.time_limit_ms", self.probe.time_limit),
-            ("agent.hooks.time_limit_ms", self.hooks.time_limit),
+            ("probe.interval_ms", self.probe.interval),
+            ("probe.timeout_ms", self.probe.time_limit),
+            ("hooks.timeout_ms", self.hooks.time_limit),
         ];
         if let Some((option, _)) = limits.iter().find(|(_, limit)| limit.is_zero()) {
             return refuse(option, "is 0; set it to at least 1".into());
         }
         if self.probe.size_bytes == 0 {
-            return refuse("agent.probe.size_bytes", "is 0; set it to at least 1".into());
+            return refuse("probe.bytes", "is 0; set it to at least 1".into());
         }
         Ok(())
     }
@@ -129,16 +129,16 @@ impl AgentOptions {
         let refuse = |option: String, problem: String| Err(AgentError::Option { option, problem });
         if self.disks.len() > DISKS_MAX {
             let problem = format!("has {} disks; at most {DISKS_MAX} are watched", self.disks.len());
-            return refuse("agent.disks".into(), problem);
+            return refuse("disks".into(), problem);
         }
         let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
         for disk in &self.disks {
             if !names.insert(&disk.name) {
-                return refuse(format!("agent.disks.{}", disk.name), "is named twice; rename one".into());
+                return refuse(format!("disks.{}", disk.name), "is named twice; rename one".into());
             }
             if !paths.insert(&disk.path) {
                 let problem = format!("{} is the path of another disk too", disk.path.display());
-                return refuse(format!("agent.disks.{}.path", disk.name), problem);
+                return refuse(format!("disks.{}.path", disk.name), problem);
             }
         }
         Ok(())
@@ -173,26 +173,14 @@ mod tests {
         let no_time = ProbeOptions { time_limit: Duration::ZERO, ..ProbeOptions::default() };
         let no_bytes = ProbeOptions { size_bytes: 0, ..ProbeOptions::default() };
         let table = [
-            (AgentOptions { coordinators: vec![], ..good() }, "agent.coordinators: is empty"),
-            (
-                AgentOptions { coordinators: vec!["a:1".into(), "b".into()], ..good() },
-                "agent.coordinators[1]: ",
-            ),
-            (AgentOptions { advertise: "h1".into(), ..good() }, "agent.advertise: "),
-            (
-                AgentOptions { advertise: "0.0.0.0:7500".into(), ..good() },
-                "agent.advertise: 0.0.0.0:7500 cannot",
-            ),
-            (
-                AgentOptions { disks: vec![disk("d1", "a"), disk("d1", "b")], ..good() },
-                "agent.disks.d1: is named",
-            ),
-            (
-                AgentOptions { disks: vec![disk("d1", "a"), disk("d2", "a")], ..good() },
-                "agent.disks.d2.path: a is",
-            ),
-            (AgentOptions { probe: no_time, ..good() }, "agent.probe.time_limit_ms: is 0"),
-            (AgentOptions { probe: no_bytes, ..good() }, "agent.probe.size_bytes: is 0"),
+            (AgentOptions { coordinators: vec![], ..good() }, "coordinators: is empty"),
+            (AgentOptions { coordinators: vec!["a:1".into(), "b".into()], ..good() }, "coordinators[1]: "),
+            (AgentOptions { advertise: "h1".into(), ..good() }, "advertise: "),
+            (AgentOptions { advertise: "0.0.0.0:7500".into(), ..good() }, "advertise: 0.0.0.0:7500 cannot"),
+            (AgentOptions { disks: vec![disk("d1", "a"), disk("d1", "b")], ..good() }, "disks.d1: is named"),
+            (AgentOptions { disks: vec![disk("d1", "a"), disk("d2", "a")], ..good() }, "disks.d2.path: a is"),
+            (AgentOptions { probe: no_time, ..good() }, "probe.timeout_ms: is 0"),
+            (AgentOptions { probe: no_bytes, ..good() }, "probe.bytes: is 0"),
         ];
         for (options, start) in table {
             let error = options.check().unwrap_err().to_string();

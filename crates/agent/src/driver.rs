@@ -287,7 +287,7 @@ impl Driver {
     fn welcome(&mut self, welcome: ParsedWelcome, now: BootMs) {
         if let Some(known) = self.identity.cluster.as_ref().filter(|known| **known != welcome.cluster) {
             let message = format!(
-                "{} is of cluster {} and this agent belongs to {known}; correct agent.coordinators, or use another agent.state_dir",
+                "{} is of cluster {} and this agent belongs to {known}; correct coordinators, or use another state_dir",
                 self.link.target(),
                 welcome.cluster
             );

@@ -18,7 +18,7 @@ pub enum AgentError {
     #[error(transparent)]
     State(#[from] StateError),
     /// The address for local processes cannot be used.
-    #[error("agent.listen: cannot listen on {address}; stop what uses it or choose another port")]
+    #[error("listen: cannot listen on {address}; stop what uses it or choose another port")]
     Listen {
         /// The address.
         address: String,

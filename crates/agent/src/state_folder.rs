@@ -25,14 +25,14 @@ const EPOCHS: &str = "epochs.json";
 pub enum StateError {
     /// Another process has it.
     #[error(
-        "state folder {folder} is in use by another process; stop that agent, or give this one its own agent.state_dir"
+        "state folder {folder} is in use by another process; stop that agent, or give this one its own state_dir"
     )]
     InUse {
         /// The folder.
         folder: PathBuf,
     },
     /// The operating system refused something.
-    #[error("cannot {action} {path}; check agent.state_dir, its owner and its disk")]
+    #[error("cannot {action} {path}; check state_dir, its owner and its disk")]
     Io {
         /// What was tried.
         action: &'static str,
@@ -61,9 +61,7 @@ pub enum StateError {
         found: u32,
     },
     /// The folder of another host.
-    #[error(
-        "state folder {folder} belongs to host {found}, not {wanted}; correct agent.state_dir or agent.host"
-    )]
+    #[error("state folder {folder} belongs to host {found}, not {wanted}; correct state_dir or host.id")]
     OtherHost {
         /// The folder.
         folder: PathBuf,
@@ -74,7 +72,7 @@ pub enum StateError {
     },
     /// The folder of another cluster.
     #[error(
-        "state folder {folder} belongs to cluster {found}, and the coordinators are of cluster {wanted}; correct agent.coordinators, or use another agent.state_dir"
+        "state folder {folder} belongs to cluster {found}, and the coordinators are of cluster {wanted}; correct coordinators, or use another state_dir"
     )]
     OtherCluster {
         /// The folder.

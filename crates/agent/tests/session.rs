@@ -146,7 +146,7 @@ async fn a_second_agent_on_the_folder_or_the_port_is_refused_and_counts_as_no_st
     assert!(error.to_string().contains("is in use by another process"), "{error}");
     let options = AgentOptions { listen: agent.address.to_string(), ..place.options() };
     let Err(error) = Agent::start(options, Arc::new(SystemClock)).await else { panic!("two on a port") };
-    assert!(error.to_string().starts_with("agent.listen: cannot listen on 127.0.0.1:"), "{error}");
+    assert!(error.to_string().starts_with("listen: cannot listen on 127.0.0.1:"), "{error}");
     assert_eq!(read(&place.path("state/identity.json")), identity, "a refused start counts");
     agent.stop().await.unwrap();
 }

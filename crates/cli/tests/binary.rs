@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -249,4 +250,15 @@ fn a_coordinator_stops_on_sigterm_with_exit_code_0_and_a_second_on_its_folder_wi
     let pid = rustix::process::Pid::from_child(&one.child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(one.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn docs_config_md_is_what_the_binary_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md");
+    let output = quorate().args(["config", "reference"]).output().unwrap();
+    assert!(output.status.success());
+    assert!(
+        fs::read(&path).unwrap() == output.stdout,
+        "docs/config.md is out of date; write it anew with: quorate config reference > docs/config.md"
+    );
 }

@@ -76,7 +76,7 @@ pub async fn run(
         .max_decoding_message_size(peer::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(peer::MAX_MESSAGE_BYTES);
     serve("peer server", server().add_service(raft), peer_listener, &shutdown);
-    let api = Api::new(consensus.clone(), memory.clone(), options.raft.proposal_deadline);
+    let api = Api::new(consensus.clone(), memory.clone(), peers.clone(), options.raft.proposal_deadline);
     let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
     serve("api server", api_router(&api, gateway, options.max_message_bytes)?, api_listener, &shutdown);
 

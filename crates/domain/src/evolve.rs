@@ -267,7 +267,8 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
             change_group(state, committed, group, |record| record.phase = Phase::Active);
             if let Some(operation) = operation {
                 change_operation(state, *operation, |record| {
-                    end_step(record, StepName::UpdateConfiguration, at, StepStatus::Done, "");
+                    let installed = format!("installed on {host}");
+                    end_step(record, StepName::UpdateConfiguration, at, StepStatus::Done, &installed);
                     end_step(
                         record,
                         StepName::StartNewPrimary,

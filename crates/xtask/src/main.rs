@@ -1,1 +1,44 @@
-fn main() {}
+//! `cargo xtask verify | fix | bench`: the chores of this workspace, the same by hand and in CI.
+//!
+//! Architecture invariant: `verify` changes no file of the working tree, and no workspace crate is used here, so that
+//! this builds when nothing else does.
+
+mod bench;
+mod fix;
+mod step;
+mod verify;
+
+use anyhow::{Result, bail};
+use std::{env, process::ExitCode};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  verify                                     formatting, lints and all tests; changes nothing
+  fix                                        formats, and applies what clippy knows how to
+  bench NAME [--json] [--seconds N] [...]    builds `quorate` for release and runs a bench:
+                                             decisions, failover-time";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[String]) -> Result<()> {
+    match words.split_first() {
+        Some((command, [])) if command == "verify" => verify::run(),
+        Some((command, [])) if command == "fix" => fix::run(),
+        Some((command, rest)) if command == "bench" => bench::run(rest),
+        Some((command, _)) if ["help", "--help", "-h"].contains(&command.as_str()) => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("not understood: {:?}\n{USAGE}", words.join(" ")),
+    }
+}

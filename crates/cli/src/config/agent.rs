@@ -42,7 +42,7 @@ pub(super) const KEYS: &[Key] = &[
         doc: "Program that is run when this host stops being primary of a group." },
     Key { name: "hooks.timeout_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("10000"),
         doc: "A hook that takes longer is killed and counts as failed." },
-    Key { name: "log.level", kind: Kind::LogLevel, fallback: Fallback::Literal("info"),
+    Key { name: "log.level", kind: Kind::LogLevel, fallback: Fallback::Literal("info,openraft=warn"),
         doc: "Which log lines are written." },
     Key { name: "log.format", kind: Kind::LogFormat, fallback: Fallback::Literal("human"),
         doc: "How log lines look." },

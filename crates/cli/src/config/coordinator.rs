@@ -28,14 +28,10 @@ pub(super) const KEYS: &[Key] = &[
         doc: "Where other coordinators connect to." },
     Key { name: "listen.api", kind: Kind::Address, fallback: Fallback::Literal("127.0.0.1:7401"),
         doc: "Where clients and agents connect to." },
-    Key { name: "advertise.peer", kind: Kind::Address, fallback: Fallback::SameAs("listen.peer"),
-        doc: "The peer address that others are told." },
-    Key { name: "advertise.api", kind: Kind::Address, fallback: Fallback::SameAs("listen.api"),
-        doc: "The API address that others are told, for example as the leader's." },
     Key { name: "members", kind: Kind::Members, fallback: Fallback::Required,
         doc: "All coordinators of the cluster, this one too, such as `1=10.0.0.1:7400/10.0.0.1:7401`." },
     Key { name: "peer_override", kind: Kind::PeerRoutes, fallback: Fallback::Literal(""),
-        doc: "How this node reaches a member's peer port when that differs from the advertised one." },
+        doc: "How this node reaches a member's peer port when that differs from its entry in members." },
     Key { name: "raft.heartbeat_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("100"),
         doc: "The Raft leader's heartbeat interval." },
     Key { name: "raft.election_min_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("500"),
@@ -64,7 +60,7 @@ pub(super) const KEYS: &[Key] = &[
         doc: "Larger gRPC messages are refused." },
     Key { name: "limits.proposal_deadline_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("5000"),
         doc: "After this time the outcome of a proposal is reported as unknown." },
-    Key { name: "log.level", kind: Kind::LogLevel, fallback: Fallback::Literal("info"),
+    Key { name: "log.level", kind: Kind::LogLevel, fallback: Fallback::Literal("info,openraft=warn"),
         doc: "Which log lines are written." },
     Key { name: "log.format", kind: Kind::LogFormat, fallback: Fallback::Literal("human"),
         doc: "How log lines look." },
@@ -78,8 +74,6 @@ pub(crate) struct CoordinatorConfig {
     pub(crate) data_dir: PathBuf,
     pub(crate) listen_peer: Address,
     pub(crate) listen_api: Address,
-    pub(crate) advertise_peer: Address,
-    pub(crate) advertise_api: Address,
     pub(crate) members: Vec<Member>,
     pub(crate) peer_override: BTreeMap<CoordinatorId, Address>,
     pub(crate) raft: RaftConfig,
@@ -115,8 +109,6 @@ impl CoordinatorConfig {
             data_dir: from.path("data_dir")?.to_owned(),
             listen_peer: from.address("listen.peer")?.clone(),
             listen_api: from.address("listen.api")?.clone(),
-            advertise_peer: from.address("advertise.peer")?.clone(),
-            advertise_api: from.address("advertise.api")?.clone(),
             members: from.members("members")?.to_vec(),
             peer_override: routes.iter().map(|route| (route.id, route.peer.clone())).collect(),
             raft: raft(from)?,
@@ -155,8 +147,6 @@ fn lease(from: &Resolved) -> Option<LeaseSettings> {
 /// Every combination of values that would not work or not be safe.
 pub(super) fn check(resolved: &Resolved) -> Vec<Problem> {
     let mut problems = Vec::new();
-    problems.extend(resolved.unreachable_advertise("advertise.peer"));
-    problems.extend(resolved.unreachable_advertise("advertise.api"));
     problems.extend(same_listener(resolved));
     problems.extend(not_a_member(resolved));
     problems.extend(route_to_nobody(resolved));

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Groups: primary and backups by host number, each on a disk.
@@ -36,7 +36,7 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Starts every process.
-    pub(super) async fn start(layout: Layout) -> Result<Self> {
+    pub(super) fn start(layout: Layout) -> Result<Self> {
         let client = Client::connect(layout.endpoints(), ClientOptions::default())?;
         let mut cluster = Self { layout, client, coordinators: BTreeMap::new(), agents: BTreeMap::new() };
         for number in 1..=cluster.layout.coordinators {

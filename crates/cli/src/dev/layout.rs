@@ -82,8 +82,8 @@ impl Layout {
             .collect();
         let folder = self.coordinator_folder(number);
         let text = format!(
-            "data_dir = {data:?}\nmembers = [{members}]\n\n[cluster]\nid = \"dev\"\n\n[node]\nid = {number}\n\n[listen]\npeer = {peer:?}\napi = {api:?}\n",
-            data = folder.join("data"),
+            "data_dir = {data}\nmembers = [{members}]\n\n[cluster]\nid = \"dev\"\n\n[node]\nid = {number}\n\n[listen]\npeer = {peer:?}\napi = {api:?}\n",
+            data = quoted(&folder.join("data")),
             members = members.join(", "),
             peer = self.coordinator_address(number, PEER_PORT),
             api = self.api_address(number),
@@ -94,8 +94,8 @@ impl Layout {
     fn write_agent(&self, number: u8) -> Result<()> {
         let folder = self.agent_folder(number);
         let mut text = format!(
-            "state_dir = {state:?}\nlisten = {listen:?}\ncoordinators = {coordinators:?}\n\n[host]\nid = {id:?}\nzone = \"zone-{zone}\"\n\n[probe]\ninterval_ms = 1000\n",
-            state = folder.join("state"),
+            "state_dir = {state}\nlisten = {listen:?}\ncoordinators = {coordinators:?}\n\n[host]\nid = {id:?}\nzone = \"zone-{zone}\"\n\n[probe]\ninterval_ms = 1000\n",
+            state = quoted(&folder.join("state")),
             listen = self.local_address(number),
             coordinators = self.endpoints(),
             id = host_id(number),
@@ -106,10 +106,15 @@ impl Layout {
             if !path.exists() {
                 fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
             }
-            write!(text, "\n[[disks]]\nname = \"d{disk}\"\npath = {path:?}\n")?;
+            write!(text, "\n[[disks]]\nname = \"d{disk}\"\npath = {}\n", quoted(&path))?;
         }
         write_config(&folder, &text)
     }
+}
+
+/// A path as TOML has it.
+fn quoted(path: &Path) -> String {
+    toml::Value::from(path.to_string_lossy().into_owned()).to_string()
 }
 
 /// The id of a storage host.

@@ -48,7 +48,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<u8> {
         args.agents,
         folder.display()
     );
-    let mut cluster = Cluster::start(layout).await?;
+    let mut cluster = Cluster::start(layout)?;
     let result = tokio::select! {
         result = serve(&mut cluster, args.scenario) => result,
         signal = tokio::signal::ctrl_c() => signal.map(|()| 0).context("waiting for ctrl-c"),

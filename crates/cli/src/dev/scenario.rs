@@ -21,7 +21,7 @@ use std::{
 const WAIT_MS: u64 = 7_500;
 /// A failover ends this long after D at the latest.
 const FINISH_WITHIN_MS: u64 = 1_000;
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// What can be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -116,8 +116,7 @@ async fn host_down(cluster: &mut Cluster) -> Result<()> {
     ensure!(switched >= WAIT_MS, "promoted {} ms too early", WAIT_MS - switched);
     ensure!(
         started <= WAIT_MS + FINISH_WITHIN_MS,
-        "acting {} ms after the revoke, later than D + {FINISH_WITHIN_MS} ms",
-        started
+        "acting {started} ms after the revoke, later than D + {FINISH_WITHIN_MS} ms"
     );
     expect_moved(&client, &group).await?;
     let online = online_hosts(&client).await?;

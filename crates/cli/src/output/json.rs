@@ -84,6 +84,7 @@ fn coordinator(member: &Coordinator) -> Value {
         "voter": member.voter,
         "leader": member.leader,
         "lag_entries": member.lag_entries,
+        "last_answer_ms": member.last_answer_ms,
     })
 }
 

@@ -9,6 +9,8 @@ use quorate_rpc::pb::control::{
 };
 use tonic::{Request, Response, Status};
 
+/// A member that has not answered its leader for this long is worth a warning.
+const SILENT_MS: u64 = 2_000;
 /// The most running operations and warnings that a status lists.
 const LISTED_MAX: usize = 100;
 
@@ -16,13 +18,23 @@ fn count<T>(items: impl Iterator<Item = T>, wanted: impl Fn(&T) -> bool) -> u64 
     items.filter(wanted).count() as u64
 }
 
-fn warnings(state: &State, can_reach_quorum: bool) -> Vec<String> {
+fn warnings(state: &State, members: &[Member], can_reach_quorum: bool) -> Vec<String> {
     let mut found = Vec::new();
     if !can_reach_quorum {
         found.push(
             "no quorum: nothing can be decided until a majority of the coordinators is up and connected"
                 .to_owned(),
         );
+    }
+    let led_here = members.iter().any(|member| member.leader && member.lag_entries.is_some());
+    for member in members.iter().filter(|member| led_here && !member.leader) {
+        match member.last_answer_ms {
+            Some(silent) if silent > SILENT_MS => {
+                found.push(format!("coordinator {} has not answered its leader for {silent} ms", member.id));
+            }
+            None => found.push(format!("coordinator {} has not answered its leader yet", member.id)),
+            Some(_) => {}
+        }
     }
     for group in state.groups.values() {
         if let Some(blocked) = &group.blocked {
@@ -56,6 +68,11 @@ impl Api {
             let matched = metrics.replication.as_ref()?.get(id)?.map_or(0, |matched| matched.index);
             Some(last.saturating_sub(matched))
         };
+        let leads = metrics.state.is_leader();
+        let last_answer = |id| {
+            let answered = self.peers.last_answer(id).filter(|_| leads)?;
+            Some(u64::try_from(answered.elapsed().as_millis()).unwrap_or(u64::MAX))
+        };
         let describe = |(id, node): (&u64, &MemberNode)| Member {
             id: *id,
             peer_address: node.peer_address.clone(),
@@ -63,6 +80,7 @@ impl Api {
             voter: voters.contains(id),
             leader: metrics.current_leader == Some(*id),
             lag_entries: lag(id),
+            last_answer_ms: last_answer(*id),
         };
         metrics.membership_config.nodes().map(describe).collect()
     }
@@ -92,6 +110,7 @@ impl Cluster for Api {
         let disk = |verdict| count(state.disks.values(), move |disk| disk.verdict == verdict);
         let running =
             state.operations.values().filter(|operation| operation.status == OperationStatus::Running);
+        let members = self.members();
         let (leader_id, leader_api_address) = leadership
             .leader
             .as_ref()
@@ -123,9 +142,9 @@ impl Cluster for Api {
             }),
             groups_revoked: count(state.groups.values(), |group| !group.phase.grants()),
             groups_blocked: count(state.groups.values(), |group| group.blocked.is_some()),
-            members: self.members(),
             running: running.take(LISTED_MAX).map(|operation| operation.as_ref().into()).collect(),
-            warnings: warnings(state, reaches_quorum),
+            warnings: warnings(state, &members, reaches_quorum),
+            members,
             grace_left_ms,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))

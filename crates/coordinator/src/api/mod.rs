@@ -7,7 +7,7 @@ mod groups;
 mod hosts;
 mod operations;
 
-use crate::memory::Memory;
+use crate::{memory::Memory, peer::Peers};
 use quorate_consensus::{Consensus, ProposeError, ReadError, View};
 use quorate_domain::{Cause, OperationId, RequestId, Revision};
 use quorate_rpc::{
@@ -23,6 +23,7 @@ use tonic::Status;
 pub(crate) struct Api {
     consensus: Consensus,
     memory: Memory,
+    peers: Peers,
     proposal_deadline: Duration,
 }
 
@@ -33,8 +34,13 @@ struct Accepted {
 }
 
 impl Api {
-    pub(crate) fn new(consensus: Consensus, memory: Memory, proposal_deadline: Duration) -> Self {
-        Self { consensus, memory, proposal_deadline }
+    pub(crate) fn new(
+        consensus: Consensus,
+        memory: Memory,
+        peers: Peers,
+        proposal_deadline: Duration,
+    ) -> Self {
+        Self { consensus, memory, peers, proposal_deadline }
     }
 
     /// A view as recent as the request wants it, and what the answer says of it.

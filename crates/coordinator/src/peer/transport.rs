@@ -25,7 +25,7 @@ use std::{
     future::Future,
     io,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tonic::{
     Code, Status,
@@ -52,6 +52,7 @@ pub(crate) struct Peers {
     folder: Arc<DataFolder>,
     overrides: Arc<BTreeMap<CoordinatorId, String>>,
     lines: Arc<Mutex<BTreeMap<u64, Lines>>>,
+    answered: Arc<Mutex<BTreeMap<u64, Instant>>>,
     shutdown: Shutdown,
 }
 
@@ -61,7 +62,13 @@ impl Peers {
         overrides: BTreeMap<CoordinatorId, String>,
         shutdown: Shutdown,
     ) -> Self {
-        Self { folder, overrides: Arc::new(overrides), lines: Arc::default(), shutdown }
+        Self {
+            folder,
+            overrides: Arc::new(overrides),
+            lines: Arc::default(),
+            answered: Arc::default(),
+            shutdown,
+        }
     }
 
     fn sender(&self, to: u64) -> pb::Sender {
@@ -84,6 +91,15 @@ impl Peers {
             Lines { address: address.clone(), messages: client(address)?, snapshots: client(address)? };
         lines.insert(to, made.clone());
         Ok(made)
+    }
+
+    /// When a member last answered anything.
+    pub(crate) fn last_answer(&self, from: u64) -> Option<Instant> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).get(&from).copied()
+    }
+
+    fn note_answer(&self, from: u64) {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(from, Instant::now());
     }
 
     /// Asks a member who it is.
@@ -161,6 +177,9 @@ impl PeerClient {
             Ok(answer) => answer,
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         };
+        if answer.is_ok() {
+            self.peers.note_answer(self.target);
+        }
         answer.map(tonic::Response::into_inner).map_err(|status| {
             self.peers.end_if_refused(&status);
             let error = io::Error::other(format!("{:?}: {}", status.code(), status.message()));

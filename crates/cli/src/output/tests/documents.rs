@@ -237,6 +237,7 @@ fn the_status_keeps_its_names() {
       "api_address": "10.0.0.1:7401",
       "id": 1,
       "lag_entries": 3,
+      "last_answer_ms": 30,
       "leader": false,
       "peer_address": "10.0.0.1:7400",
       "voter": true
@@ -245,6 +246,7 @@ fn the_status_keeps_its_names() {
       "api_address": "10.0.0.2:7401",
       "id": 2,
       "lag_entries": 0,
+      "last_answer_ms": 0,
       "leader": true,
       "peer_address": "10.0.0.2:7400",
       "voter": true
@@ -253,6 +255,7 @@ fn the_status_keeps_its_names() {
       "api_address": "10.0.0.3:7401",
       "id": 3,
       "lag_entries": null,
+      "last_answer_ms": null,
       "leader": false,
       "peer_address": "10.0.0.3:7400",
       "voter": false

@@ -161,6 +161,7 @@ pub(super) fn status() -> GetStatusResponse {
         voter,
         leader,
         lag_entries,
+        last_answer_ms: lag_entries.map(|entries| entries * 10),
     };
     GetStatusResponse {
         cluster_id: "prod".into(),
