@@ -1,1 +1,20 @@
+//! The harness of the tests that run real processes: coordinators and agents as children of the test, on loopback
+//! addresses of their own, with cuttable links between them, and a probe that watches who acts as primary.
+//!
+//! Nothing here waits by sleeping: [`wait::wait_until`] waits for a condition, with a deadline.
 
+pub mod bench;
+pub mod binary;
+pub mod cluster;
+pub mod link;
+pub mod loopback;
+pub mod probe;
+pub mod process;
+pub mod segment;
+pub mod timing;
+pub mod wait;
+
+pub use cluster::{Cluster, Plan};
+pub use probe::Probe;
+pub use timing::Timing;
+pub use wait::wait_until;

@@ -55,8 +55,26 @@ type Answer = oneshot::Sender<Result<Outcome, ProposeError>>;
 
 struct Waiting {
     proposal: Proposal,
-    bytes: usize,
+    encoded: Vec<u8>,
     answer: Answer,
+}
+
+/// The commands of the next entry.
+#[derive(Default)]
+struct NextEntry {
+    proposals: Vec<Proposal>,
+    encoded: Vec<Vec<u8>>,
+    answers: Vec<Answer>,
+    bytes: usize,
+}
+
+impl NextEntry {
+    fn add(&mut self, waiting: Waiting) {
+        self.bytes += waiting.encoded.len();
+        self.proposals.push(waiting.proposal);
+        self.encoded.push(waiting.encoded);
+        self.answers.push(waiting.answer);
+    }
 }
 
 /// The way into the log. Clones share it.
@@ -85,12 +103,13 @@ impl Proposer {
     }
 
     pub(crate) async fn propose(&self, proposal: Proposal) -> Result<Outcome, ProposeError> {
-        let bytes = approximate_bytes(&proposal);
+        let encoded = Batch::encode(&proposal);
+        let bytes = encoded.len();
         if bytes > BATCH_MAX_BYTES {
             return Err(ProposeError::TooLarge { bytes, limit: BATCH_MAX_BYTES });
         }
         let (answer, wait) = oneshot::channel();
-        self.queue.try_send(Waiting { proposal, bytes, answer }).map_err(|error| match error {
+        self.queue.try_send(Waiting { proposal, encoded, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => ProposeError::Stopped,
         })?;
@@ -101,22 +120,6 @@ impl Proposer {
             Err(_) => Err(ProposeError::Unknown("no answer in time".into())),
         }
     }
-}
-
-/// The size of the command's bytes; exact, because it is made once here only to bound the entry.
-fn approximate_bytes(proposal: &Proposal) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    rmp_serde::encode::write_named(&mut count, proposal).map_or(usize::MAX, |()| count.0)
 }
 
 async fn run(
@@ -134,23 +137,23 @@ async fn run(
                 None => return,
             },
         };
-        let mut size = first.bytes;
-        let mut proposals = vec![first.proposal];
-        let mut answers = vec![first.answer];
-        while proposals.len() < BATCH_MAX {
+        let mut entry = NextEntry::default();
+        entry.add(first);
+        while entry.proposals.len() < BATCH_MAX {
             let Ok(next) = queue.try_recv() else { break };
-            if size + next.bytes > BATCH_MAX_BYTES {
+            if entry.bytes + next.encoded.len() > BATCH_MAX_BYTES {
                 carried = Some(next);
                 break;
             }
-            size += next.bytes;
-            proposals.push(next.proposal);
-            answers.push(next.answer);
+            entry.add(next);
         }
         let refusal = gate(&leadership.borrow());
         match refusal {
-            Some(error) => answer_all(answers, &error),
-            None => write(&raft, proposals, answers, deadline).await,
+            Some(error) => answer_all(entry.answers, &error),
+            None => {
+                let batch = Batch::of_encoded(entry.proposals, &entry.encoded);
+                write(&raft, batch, entry.answers, deadline).await;
+            }
         }
     }
 }
@@ -164,8 +167,8 @@ fn gate(leadership: &Leadership) -> Option<ProposeError> {
     (!leadership.can_decide()).then_some(ProposeError::NoQuorum)
 }
 
-async fn write(raft: &Raft, proposals: Vec<Proposal>, answers: Vec<Answer>, deadline: Duration) {
-    match timeout(deadline, raft.client_write(Batch::new(proposals))).await {
+async fn write(raft: &Raft, batch: Batch, answers: Vec<Answer>, deadline: Duration) {
+    match timeout(deadline, raft.client_write(batch)).await {
         Ok(Ok(response)) => {
             for (answer, outcome) in answers.into_iter().zip(response.data.0) {
                 // A caller that has gone away needs no answer.

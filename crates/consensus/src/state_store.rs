@@ -1,7 +1,8 @@
 //! The state by key, and the archive of revisions, in sled.
 //!
-//! One thread of its own writes behind the state machine, in log order, one sled batch for each group of applied entries,
-//! so that what is found after a crash is always the state after some entry. sled may lose its last batches: the log
+//! One thread of its own writes behind the state machine, in log order. What was applied meanwhile goes into one sled
+//! batch, whole groups of applied entries only, so that what is found after a crash is always the state after some entry.
+//! It writes at a pace: sled waits for the disk with every batch, and the log needs the same disk. sled may lose its last batches: the log
 //! still has them. Before the log forgets an entry, [`StateStore::sync_through`] makes them durable. sled's own flush
 //! does not reach the platter on Linux, so a descriptor on its file is synced as well.
 
@@ -20,13 +21,16 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 
 /// The most groups of applied entries that wait to be written; the state machine waits beyond it.
 const QUEUE_MAX: usize = 256;
-/// The most groups that are written in one sled batch when the thread lags behind.
-const COALESCE_MAX: usize = 64;
+/// The most groups that are written in one sled batch.
+const COALESCE_MAX: usize = QUEUE_MAX;
+/// What is applied within this time of the first group goes into its batch. The log holds it all the while.
+const PACE: Duration = Duration::from_millis(25);
 /// Revisions that the archive keeps.
 pub(crate) const ARCHIVE_MAX: u64 = 100_000;
 /// The layout that this build writes.
@@ -266,6 +270,7 @@ impl Worker {
 
     /// Writes a group, and those that wait behind it, in one batch; returns the first job that is no group.
     fn write(&self, first: Write, queue: &mut mpsc::Receiver<Job>) -> (Result<(), String>, Option<Job>) {
+        thread::sleep(PACE);
         let mut batch = sled::Batch::default();
         let mut following = None;
         let mut write = first;

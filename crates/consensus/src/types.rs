@@ -51,6 +51,10 @@ pub struct Batch {
     proposals: Option<Arc<[Proposal]>>,
 }
 
+/// What `MessagePack` begins a list with whose length has four bytes.
+const ARRAY_32: u8 = 0xdd;
+const ARRAY_HEADER_BYTES: usize = 5;
+
 /// A batch whose bytes are not ours.
 #[derive(Debug, thiserror::Error)]
 #[error("a batch of {length} bytes cannot be read: {source}")]
@@ -62,10 +66,23 @@ pub struct BadBatch {
 impl Batch {
     /// Puts commands into a batch.
     pub fn new(proposals: Vec<Proposal>) -> Self {
-        let bytes = rmp_serde::to_vec_named(&proposals)
-            .expect("commands of strings, numbers and maps always have bytes")
-            .into();
-        Self { bytes, proposals: Some(proposals.into()) }
+        let encoded: Vec<Vec<u8>> = proposals.iter().map(Self::encode).collect();
+        Self::of_encoded(proposals, &encoded)
+    }
+
+    /// The bytes of one command in a batch.
+    pub(crate) fn encode(proposal: &Proposal) -> Vec<u8> {
+        rmp_serde::to_vec_named(proposal).expect("commands of strings, numbers and maps always have bytes")
+    }
+
+    /// Puts commands into a batch whose bytes were made before, by whoever proposed them.
+    pub(crate) fn of_encoded(proposals: Vec<Proposal>, encoded: &[Vec<u8>]) -> Self {
+        let length = encoded.iter().map(Vec::len).sum::<usize>();
+        let mut bytes = Vec::with_capacity(ARRAY_HEADER_BYTES + length);
+        bytes.push(ARRAY_32);
+        bytes.extend(u32::try_from(encoded.len()).unwrap_or(u32::MAX).to_be_bytes());
+        encoded.iter().for_each(|command| bytes.extend_from_slice(command));
+        Self { bytes: bytes.into(), proposals: Some(proposals.into()) }
     }
 
     /// A batch as it came from the log or a peer; it is decoded when it is applied.

@@ -1,0 +1,96 @@
+//! Configurations, folders and ports that cannot be used: the process ends and says what to do.
+
+use anyhow::{Context, Result};
+use quorate_tests::{Cluster, Plan};
+use std::{fs, net::TcpListener, time::Duration};
+
+const ENDS: Duration = Duration::from_secs(20);
+
+/// Starts a process with a changed configuration and expects it to end with this code and to say all of these.
+async fn expect_refusal(
+    cluster: &Cluster,
+    role: &str,
+    like: &str,
+    change: (&str, &str),
+    code: i32,
+    says: &[&str],
+) -> Result<()> {
+    let config = fs::read_to_string(cluster.config_file(like))?;
+    let changed = config.replacen(change.0, change.1, 1);
+    assert!(change.0 == change.1 || changed != config, "{:?} is not in the configuration", change.0);
+    let name = format!("stranger-{}", rand::random::<u32>());
+    let mut stranger = cluster.stranger(role, &name, &changed).await?;
+    stranger.start()?;
+    let status = stranger.ended(ENDS).await.with_context(|| stranger.said().unwrap_or_default())?;
+    let said = stranger.said()?;
+    assert_eq!(status.code(), Some(code), "{change:?}: {said}");
+    for words in says {
+        assert!(said.contains(words), "{change:?}: {words:?} is not in: {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_configuration_is_refused_with_the_key_and_the_remedy() -> Result<()> {
+    let cluster = Cluster::prepare(Plan::with_agents(1)).await?;
+    let coordinator = [
+        (("raft.heartbeat_ms =", "raft.heartbeat ="), ["raft.heartbeat", "did you mean `raft.heartbeat_ms`"]),
+        (
+            ("lease.wait_ms = 2700", "lease.wait_ms = 2000"),
+            ["lease.wait_ms", "raise lease.wait_ms to at least"],
+        ),
+        (("listen.api = \"", "listen.api = \"nonsense "), ["listen.api", "host:port"]),
+        (("node.id = 1", "node.id = 9"), ["members", "no member has that id"]),
+        (("data_dir = ", "# data_dir = "), ["data_dir", "this key is required"]),
+    ];
+    for (change, says) in coordinator {
+        expect_refusal(&cluster, "coordinator", "c1", change, 2, &says).await?;
+    }
+    let agent = [
+        (("host.zone = ", "host.zona = "), ["host.zona", "did you mean `host.zone`"]),
+        (("host.id = \"h1\"", "host.id = \"no spaces please\""), ["host.id", "characters"]),
+    ];
+    for (change, says) in agent {
+        expect_refusal(&cluster, "agent", "h1", change, 2, &says).await?;
+    }
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_in_use_or_belongs_to_another_is_refused() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    let same = ("", "");
+    let in_use = ["data_dir", "in use by another process", "a folder of its own"];
+    expect_refusal(&cluster, "coordinator", "c1", same, 1, &in_use).await?;
+    let another_port = (":7402\"", ":7403\"");
+    expect_refusal(&cluster, "agent", "h1", another_port, 1, &["h1-state", "in use"]).await?;
+
+    cluster.coordinator(1).kill()?;
+    let other = ("cluster.id = \"test\"", "cluster.id = \"other\"");
+    let says = ["belongs to cluster.id test, not other", "point data_dir at this node's own folder"];
+    expect_refusal(&cluster, "coordinator", "c1", other, 1, &says).await?;
+    let other = ("node.id = 1", "node.id = 2");
+    let says = ["belongs to node.id 1, not 2", "correct node.id"];
+    expect_refusal(&cluster, "coordinator", "c1", other, 1, &says).await?;
+    cluster.coordinator(1).start()?;
+    cluster.wait_for_equal_states().await?;
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_named_with_its_key() -> Result<()> {
+    let mut cluster = Cluster::prepare(Plan { coordinators: 1, ..Plan::with_agents(1) }).await?;
+    for (role, name, key) in
+        [("coordinator", "c1", "listen.peer"), ("coordinator", "c1", "listen.api"), ("agent", "h1", "listen")]
+    {
+        let config = fs::read_to_string(cluster.config_file(name))?;
+        let line = config.lines().find(|line| line.starts_with(&format!("{key} = ")));
+        let address = line.and_then(|line| line.split('"').nth(1)).context("no such key")?;
+        let held = TcpListener::bind(address)?;
+        expect_refusal(&cluster, role, name, ("", ""), 1, &[key, address, "port"]).await?;
+        drop(held);
+    }
+    cluster.coordinator(1).start()?;
+    cluster.leader().await?;
+    cluster.finish().await
+}

@@ -1,0 +1,11 @@
+//! Clusters of real processes on loopback: what is killed, frozen, cut off and damaged here is real.
+
+mod agent_faults;
+mod bad_config;
+mod bad_requests;
+mod damaged_data;
+mod disk_failure;
+mod isolated_leader;
+mod leader_kills;
+mod restart;
+mod writers;

@@ -1,0 +1,35 @@
+//! What a test cluster is made of.
+
+use crate::timing::Timing;
+
+/// What a test cluster is made of.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many coordinators: 1 to 5.
+    pub coordinators: u64,
+    /// How many hosts, each with one disk `d1`, in zones `za`, `zb` and `zc` by turns.
+    pub agents: u64,
+    /// Its times.
+    pub timing: Timing,
+    /// The largest message that coordinators take.
+    pub max_message_bytes: u64,
+    /// Whether coordinators reach each other, and are advertised to agents, through links that can be cut. Host h1 then
+    /// knows no other way to them; the other hosts are also given the direct addresses.
+    pub linked: bool,
+    /// Whether processes log what happens to them, or only what is wrong.
+    pub log_level: &'static str,
+}
+
+impl Plan {
+    /// Three coordinators and some hosts with short times.
+    pub fn with_agents(agents: u64) -> Self {
+        Self {
+            coordinators: 3,
+            agents,
+            timing: Timing::short(),
+            max_message_bytes: 4 << 20,
+            linked: false,
+            log_level: "info,openraft=warn",
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Watches who acts as primary, by asking every agent all the time, and judges afterwards.
+
+use crate::wait::wait_until;
+use anyhow::{Context, Result, ensure};
+use quorate_rpc::{
+    client::LocalAgentClient,
+    pb::{
+        agent::{ListRolesRequest, ListRolesResponse},
+        types::Role,
+    },
+    transport,
+};
+use rustix::time::{ClockId, clock_gettime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tonic::transport::Channel;
+
+/// How often each agent is asked.
+const SAMPLE_EVERY: Duration = Duration::from_millis(20);
+/// How long an answer may take; an agent that stands still gives none.
+const ANSWER_DEADLINE: Duration = Duration::from_millis(500);
+
+/// Now on the clock that leases run on, which all processes of a machine share.
+pub fn boottime_ms() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    seconds.unwrap_or(0) * 1_000 + nanos.unwrap_or(0) / 1_000_000
+}
+
+/// What an agent said of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// The host that said it.
+    pub host: String,
+    /// The group.
+    pub group: String,
+    /// Under which epoch.
+    pub epoch: u64,
+    /// What it was.
+    pub role: Role,
+    /// When it was that, on `CLOCK_BOOTTIME`.
+    pub at_boot_ms: u64,
+    /// Until when a process may write on the strength of this answer; zero unless primary.
+    pub write_deadline_boot_ms: u64,
+    /// Until when the lease lasts.
+    pub lease_deadline_boot_ms: u64,
+    /// Why.
+    pub reason: String,
+}
+
+impl Sample {
+    /// True when the host acted.
+    pub fn is_primary(&self) -> bool {
+        self.role == Role::Primary
+    }
+}
+
+/// A stretch of time in which a host was seen to act for a group under one epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reign {
+    /// Who.
+    pub host: String,
+    /// Under which epoch.
+    pub epoch: u64,
+    /// First seen.
+    pub from_boot_ms: u64,
+    /// Last seen.
+    pub to_boot_ms: u64,
+    /// The latest write deadline that it gave out.
+    pub promised_boot_ms: u64,
+}
+
+/// Asks every agent for its roles until it is dropped.
+#[derive(Debug)]
+pub struct Probe {
+    samples: Arc<Mutex<Vec<Sample>>>,
+    _askers: JoinSet<()>,
+}
+
+impl Probe {
+    /// Starts asking; `agents` are addresses of the local API, as `host:port`.
+    ///
+    /// # Errors
+    /// When one is not an address.
+    pub fn start(agents: &[String]) -> Result<Self> {
+        let samples = Arc::new(Mutex::new(Vec::new()));
+        let mut askers = JoinSet::new();
+        for agent in agents {
+            let endpoint = transport::endpoint(agent).with_context(|| format!("agent at {agent}"))?;
+            askers.spawn(ask_for_ever(endpoint.connect_lazy(), Arc::clone(&samples)));
+        }
+        Ok(Self { samples, _askers: askers })
+    }
+
+    /// Everything heard so far.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.lock().clone()
+    }
+
+    /// The last thing that a host said of a group.
+    pub fn last(&self, host: &str, group: &str) -> Option<Sample> {
+        self.lock().iter().rev().find(|sample| sample.host == host && sample.group == group).cloned()
+    }
+
+    /// Waits until a host that fulfils `wanted` is seen to act for a group from now on.
+    ///
+    /// # Errors
+    /// When none is within the deadline.
+    pub async fn wait_for_primary(
+        &self,
+        group: &str,
+        deadline: Duration,
+        wanted: impl Fn(&Sample) -> bool,
+    ) -> Result<Sample> {
+        let since = boottime_ms();
+        let what = format!("a wanted host acts for {group}");
+        wait_until(&what, deadline, async || {
+            let samples = self.lock();
+            let recent = samples.iter().rev().take_while(|sample| sample.at_boot_ms >= since);
+            let mut of_group = recent.filter(|sample| sample.group == group);
+            let found = of_group.clone().find(|sample| sample.is_primary() && wanted(sample));
+            found.cloned().with_context(|| format!("the last answer of any host: {:?}", of_group.next()))
+        })
+        .await
+    }
+
+    /// Who acted for a group and when, by the time they were first seen to.
+    pub fn reigns(&self, group: &str) -> Vec<Reign> {
+        reigns(&self.lock(), group)
+    }
+
+    /// No two hosts, and no host under two epochs, acted for one group at the same time; no epoch had two holders; and
+    /// a later holder had the higher epoch.
+    ///
+    /// # Errors
+    /// What was seen otherwise.
+    pub fn assert_no_two_primaries(&self) -> Result<()> {
+        let samples = self.lock();
+        let groups: BTreeSet<&str> = samples.iter().map(|sample| sample.group.as_str()).collect();
+        ensure!(samples.iter().any(Sample::is_primary), "the probe never saw a primary: it proves nothing");
+        for group in groups {
+            judge(group, &reigns(&samples, group))?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Sample>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn reigns(samples: &[Sample], group: &str) -> Vec<Reign> {
+    let mut found: BTreeMap<(u64, &str), Reign> = BTreeMap::new();
+    for sample in samples.iter().filter(|sample| sample.group == group && sample.is_primary()) {
+        let reign = found.entry((sample.epoch, &sample.host)).or_insert_with(|| Reign {
+            host: sample.host.clone(),
+            epoch: sample.epoch,
+            from_boot_ms: sample.at_boot_ms,
+            to_boot_ms: sample.at_boot_ms,
+            promised_boot_ms: 0,
+        });
+        reign.from_boot_ms = reign.from_boot_ms.min(sample.at_boot_ms);
+        reign.to_boot_ms = reign.to_boot_ms.max(sample.at_boot_ms);
+        reign.promised_boot_ms = reign.promised_boot_ms.max(sample.write_deadline_boot_ms);
+    }
+    let mut reigns: Vec<_> = found.into_values().collect();
+    reigns.sort_by_key(|reign| (reign.from_boot_ms, reign.epoch));
+    reigns
+}
+
+fn judge(group: &str, reigns: &[Reign]) -> Result<()> {
+    for (position, later) in reigns.iter().enumerate() {
+        for earlier in &reigns[..position] {
+            ensure!(
+                earlier.to_boot_ms < later.from_boot_ms,
+                "two primaries of {group} at once: {earlier:?} and {later:?}"
+            );
+            ensure!(
+                earlier.epoch < later.epoch,
+                "the epoch of {group} did not rise: {earlier:?} and then {later:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn ask_for_ever(channel: Channel, samples: Arc<Mutex<Vec<Sample>>>) {
+    let mut agent = LocalAgentClient::new(channel);
+    let mut ticks = interval(SAMPLE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // An agent that is down or stands still acts for nothing that it could tell us of.
+        if let Ok(Ok(answer)) = timeout(ANSWER_DEADLINE, agent.list_roles(ListRolesRequest {})).await {
+            let heard = read(answer.into_inner());
+            samples.lock().unwrap_or_else(PoisonError::into_inner).extend(heard);
+        }
+    }
+}
+
+fn read(answer: ListRolesResponse) -> Vec<Sample> {
+    let ListRolesResponse { roles, at_boot_ms, host, .. } = answer;
+    roles
+        .into_iter()
+        .map(|role| Sample {
+            host: host.clone(),
+            role: role.role(),
+            group: role.group,
+            epoch: role.epoch,
+            at_boot_ms,
+            write_deadline_boot_ms: role.write_deadline_boot_ms,
+            lease_deadline_boot_ms: role.lease_deadline_boot_ms,
+            reason: role.reason,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reign(host: &str, epoch: u64, from_boot_ms: u64, to_boot_ms: u64) -> Reign {
+        Reign { host: host.to_owned(), epoch, from_boot_ms, to_boot_ms, promised_boot_ms: 0 }
+    }
+
+    #[test]
+    fn a_clean_succession_passes() {
+        judge("g", &[reign("a", 1, 0, 10), reign("b", 2, 11, 20), reign("a", 3, 30, 40)]).unwrap();
+    }
+
+    #[test]
+    fn two_at_once_and_an_epoch_with_two_holders_and_a_falling_epoch_are_caught() {
+        for pair in [
+            [reign("a", 1, 0, 10), reign("b", 2, 10, 20)],
+            [reign("a", 1, 0, 10), reign("b", 1, 11, 20)],
+            [reign("a", 2, 0, 10), reign("b", 1, 11, 20)],
+            [reign("a", 1, 0, 30), reign("a", 2, 11, 20)],
+        ] {
+            assert!(judge("g", &pair).is_err(), "{pair:?}");
+        }
+    }
+}
