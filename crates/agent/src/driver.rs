@@ -161,6 +161,8 @@ impl Driver {
 
     /// Ends every role; [`Driver::is_done`] says when.
     pub(crate) fn stop(&mut self, reason: &str) {
+        // The coordinators give this host nothing more from the moment that they hear of it.
+        self.report_due = true;
         let steps = self.core.stop(reason, self.now());
         self.begin_stop(steps);
     }
@@ -397,7 +399,7 @@ impl Driver {
             groups: self.core.report().into_iter().map(convert::group_report).collect(),
             disks: self.disks.values().map(convert::disk_report).collect(),
             installed: self.core.installed_revision(),
-            stopping: self.stopped,
+            stopping: self.core.stopping(),
             disks_complete: self.disks.len() == self.options.disks.len(),
         };
         if self.link.send(&ParsedAgentMessage::Report(report)) {

@@ -148,12 +148,11 @@ async fn run(
             entry.add(next);
         }
         let refusal = gate(&leadership.borrow());
-        match refusal {
-            Some(error) => answer_all(entry.answers, &error),
-            None => {
-                let batch = Batch::of_encoded(entry.proposals, &entry.encoded);
-                write(&raft, batch, entry.answers, deadline).await;
-            }
+        if let Some(error) = refusal {
+            answer_all(entry.answers, &error);
+        } else {
+            let batch = Batch::of_encoded(entry.proposals, &entry.encoded);
+            write(&raft, batch, entry.answers, deadline).await;
         }
     }
 }

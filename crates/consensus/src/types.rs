@@ -81,7 +81,9 @@ impl Batch {
         let mut bytes = Vec::with_capacity(ARRAY_HEADER_BYTES + length);
         bytes.push(ARRAY_32);
         bytes.extend(u32::try_from(encoded.len()).unwrap_or(u32::MAX).to_be_bytes());
-        encoded.iter().for_each(|command| bytes.extend_from_slice(command));
+        for command in encoded {
+            bytes.extend_from_slice(command);
+        }
         Self { bytes: bytes.into(), proposals: Some(proposals.into()) }
     }
 

@@ -8,7 +8,7 @@ mod granted;
 mod revoked;
 
 use crate::{GroupObservation, Mono, Observations, Plan};
-use quorate_domain::{Command, Group, Host, Phase, State};
+use quorate_domain::{Command, Group, Host, HostId, Phase, State};
 
 /// Says what each group needs next.
 pub fn plan(state: &State, observations: &Observations, now: Mono) -> Plan {
@@ -37,6 +37,11 @@ impl<'a> View<'a> {
     /// The host of the group's primary, present or last.
     fn primary_host(&self, group: &Group) -> Option<&'a Host> {
         self.state.hosts.get(&group.primary.host).map(AsRef::as_ref)
+    }
+
+    /// True when the host's agent has said that it stops: the state will call it offline in a moment.
+    fn is_stopping(&self, host: &HostId) -> bool {
+        self.observations.hosts.get(host).is_some_and(|seen| seen.stopping)
     }
 
     /// What the agent of the primary's host, in its recorded start, says of the group's present epoch.

@@ -53,7 +53,7 @@ pub struct HostObservation {
     pub last_contact: Mono,
     /// True while a session is open. Closing it is not yet a loss.
     pub connected: bool,
-    /// It said that it stops for good and has let go of everything.
+    /// It said that it stops for good; what it still holds it lets go of.
     pub stopping: bool,
     /// `disks` names all its disks; before that nothing is concluded from a disk's absence.
     pub disks_complete: bool,

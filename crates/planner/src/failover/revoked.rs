@@ -28,6 +28,7 @@ pub(super) fn plan(
     let Some(fencing) = fencing(plan, view, group, released) else { return };
     if let Some(candidate) = candidate
         && group.member(candidate).is_some_and(|member| eligibility(view.state, member).is_ok())
+        && !view.is_stopping(candidate)
     {
         let (group, candidate) = (group.id.clone(), candidate.clone());
         return plan.propose("failover/promote", Command::Promote { group, operation, candidate, fencing });
@@ -76,7 +77,14 @@ fn backoff(view: &View<'_>, group: &Group, operation: &Operation) -> Option<Mono
 }
 
 fn choose(plan: &mut Plan, view: &View<'_>, group: &Group, operation: &Operation, fencing: Fencing) {
-    let (mut fit, unfit) = candidates(view.state, group, operation.reason.prefers_old_primary());
+    let (mut fit, mut unfit) = candidates(view.state, group, operation.reason.prefers_old_primary());
+    fit.retain(|member| {
+        let stopping = view.is_stopping(&member.host);
+        if stopping {
+            unfit.push(format!("{member}: its agent is stopping"));
+        }
+        !stopping
+    });
     // The host that an operator asked for comes first, and, like everybody, behind those that failed less often.
     fit.sort_by_key(|member| (attempts(operation, member), operation.target.as_ref() != Some(&member.host)));
     let Some(best) = fit.first() else { return report_blocked(plan, group, unfit) };
