@@ -10,12 +10,12 @@ pub(crate) fn run() -> Result<()> {
     Step { name: "lints", words: &lint }.run()?;
     let mut closing = Vec::new();
     if (Step { name: "nextest", words: &["nextest", "--version"] }).succeeds() {
+        // Examples in documentation are not nextest's business. First, so that the log ends with the tests that count.
+        closing
+            .extend(Step { name: "doc tests", words: &["test", "--workspace", "--doc"] }.watched(summary)?);
         closing.extend(
             Step { name: "tests", words: &["nextest", "run", "--workspace"] }.watched(nextest_summary)?,
         );
-        // Examples in documentation are not nextest's business.
-        closing
-            .extend(Step { name: "doc tests", words: &["test", "--workspace", "--doc"] }.watched(summary)?);
     } else {
         println!("xtask: cargo-nextest is not installed; cargo test runs the tests");
         closing.extend(Step { name: "tests", words: &["test", "--workspace"] }.watched(summary)?);
