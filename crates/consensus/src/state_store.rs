@@ -16,6 +16,7 @@ use quorate_domain::{
     rows::{BadRow, RowChange},
 };
 use std::{
+    collections::BTreeMap,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -33,6 +34,9 @@ const COALESCE_MAX: usize = QUEUE_MAX;
 const PACE: Duration = Duration::from_millis(25);
 /// Revisions that the archive keeps.
 pub(crate) const ARCHIVE_MAX: u64 = 100_000;
+/// Revisions that are kept together, and their size.
+const RUN_MAX: usize = 256;
+const RUN_MAX_BYTES: usize = 64 << 10;
 /// The layout that this build writes.
 const FORMAT: &[u8] = b"1";
 
@@ -186,28 +190,68 @@ fn event_key(revision: Revision) -> [u8; 9] {
     key
 }
 
+fn first_revision_of(key: &[u8]) -> Result<Revision, String> {
+    let digits = key.get(1..).and_then(|digits| digits.try_into().ok());
+    digits
+        .map(|digits| Revision(u64::from_be_bytes(digits)))
+        .ok_or_else(|| "the archive has a key of another length".to_owned())
+}
+
+/// Revisions from `start` on. The archive keeps them in runs, each under its first revision.
 fn read_archive(db: &sled::Db, start: Revision, limit: usize) -> Result<Archived, String> {
     let failed = |error: sled::Error| format!("reading the archive: {error}");
-    let mut first_kept = None;
-    let mut found = Vec::new();
-    if let Some(oldest) = db.scan_prefix([EVENT_PREFIX]).next() {
-        let (key, _) = oldest.map_err(failed)?;
-        let digits: [u8; 8] =
-            key[1..].try_into().map_err(|_| "the archive has a key of another length".to_owned())?;
-        first_kept = Some(Revision(u64::from_be_bytes(digits)));
-    }
-    let Some(first) = first_kept else { return Ok(Archived::Revisions(found)) };
-    // Zero and the very first revision are the beginning, wherever it is kept; anything else must be there.
+    let Some(oldest) = db.scan_prefix([EVENT_PREFIX]).keys().next() else {
+        return Ok(Archived::Revisions(vec![]));
+    };
+    let first = first_revision_of(&oldest.map_err(failed)?)?;
+    // Zero means the beginning, wherever it is kept; anything else must be there.
     if start < first && start.0 > 0 {
         return Ok(Archived::Compacted(first));
     }
-    for item in db.range(event_key(start)..=event_key(Revision(u64::MAX))).take(limit) {
+    let holding = db.range(event_key(first)..=event_key(start.max(first))).next_back();
+    let from =
+        holding.transpose().map_err(failed)?.map_or(event_key(first).to_vec(), |(key, _)| key.to_vec());
+    let mut found = Vec::new();
+    for item in db.range(from..=event_key(Revision(u64::MAX)).to_vec()) {
         let (_, bytes) = item.map_err(failed)?;
-        let committed: Committed = rmp_serde::from_slice(&bytes)
-            .map_err(|error| format!("the archive has a damaged revision: {error}"))?;
-        found.push(Arc::new(committed));
+        let run: Vec<Arc<Committed>> = rmp_serde::from_slice(&bytes)
+            .map_err(|error| format!("the archive has a damaged run of revisions: {error}"))?;
+        found.extend(run.into_iter().filter(|committed| committed.revision >= start));
+        if found.len() >= limit {
+            found.truncate(limit);
+            break;
+        }
     }
     Ok(Archived::Revisions(found))
+}
+
+/// Adds revisions to a batch in runs of bounded size: an item each would cost sled more than all the rest.
+fn add_runs(batch: &mut sled::Batch, revisions: &[Arc<Committed>]) {
+    for run in revisions.chunks(RUN_MAX) {
+        let Some(first) = run.first() else { continue };
+        let bytes =
+            rmp_serde::to_vec_named(run).expect("revisions of strings, numbers and maps always have bytes");
+        if bytes.len() > RUN_MAX_BYTES && run.len() > 1 {
+            let (front, back) = run.split_at(run.len() / 2);
+            add_runs(batch, front);
+            add_runs(batch, back);
+        } else {
+            batch.insert(&event_key(first.revision), bytes);
+        }
+    }
+}
+
+/// Removes the runs that lie wholly before what is kept.
+fn remove_expired(db: &sled::Db, batch: &mut sled::Batch, last: Revision) -> sled::Result<()> {
+    let Some(kept_from) = last.0.checked_sub(ARCHIVE_MAX) else { return Ok(()) };
+    let mut before: Option<sled::IVec> = None;
+    for key in db.range(event_key(Revision(0))..=event_key(Revision(kept_from))).keys() {
+        // A run ends where the next one begins: this one's beginning is still at or before what is kept.
+        if let Some(expired) = before.replace(key?) {
+            batch.remove(expired);
+        }
+    }
+    Ok(())
 }
 
 fn load(db: &sled::Db) -> Result<Loaded, StoreError> {
@@ -271,13 +315,11 @@ impl Worker {
     /// Writes a group, and those that wait behind it, in one batch; returns the first job that is no group.
     fn write(&self, first: Write, queue: &mut mpsc::Receiver<Job>) -> (Result<(), String>, Option<Job>) {
         thread::sleep(PACE);
-        let mut batch = sled::Batch::default();
+        let mut writes = vec![first];
         let mut following = None;
-        let mut write = first;
-        for _ in 1..COALESCE_MAX {
-            add(&mut batch, &write);
+        while writes.len() < COALESCE_MAX {
             match queue.try_recv() {
-                Ok(Job::Write(more)) => write = more,
+                Ok(Job::Write(more)) => writes.push(more),
                 Ok(other) => {
                     following = Some(other);
                     break;
@@ -285,9 +327,30 @@ impl Worker {
                 Err(_) => break,
             }
         }
-        // Harmless when it is in the batch already: the last value of a key counts.
-        add(&mut batch, &write);
-        (self.db.apply_batch(batch).map_err(|error| error.to_string()), following)
+        (self.write_all(writes).map_err(|error| error.to_string()), following)
+    }
+
+    fn write_all(&self, writes: Vec<Write>) -> sled::Result<()> {
+        let mut batch = sled::Batch::default();
+        // Of a row that several groups changed, only the last value counts.
+        let mut rows = BTreeMap::new();
+        let mut revisions = Vec::new();
+        for write in writes {
+            add_progress(&mut batch, &write);
+            rows.extend(write.rows);
+            revisions.extend(write.revisions);
+        }
+        for (key, value) in rows {
+            match value {
+                Some(value) => batch.insert(state_key(&key), value),
+                None => batch.remove(state_key(&key)),
+            }
+        }
+        add_runs(&mut batch, &revisions);
+        if let Some(last) = revisions.last() {
+            remove_expired(&self.db, &mut batch, last.revision)?;
+        }
+        self.db.apply_batch(batch)
     }
 
     fn replace(
@@ -334,21 +397,8 @@ fn state_key(row: &[u8]) -> Vec<u8> {
     key
 }
 
-fn add(batch: &mut sled::Batch, write: &Write) {
-    for (key, value) in &write.rows {
-        match value {
-            Some(value) => batch.insert(state_key(key), value.as_slice()),
-            None => batch.remove(state_key(key)),
-        }
-    }
-    for committed in &write.revisions {
-        let bytes = rmp_serde::to_vec_named(committed.as_ref())
-            .expect("revisions of strings, numbers and maps always have bytes");
-        batch.insert(&event_key(committed.revision), bytes);
-        if let Some(expired) = committed.revision.0.checked_sub(ARCHIVE_MAX) {
-            batch.remove(&event_key(Revision(expired)));
-        }
-    }
+/// Adds how far a group of applied entries goes, and the members if they changed.
+fn add_progress(batch: &mut sled::Batch, write: &Write) {
     batch.insert(KEY_APPLIED, &*codec::encode_log_id(&write.applied));
     if let Some(membership) = &write.membership {
         batch.insert(KEY_MEMBERSHIP, &*codec::encode_membership(membership));

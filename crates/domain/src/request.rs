@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 /// The most requests that are remembered; beyond it the oldest are forgotten.
 pub const REQUESTS_MAX: usize = 50_000;
-/// A request is remembered for this long, unless there are too many.
+/// A request is remembered for at least this long, unless there are too many.
 pub const REQUEST_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Records of one page.
+const PAGE_LENGTH: usize = 128;
 
 /// What was answered to one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,56 +28,77 @@ pub struct RequestRecord {
     pub outcome: Outcome,
 }
 
-/// The remembered requests, oldest first.
+/// Records that were remembered one after the other. Stored as a whole: a row of its own for each record would cost the
+/// state store more than the decision costs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestPage(Vec<RequestRecord>);
+
+/// The remembered requests, oldest first. Whole pages are forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Requests {
-    by_seq: OrdMap<u64, Arc<RequestRecord>>,
-    by_id: OrdMap<RequestId, u64>,
-    next_seq: u64,
+    pages: OrdMap<u64, Arc<RequestPage>>,
+    /// Derived: where the record of an id stands, as page and place.
+    by_id: OrdMap<RequestId, (u64, usize)>,
 }
 
 impl Requests {
     /// The record of a request, if it is remembered.
     pub fn get(&self, id: &RequestId) -> Option<&RequestRecord> {
-        self.by_id.get(id).and_then(|seq| self.by_seq.get(seq)).map(AsRef::as_ref)
+        let (page, place) = self.by_id.get(id)?;
+        self.pages.get(page)?.0.get(*place)
     }
 
     /// How many are remembered.
     pub fn len(&self) -> usize {
-        self.by_seq.len()
+        self.by_id.len()
     }
 
     /// True when none is remembered.
     pub fn is_empty(&self) -> bool {
-        self.by_seq.is_empty()
+        self.by_id.is_empty()
     }
 
-    /// Remembers an answer, and forgets what is too old or too much.
+    /// Remembers an answer, and forgets the oldest page when it is too old or there are too many.
     pub(crate) fn remember(&mut self, record: RequestRecord) {
         let now = record.at;
-        let seq = self.next_seq;
-        self.insert(seq, Arc::new(record));
-        while let Some((&oldest, first)) =
-            self.by_seq.get_min().map(|(seq, record)| (seq, Arc::clone(record)))
-        {
-            if self.by_seq.len() <= REQUESTS_MAX && now.since_ms(first.at) <= REQUEST_AGE_MS {
+        let number = match self.pages.get_max() {
+            Some((number, page)) if page.0.len() < PAGE_LENGTH => *number,
+            Some((number, _)) => number + 1,
+            None => 0,
+        };
+        let page = Arc::make_mut(self.pages.entry(number).or_default());
+        self.by_id.insert(record.id.clone(), (number, page.0.len()));
+        page.0.push(record);
+        self.forget(now, number);
+    }
+
+    /// Forgets pages from the oldest on, never the one that is being filled: the next page's number follows from it.
+    fn forget(&mut self, now: Timestamp, filling: u64) {
+        while let Some((number, oldest)) = self.pages.get_min() {
+            let number = *number;
+            let too_old = oldest.0.last().is_none_or(|last| now.since_ms(last.at) > REQUEST_AGE_MS);
+            if number == filling || (self.by_id.len() <= REQUESTS_MAX && !too_old) {
                 break;
             }
-            self.by_seq.remove(&oldest);
-            self.by_id.remove(&first.id);
+            let Some(forgotten) = self.pages.remove(&number) else { break };
+            for record in &forgotten.0 {
+                self.by_id.remove(&record.id);
+            }
         }
     }
 
-    /// The records by sequence number, as they are stored.
-    pub(crate) fn rows(&self) -> &OrdMap<u64, Arc<RequestRecord>> {
-        &self.by_seq
+    /// The pages by number, as they are stored.
+    pub(crate) fn pages(&self) -> &OrdMap<u64, Arc<RequestPage>> {
+        &self.pages
     }
 
-    /// Puts a stored record back.
-    pub(crate) fn insert(&mut self, seq: u64, record: Arc<RequestRecord>) {
-        self.by_id.insert(record.id.clone(), seq);
-        self.by_seq.insert(seq, record);
-        self.next_seq = self.next_seq.max(seq + 1);
+    /// Puts a stored page back.
+    pub(crate) fn insert_page(&mut self, number: u64, page: RequestPage) {
+        for (place, record) in page.0.iter().enumerate() {
+            self.by_id.insert(record.id.clone(), (number, place));
+        }
+        self.pages.insert(number, Arc::new(page));
     }
 }
 
@@ -93,23 +116,49 @@ mod tests {
         }
     }
 
+    fn remembered(requests: &Requests, id: usize) -> bool {
+        requests.get(&RequestId::new(format!("r{id}")).unwrap()).is_some()
+    }
+
     #[test]
-    fn forgets_the_oldest_when_there_are_too_many() {
+    fn forgets_the_oldest_page_when_there_are_too_many() {
         let mut requests = Requests::default();
         for id in 0..=REQUESTS_MAX {
             requests.remember(record(id, 1));
         }
-        assert_eq!(requests.len(), REQUESTS_MAX);
-        assert!(requests.get(&RequestId::new("r0").unwrap()).is_none());
-        assert!(requests.get(&RequestId::new("r1").unwrap()).is_some());
+        assert_eq!(requests.len(), REQUESTS_MAX + 1 - PAGE_LENGTH);
+        assert!(!remembered(&requests, PAGE_LENGTH - 1));
+        assert!((PAGE_LENGTH..=REQUESTS_MAX).all(|id| remembered(&requests, id)));
     }
 
     #[test]
-    fn forgets_what_is_older_than_the_limit() {
+    fn forgets_a_page_when_its_newest_is_older_than_the_limit() {
         let mut requests = Requests::default();
-        requests.remember(record(0, 1));
-        requests.remember(record(1, REQUEST_AGE_MS + 2));
-        assert_eq!(requests.len(), 1);
-        assert!(requests.get(&RequestId::new("r1").unwrap()).is_some());
+        for id in 0..PAGE_LENGTH {
+            requests.remember(record(id, 1 + id as u64));
+        }
+        let last = PAGE_LENGTH as u64;
+        requests.remember(record(PAGE_LENGTH, last + REQUEST_AGE_MS));
+        assert_eq!(requests.len(), PAGE_LENGTH + 1, "the newest is just young enough");
+        requests.remember(record(PAGE_LENGTH + 1, last + REQUEST_AGE_MS + 1));
+        assert_eq!(requests.len(), 2);
+        assert!(!remembered(&requests, 0) && remembered(&requests, PAGE_LENGTH));
+    }
+
+    #[test]
+    fn stored_pages_make_the_same_table_and_go_on_where_it_ended() {
+        let mut requests = Requests::default();
+        for id in 0..(3 * PAGE_LENGTH) {
+            requests.remember(record(id, 1 + id as u64 * REQUEST_AGE_MS / 200));
+        }
+        let mut restored = Requests::default();
+        for (number, page) in requests.pages().iter().rev() {
+            restored.insert_page(*number, page.as_ref().clone());
+        }
+        assert_eq!(restored, requests);
+        for table in [&mut requests, &mut restored] {
+            table.remember(record(9_999, u64::MAX / 2));
+        }
+        assert_eq!(restored, requests);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     host::Host,
     ids::{DiskId, GroupId, HostId, OperationId},
     operation::Operation,
-    request::RequestRecord,
+    request::RequestPage,
     state::{Cluster, State},
 };
 use imbl::{OrdMap, ordmap::DiffItem};
@@ -41,7 +41,7 @@ trait Table: Serialize + DeserializeOwned {
 macro_rules! tables {
     ($($record:ty => $letter:literal),* $(,)?) => { $(impl Table for $record { const LETTER: u8 = $letter; })* };
 }
-tables!(Cluster => b'c', Disk => b'd', Group => b'g', Host => b'h', Operation => b'o', RequestRecord => b'q');
+tables!(Cluster => b'c', Disk => b'd', Group => b'g', Host => b'h', Operation => b'o', RequestPage => b'q');
 
 /// The part of a row's key that follows the letter.
 trait RowKey {
@@ -121,7 +121,7 @@ impl State {
             .chain(table_rows(&self.groups))
             .chain(table_rows(&self.hosts))
             .chain(table_rows(&self.operations))
-            .chain(table_rows(self.requests.rows()))
+            .chain(table_rows(self.requests.pages()))
     }
 
     /// The rows that differ from an earlier state. Parts that both share are not looked at.
@@ -134,7 +134,7 @@ impl State {
         table_changes(&mut changes, &earlier.groups, &self.groups);
         table_changes(&mut changes, &earlier.hosts, &self.hosts);
         table_changes(&mut changes, &earlier.operations, &self.operations);
-        table_changes(&mut changes, earlier.requests.rows(), self.requests.rows());
+        table_changes(&mut changes, earlier.requests.pages(), self.requests.pages());
         changes
     }
 
@@ -172,12 +172,12 @@ impl State {
                 let record: Operation = read(key, bytes)?;
                 self.operations.insert(record.id, Arc::new(record));
             }
-            Some(&RequestRecord::LETTER) => {
-                let seq = key[1..]
+            Some(&RequestPage::LETTER) => {
+                let number = key[1..]
                     .try_into()
                     .map(u64::from_be_bytes)
                     .map_err(|_| bad_row(key, "a request row's key is 'q' and eight bytes".into()))?;
-                self.requests.insert(seq, Arc::new(read(key, bytes)?));
+                self.requests.insert_page(number, read(key, bytes)?);
             }
             _ => {
                 return Err(bad_row(

@@ -130,3 +130,20 @@ async fn every_flipped_bit_of_a_snapshot_is_noticed() {
         assert!(snapshot::parse(&bytes[..length]).is_err(), "cut at {length} and nobody noticed");
     }
 }
+
+#[tokio::test]
+async fn the_archive_hands_out_any_part_of_itself_without_gap_or_repeat() {
+    let folder = TempDir::new().unwrap();
+    let mut machine = open_machine(&folder);
+    machine.apply(vec![entry(1, create_cluster())]).await.unwrap();
+    machine.apply((2..900).map(|i| entry(i, register(&format!("h{i}"))))).await.unwrap();
+    drop(machine);
+    let machine = reopen(&folder);
+    for (start, limit) in [(1, 1_000), (1, 10), (255, 3), (256, 1), (257, 300), (700, 1_000), (899, 5)] {
+        let found = machine.feed().since(Revision(start), limit).await.unwrap();
+        let crate::Archived::Revisions(found) = found else { panic!("{start} is kept") };
+        let wanted: Vec<u64> = (start..=899).take(limit).collect();
+        assert_eq!(found.iter().map(|committed| committed.revision.0).collect::<Vec<_>>(), wanted);
+    }
+    assert_eq!(machine.feed().first_kept().await.unwrap(), Revision(1));
+}

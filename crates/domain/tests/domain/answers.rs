@@ -261,10 +261,11 @@ fn the_clock_takes_the_latest_time_and_never_an_earlier_one() {
 #[test]
 fn a_state_that_has_forgotten_requests_is_the_same_again_from_its_rows() {
     let mut stage = Stage::active();
-    ask(&mut stage, "r1", 2_000, request(None));
-    ask(&mut stage, "r2", 2_001, request(None));
-    ask(&mut stage, "r3", 2_001 + REQUEST_AGE_MS + 1, request(None));
-    assert_eq!(stage.state.requests.len(), 1, "the first two are too old");
+    for number in 0..130 {
+        ask(&mut stage, &format!("r{number}"), 2_000, request(None));
+    }
+    ask(&mut stage, "late", 2_000 + REQUEST_AGE_MS + 1, request(None));
+    assert_eq!(stage.state.requests.len(), 3, "the first page is too old");
     let again = State::from_rows(stage.state.rows()).unwrap();
     assert_eq!(again, stage.state);
     let mut again = Stage { state: again, term: stage.term };
