@@ -68,12 +68,18 @@ pub(crate) fn follow(raft: Raft, election_max: Duration, shutdown: &Shutdown) ->
         loop {
             tokio::select! {
                 () = token.cancelled() => return,
-                changed = metrics.changed() => if changed.is_err() { return },
+                changed = metrics.changed() => if changed.is_err() {
+                    // Without a last word: the core panicked, and a node without its core must not live on.
+                    if !token.is_cancelled() {
+                        fatal.fatal("consensus stopped: raft's core is gone; its last words are in the log above");
+                    }
+                    return;
+                },
                 () = tokio::time::sleep(CHECK_EVERY) => {}
             }
             let latest = metrics.borrow_and_update().clone();
             if let Err(error) = &latest.running_state {
-                if matches!(error, Fatal::Stopped) {
+                if matches!(error, Fatal::Stopped) && token.is_cancelled() {
                     return;
                 }
                 fatal.fatal(format!("consensus stopped: {error}"));

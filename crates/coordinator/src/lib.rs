@@ -13,6 +13,7 @@ mod api;
 mod bootstrap;
 mod driver;
 mod gateway;
+mod health;
 mod memory;
 mod options;
 mod peer;

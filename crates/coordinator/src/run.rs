@@ -5,6 +5,7 @@ use crate::{
     bootstrap,
     driver::Driver,
     gateway::Gateway,
+    health,
     memory::Memory,
     options::CoordinatorOptions,
     peer::{self, PeerNetwork, PeerService, Peers},
@@ -78,15 +79,12 @@ pub async fn run(
     serve("peer server", server().add_service(raft), peer_listener, &shutdown);
     let api = Api::new(consensus.clone(), memory.clone(), peers.clone(), options.raft.proposal_deadline);
     let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
-    serve("api server", api_router(&api, gateway, options.max_message_bytes)?, api_listener, &shutdown);
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let router = api_router(&api, gateway, options.max_message_bytes)?.add_service(health_service);
+    serve("api server", router, api_listener, &shutdown);
 
-    let (ringing, stopped) = (memory.clone().ring_for_changes(consensus.feed().clone()), shutdown.token());
-    shutdown.spawn("assignments", async move {
-        tokio::select! {
-            () = stopped.cancelled() => {}
-            () = ringing => {}
-        }
-    });
+    until_stopped("assignments", memory.clone().ring_for_changes(consensus.feed().clone()), &shutdown);
+    until_stopped("health", health::follow(reporter, consensus.leadership()), &shutdown);
     let driver = Driver {
         consensus: consensus.clone(),
         memory,
@@ -124,9 +122,11 @@ fn server() -> Server {
 fn api_router(api: &Api, gateway: Gateway, max_message_bytes: usize) -> Result<Router, CoordinatorError> {
     let v1 = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let v1alpha = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1alpha()?;
     let limit = max_message_bytes;
     Ok(server()
@@ -139,6 +139,17 @@ fn api_router(api: &Api, gateway: Gateway, max_message_bytes: usize) -> Result<R
         .add_service(GroupsServer::new(api.clone()).max_decoding_message_size(limit))
         .add_service(EventsServer::new(api.clone()).max_decoding_message_size(limit))
         .add_service(OperationsServer::new(api.clone()).max_decoding_message_size(limit)))
+}
+
+/// Runs a task that has nothing to finish when the process stops.
+fn until_stopped(name: &'static str, task: impl Future<Output = ()> + Send + 'static, shutdown: &Shutdown) {
+    let token = shutdown.token();
+    shutdown.spawn(name, async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = task => {}
+        }
+    });
 }
 
 /// Serves until the process stops. Open streams are cut then: an agent or client goes to another coordinator sooner.

@@ -11,5 +11,8 @@ pub(crate) use transport::{PeerNetwork, Peers};
 
 /// The largest message between coordinators: 32 entries of a megabyte, and some.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// Carries the answering member's data folder with every answer. A member that lost its data would answer as if it had
+/// never promised what it had: its answers must not reach openraft.
+pub(crate) const INSTANCE_HEADER: &str = "quorate-instance";
 /// The reason that a refused peer finds in the error details.
 pub(crate) const REASON_OTHER_INSTANCE: &str = "PEER_OTHER_INSTANCE";

@@ -1,6 +1,6 @@
 //! What this coordinator answers its peers.
 
-use super::{REASON_OTHER_INSTANCE, convert};
+use super::{INSTANCE_HEADER, REASON_OTHER_INSTANCE, convert};
 use openraft::error::{InstallSnapshotError, RaftError};
 use quorate_consensus::{Consensus, folder::PeerRefused};
 use quorate_domain::{CoordinatorId, InstanceId};
@@ -17,6 +17,14 @@ pub(crate) struct PeerService {
 impl PeerService {
     pub(crate) fn new(consensus: Consensus) -> Self {
         Self { consensus }
+    }
+
+    fn answer<T>(&self, body: T) -> Result<Response<T>, Status> {
+        let instance =
+            self.consensus.folder().instance().as_str().parse().map_err(|error| bad_header(&error))?;
+        let mut response = Response::new(body);
+        response.metadata_mut().insert(INSTANCE_HEADER, instance);
+        Ok(response)
     }
 
     /// Nothing is taken from a stranger: another cluster, a message for another node, or a node that lost its data.
@@ -51,6 +59,10 @@ impl PeerService {
     }
 }
 
+fn bad_header(error: &tonic::metadata::errors::InvalidMetadataValue) -> Status {
+    Status::internal(format!("{INSTANCE_HEADER}: {error}"))
+}
+
 fn refused(error: &PeerRefused) -> Status {
     match error {
         PeerRefused::OtherInstance { .. } => {
@@ -79,7 +91,7 @@ impl Raft for PeerService {
         self.check(request.sender.take())?;
         let request = convert::append(request).map_err(|error| bad(&error))?;
         let answer = self.consensus.raft().append_entries(request).await.map_err(failed)?;
-        Ok(Response::new(convert::append_response_to_pb(&answer)))
+        self.answer(convert::append_response_to_pb(&answer))
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
@@ -87,7 +99,7 @@ impl Raft for PeerService {
         self.check(request.sender.take())?;
         let request = convert::vote_request(&request).map_err(|error| bad(&error))?;
         let answer = self.consensus.raft().vote(request).await.map_err(failed)?;
-        Ok(Response::new(convert::vote_response_to_pb(&answer)))
+        self.answer(convert::vote_response_to_pb(&answer))
     }
 
     async fn install_snapshot(
@@ -107,7 +119,7 @@ impl Raft for PeerService {
             }
             Err(RaftError::Fatal(error)) => return Err(failed(error)),
         };
-        Ok(Response::new(answer))
+        self.answer(answer)
     }
 
     async fn identify(
@@ -117,12 +129,12 @@ impl Raft for PeerService {
         let sender = self.check(request.into_inner().sender)?;
         let folder = self.consensus.folder();
         let known = folder.known_peer(CoordinatorId(sender.from));
-        Ok(Response::new(pb::IdentifyResponse {
+        self.answer(pb::IdentifyResponse {
             cluster_id: folder.cluster().to_string(),
             node: folder.node().0,
             instance: folder.instance().to_string(),
             initialized: self.consensus.is_used(),
             known_instance: known.map_or_else(String::new, |instance| instance.to_string()),
-        }))
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! The way to the other coordinators: one long-lived channel to each, and another one for snapshots, so that a large
 //! transfer never delays a heartbeat.
 
-use super::{MAX_MESSAGE_BYTES, REASON_OTHER_INSTANCE, convert};
+use super::{INSTANCE_HEADER, MAX_MESSAGE_BYTES, REASON_OTHER_INSTANCE, convert};
 use openraft::{
     RaftNetwork, RaftNetworkFactory, SnapshotSegmentId,
     error::{
@@ -17,7 +17,7 @@ use quorate_consensus::{
     DataFolder,
     types::{MemberNode, TypeConfig},
 };
-use quorate_domain::CoordinatorId;
+use quorate_domain::{CoordinatorId, InstanceId};
 use quorate_rpc::pb::raft::{self as pb, raft_client::RaftClient};
 use quorate_runtime::shutdown::Shutdown;
 use std::{
@@ -113,9 +113,22 @@ impl Peers {
             self.lines(to.0, node).map_err(|error| Status::unavailable(error.to_string()))?.messages;
         let request = pb::IdentifyRequest { sender: Some(self.sender(to.0)) };
         match tokio::time::timeout(deadline, client.identify(request)).await {
-            Ok(answer) => answer.map(tonic::Response::into_inner),
+            Ok(answer) => answer.and_then(|answer| self.accept(to.0, answer)),
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         }
+    }
+
+    /// Takes an answer only from the data folder that the member had when it was first met.
+    fn accept<T>(&self, from: u64, answer: tonic::Response<T>) -> Result<T, Status> {
+        let header = answer.metadata().get(INSTANCE_HEADER).and_then(|value| value.to_str().ok());
+        let instance = header.and_then(|text| InstanceId::new(text).ok()).ok_or_else(|| {
+            Status::failed_precondition(format!("member {from} answers without a valid {INSTANCE_HEADER}"))
+        })?;
+        self.folder
+            .meet_peer(CoordinatorId(from), &instance)
+            .map_err(|refused| Status::failed_precondition(refused.to_string()))?;
+        self.note_answer(from);
+        Ok(answer.into_inner())
     }
 
     /// A peer that knows this node by another data folder will never count its votes again: this process must end.
@@ -177,10 +190,7 @@ impl PeerClient {
             Ok(answer) => answer,
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         };
-        if answer.is_ok() {
-            self.peers.note_answer(self.target);
-        }
-        answer.map(tonic::Response::into_inner).map_err(|status| {
+        answer.and_then(|answer| self.peers.accept(self.target, answer)).map_err(|status| {
             self.peers.end_if_refused(&status);
             let error = io::Error::other(format!("{:?}: {}", status.code(), status.message()));
             match status.code() {

@@ -63,12 +63,13 @@ impl Client {
     {
         let end = Instant::now() + call.deadline;
         let mut tries = Tries::default();
-        let mut backoff = backoff();
+        // Drawing a seed costs more than all the rest of a call that is answered at once.
+        let mut pauses = None;
         while Instant::now() < end {
             let picked = self.pool().pick(&tries.round);
             let Some(target) = picked else {
                 tries.round.clear();
-                wait(backoff.next_delay(), end).await;
+                wait(pauses.get_or_insert_with(backoff).next_delay(), end).await;
                 continue;
             };
             let Target { address, channel } = target;
@@ -93,7 +94,8 @@ impl Client {
                 Err(Err(Failure::Overloaded { retry_after, message })) => {
                     tries.answered = true;
                     tries.last = Some(message);
-                    wait(retry_after.max(backoff.next_delay()), end).await;
+                    let pause = pauses.get_or_insert_with(backoff).next_delay();
+                    wait(retry_after.max(pause), end).await;
                 }
                 Err(Err(failure)) => self.note(&mut tries, address, failure),
             }
