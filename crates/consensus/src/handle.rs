@@ -118,6 +118,7 @@ impl Consensus {
     ) -> Result<Self, OpenError> {
         let config = raft_config(folder.node(), options)?;
         let log = LogStore::open(&folder.path("log"), &options.log)?;
+        log.abandon_leadership(folder.node()).await.map_err(LogOpenError::Vote)?;
         let snapshots = folder.path("snapshots");
         fs::create_dir_all(&snapshots).map_err(FolderError::io(&snapshots, "creating it"))?;
         snapshot::remove_unfinished(&snapshots)?;

@@ -10,6 +10,7 @@ use openraft::{
     LogState, RaftLogReader, StorageIOError,
     storage::{LogFlushed, RaftLogStorage},
 };
+use quorate_domain::CoordinatorId;
 use std::{
     collections::BTreeMap,
     fmt::Debug,
@@ -29,6 +30,9 @@ pub enum LogOpenError {
     /// The files are not as they must be.
     #[error(transparent)]
     Wal(#[from] wal::OpenError),
+    /// The vote could not be written.
+    #[error("the vote could not be written: {0}")]
+    Vote(#[source] WalError),
     /// A whole record that says nothing we know.
     #[error("log record {what} was not written by a version this one knows: {source}")]
     Record {
@@ -109,6 +113,22 @@ impl LogStore {
     /// The last entry, or the last purged one.
     pub(crate) fn last_log_id(&self) -> Option<LogId> {
         self.memory().last()
+    }
+
+    /// Gives up the leadership that this node had when it stopped, by a vote of its own in the next term.
+    ///
+    /// openraft would go on leading in the old term at once, and would answer linearizable reads from a state that
+    /// lacks the last commits: it takes the first entry of its term for the one that a read must wait for. With every
+    /// start a leader has a new term, and all that is counted by terms (waits, readiness) holds.
+    pub(crate) async fn abandon_leadership(&self, node: CoordinatorId) -> Result<(), WalError> {
+        let vote = self.memory().vote;
+        let Some(led) = vote.filter(|vote| vote.committed && vote.leader_id.node_id == node.0) else {
+            return Ok(());
+        };
+        let next = Vote::new(led.leader_id.term + 1, node.0);
+        self.write(vec![Record::Meta { key: META_VOTE, data: codec::encode_vote(&next) }]).await?;
+        self.memory().vote = Some(next);
+        Ok(())
     }
 
     /// True once there is a vote or an entry: the node has taken part in something.

@@ -313,3 +313,20 @@ async fn a_lost_state_store_is_rebuilt_from_snapshot_and_log() {
     nodes.open(2).await;
     nodes.agree().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_restarts_leads_again_only_in_a_new_term() {
+    let mut nodes = Nodes::start().await;
+    nodes.register(1).await;
+    let term = nodes.node(nodes.leader().await).leadership().borrow().term;
+    for id in 1..=3 {
+        nodes.close(id).await;
+    }
+    for id in 1..=3 {
+        nodes.open(id).await;
+    }
+    let leader = nodes.leader().await;
+    assert!(nodes.node(leader).leadership().borrow().term > term);
+    let view = nodes.node(leader).confirmed_view().await.unwrap();
+    assert!(view.state.hosts.contains_key(&HostId::new("h1").unwrap()), "a confirmed view has every commit");
+}

@@ -128,7 +128,8 @@ impl Cluster for Api {
             quorum_ack_ms: leadership
                 .quorum_ack
                 .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
-            can_decide: leadership.can_decide(),
+            // Before an entry of its own is applied, a leader's state may lack what was committed before it.
+            can_decide: leadership.can_decide() && view.applied_term == leadership.term,
             hosts_online: host(HostStatus::Online),
             hosts_suspect: host(HostStatus::Suspect),
             hosts_offline: host(HostStatus::Offline),
