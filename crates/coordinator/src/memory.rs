@@ -36,6 +36,14 @@ pub(crate) struct Inner {
     numbered: u64,
 }
 
+impl Inner {
+    /// Forgets everything but the count of sessions, so that no number is used twice; returns those that were open.
+    fn start_over(&mut self) -> BTreeMap<HostId, Session> {
+        let numbered = self.numbered;
+        std::mem::replace(self, Self { numbered, ..Self::default() }).sessions
+    }
+}
+
 /// The leader's memory. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Memory {
@@ -76,9 +84,7 @@ impl Memory {
         if inner.observations.term == term && inner.observations.leader == leader {
             return;
         }
-        let sessions = std::mem::take(&mut inner.sessions);
-        let numbered = inner.numbered;
-        *inner = Inner { numbered, ..Inner::default() };
+        let sessions = inner.start_over();
         inner.observations = Observations {
             leader,
             term,
@@ -108,9 +114,7 @@ impl Memory {
         if inner.observations.term == Term(0) {
             return;
         }
-        let sessions = std::mem::take(&mut inner.sessions);
-        let numbered = inner.numbered;
-        *inner = Inner { numbered, ..Inner::default() };
+        let sessions = inner.start_over();
         drop(inner);
         ring_all(sessions);
     }

@@ -11,14 +11,17 @@ use crate::{
     peer::{self, PeerNetwork, PeerService, Peers},
 };
 use quorate_consensus::{Consensus, DataFolder, FolderError, OpenError};
-use quorate_rpc::pb::{
-    FILE_DESCRIPTOR_SET,
-    agent::agent_gateway_server::AgentGatewayServer,
-    control::{
-        cluster_server::ClusterServer, disks_server::DisksServer, events_server::EventsServer,
-        groups_server::GroupsServer, hosts_server::HostsServer, operations_server::OperationsServer,
+use quorate_rpc::{
+    pb::{
+        FILE_DESCRIPTOR_SET,
+        agent::agent_gateway_server::AgentGatewayServer,
+        control::{
+            cluster_server::ClusterServer, disks_server::DisksServer, events_server::EventsServer,
+            groups_server::GroupsServer, hosts_server::HostsServer, operations_server::OperationsServer,
+        },
+        raft::raft_server::RaftServer,
     },
-    raft::raft_server::RaftServer,
+    transport::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT},
 };
 use quorate_runtime::{clock::Clock, shutdown::Shutdown};
 use std::{io, sync::Arc, time::Duration};
@@ -115,8 +118,8 @@ async fn listen(field: &'static str, address: &str) -> Result<TcpListener, Coord
 fn server() -> Server {
     Server::builder()
         .tcp_nodelay(true)
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
 }
 
 fn api_router(api: &Api, gateway: Gateway, max_message_bytes: usize) -> Result<Router, CoordinatorError> {

@@ -97,21 +97,25 @@ async fn expect_moved(client: &Client, group: &Group) -> Result<()> {
     Ok(())
 }
 
+/// Tells what happens until another primary of the group acts, and when each step was.
+async fn moved(narrator: &mut Narrator, group: &Group) -> Result<Failover> {
+    narrator
+        .until("the group to have another primary", DEADLINE, |so_far| {
+            so_far.failovers.get(&group.id).is_some_and(|failover| failover.started_at_ms.is_some())
+        })
+        .await?;
+    println!("\noutcome (D = {WAIT_MS} ms)");
+    narrator.failovers.get(&group.id).cloned().context("no failover was seen")
+}
+
 async fn host_down(cluster: &mut Cluster) -> Result<()> {
     let client = cluster.client.clone();
     let group = get_group(&client, "g1").await?;
     let (host, _) = primary(&group)?;
     let mut narrator = Narrator::after(&client, revision(&client).await?);
     cluster.kill_agent(host_number(&host)?).await?;
-    let id = group.id.clone();
-    narrator
-        .until("the group to have another primary", DEADLINE, |so_far| {
-            so_far.failovers.get(&id).is_some_and(|failover| failover.started_at_ms.is_some())
-        })
-        .await?;
-    println!("\noutcome (D = {WAIT_MS} ms)");
-    let failover = narrator.failovers.get(&group.id).context("no failover was seen")?;
-    let (switched, started) = judge(&group.id, failover)?;
+    let failover = moved(&mut narrator, &group).await?;
+    let (switched, started) = judge(&group.id, &failover)?;
     ensure!(failover.released_at_ms.is_none(), "a killed agent cannot have released anything");
     ensure!(switched >= WAIT_MS, "promoted {} ms too early", WAIT_MS - switched);
     ensure!(
@@ -136,15 +140,8 @@ async fn disk_failed(cluster: &mut Cluster) -> Result<()> {
     fs::rename(&folder, &aside).with_context(|| format!("moving {} away", folder.display()))?;
     fs::write(&folder, b"not a disk").with_context(|| format!("replacing {}", folder.display()))?;
     println!("  disk {host}/{disk} made unusable ({})", folder.display());
-    let id = group.id.clone();
-    narrator
-        .until("the group to have another primary", DEADLINE, |so_far| {
-            so_far.failovers.get(&id).is_some_and(|failover| failover.started_at_ms.is_some())
-        })
-        .await?;
-    println!("\noutcome (D = {WAIT_MS} ms)");
-    let failover = narrator.failovers.get(&group.id).context("no failover was seen")?;
-    let (switched, _) = judge(&group.id, failover)?;
+    let failover = moved(&mut narrator, &group).await?;
+    let (switched, _) = judge(&group.id, &failover)?;
     ensure!(failover.released_at_ms.is_some(), "the old primary is alive and did not release");
     ensure!(switched < WAIT_MS, "the release came, and the wait was served all the same");
     expect_moved(&client, &group).await

@@ -18,7 +18,11 @@ use quorate_consensus::{
     types::{MemberNode, TypeConfig},
 };
 use quorate_domain::{CoordinatorId, InstanceId};
-use quorate_rpc::pb::raft::{self as pb, raft_client::RaftClient};
+use quorate_rpc::{
+    InvalidField,
+    pb::raft::{self as pb, raft_client::RaftClient},
+    transport::endpoint,
+};
 use quorate_runtime::shutdown::Shutdown;
 use std::{
     collections::BTreeMap,
@@ -27,13 +31,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
 type RaftRpcError<E = openraft::error::Infallible> = RPCError<u64, MemberNode, RaftError<u64, E>>;
@@ -81,7 +81,7 @@ impl Peers {
     }
 
     /// The channels to a member; made at its first use and whenever its address changes.
-    fn lines(&self, to: u64, node: &MemberNode) -> Result<Lines, tonic::transport::Error> {
+    fn lines(&self, to: u64, node: &MemberNode) -> Result<Lines, InvalidField> {
         let address = self.overrides.get(&CoordinatorId(to)).unwrap_or(&node.peer_address);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lines.get(&to).filter(|known| known.address == *address) {
@@ -141,14 +141,8 @@ impl Peers {
     }
 }
 
-fn client(address: &str) -> Result<RaftClient<Channel>, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true);
-    Ok(RaftClient::new(endpoint.connect_lazy())
+fn client(address: &str) -> Result<RaftClient<Channel>, InvalidField> {
+    Ok(RaftClient::new(endpoint(address)?.connect_lazy())
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES))
 }
@@ -169,7 +163,7 @@ impl RaftNetworkFactory<TypeConfig> for PeerNetwork {
 pub(crate) struct PeerClient {
     peers: Peers,
     target: u64,
-    lines: Result<Lines, tonic::transport::Error>,
+    lines: Result<Lines, InvalidField>,
 }
 
 impl PeerClient {
