@@ -126,6 +126,11 @@ impl Cluster {
         self.coordinators.get_mut(&id).expect("the test names a coordinator of its plan")
     }
 
+    /// The processes of all coordinators.
+    pub fn coordinators(&self) -> impl Iterator<Item = &Process> {
+        self.coordinators.values()
+    }
+
     /// An agent's process.
     ///
     /// # Panics

@@ -74,6 +74,17 @@ impl Process {
         Ok(self.child.as_ref().with_context(|| format!("{} does not run", self.name))?.id())
     }
 
+    /// The time that it has spent on processors since it was started.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let stat = self.stat()?;
+        // Fields 14 and 15 of the whole line, in ticks; the first one here is the third.
+        let ticks: u64 = stat.iter().skip(11).take(2).map(|field| field.parse().unwrap_or(0)).sum();
+        Ok(Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second())?)
+    }
+
     /// True when it was started and neither we nor anything else ended it.
     ///
     /// # Errors
@@ -164,12 +175,19 @@ impl Process {
         kill_process(pid, signal).with_context(|| format!("could not signal {}", self.name))
     }
 
-    fn expect_stopped(&self, wanted: bool) -> Result<()> {
+    /// What the system says of it, from the state on: that follows the name, which is in parentheses and may hold
+    /// anything.
+    fn stat(&self) -> Result<Vec<String>> {
         let path = format!("/proc/{}/stat", self.pid()?);
         let stat = fs::read_to_string(&path).with_context(|| format!("could not read {path}"))?;
-        // The state follows the name, which is in parentheses and may hold anything.
-        let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-        ensure!((state == Some('T')) == wanted, "{} is in state {state:?}", self.name);
+        let (_, fields) = stat.rsplit_once(')').with_context(|| format!("{path} has no name"))?;
+        Ok(fields.split_whitespace().map(str::to_owned).collect())
+    }
+
+    fn expect_stopped(&self, wanted: bool) -> Result<()> {
+        let stat = self.stat()?;
+        let state = stat.first().map(String::as_str);
+        ensure!((state == Some("T")) == wanted, "{} is in state {state:?}", self.name);
         Ok(())
     }
 }

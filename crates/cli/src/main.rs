@@ -14,6 +14,7 @@ mod verbs;
 use args::{Cli, Command};
 use clap::Parser;
 use std::process::ExitCode;
+use tokio::runtime::Builder;
 
 /// Faster than the system's under many small allocations; measured in the benches.
 #[global_allocator]
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
             return ExitCode::from(if refusal.use_stderr() { exit::USAGE } else { exit::OK });
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime(&cli.command).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::note(&format!("error: the async runtime does not start: {error}"));
@@ -42,6 +43,15 @@ fn main() -> ExitCode {
     // A check that hangs on a dead disk must not keep the process from ending.
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+/// A coordinator serves on one thread, next to the one of Raft: what is committed together is answered together, in few
+/// packets. The others do more waiting than work.
+fn runtime(command: &Command) -> Builder {
+    match command {
+        Command::Coordinator(_) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    }
 }
 
 async fn run(cli: Cli) -> anyhow::Result<u8> {

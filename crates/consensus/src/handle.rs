@@ -23,7 +23,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 /// How long one chunk of a snapshot may take; openraft's 200 ms would never end on a busy disk.
 const SNAPSHOT_TIMEOUT_MS: u64 = 10_000;
@@ -105,7 +105,8 @@ pub struct Consensus {
 }
 
 impl Consensus {
-    /// Opens log, snapshots and state from the folder and starts Raft over the given network.
+    /// Opens log, snapshots and state from the folder and starts Raft over the given network, on a runtime that should
+    /// have nothing else to do: a flood of requests must not delay a heartbeat.
     ///
     /// # Errors
     /// [`OpenError`], which names the file or setting and the remedy.
@@ -115,6 +116,7 @@ impl Consensus {
         network: N,
         clock: Arc<dyn Clock>,
         shutdown: &Shutdown,
+        lane: &Handle,
     ) -> Result<Self, OpenError> {
         let config = raft_config(folder.node(), options)?;
         let log = LogStore::open(&folder.path("log"), &options.log)?;
@@ -127,11 +129,14 @@ impl Consensus {
         let log = log.purging_after(store.clone());
         let machine = StateMachine::new(loaded, store.clone(), snapshots);
         let feed = machine.feed();
-        let raft = Raft::new(folder.node().0, Arc::new(config), network, log.clone(), machine)
-            .await
-            .map_err(|error| OpenError::Raft(error.to_string()))?;
-        let leadership =
-            leadership::follow(raft.clone(), Duration::from_millis(options.election_max_ms), shutdown);
+        // Raft's tasks start others, all where the first one was started.
+        let starting = Raft::new(folder.node().0, Arc::new(config), network, log.clone(), machine);
+        let raft = match lane.spawn(starting).await {
+            Ok(started) => started.map_err(|error| OpenError::Raft(error.to_string()))?,
+            Err(error) => return Err(OpenError::Raft(error.to_string())),
+        };
+        let election_max = Duration::from_millis(options.election_max_ms);
+        let leadership = leadership::follow(raft.clone(), election_max, shutdown, lane);
         let deadline = options.proposal_deadline;
         let proposer = Proposer::start(raft.clone(), leadership.clone(), deadline, shutdown);
         let reads = Reads::start(raft.clone(), feed.clone(), leadership.clone(), deadline, shutdown);
@@ -144,7 +149,7 @@ impl Consensus {
     /// [`ProposeError`]; only [`ProposeError::Unknown`] leaves open whether the command had its effect.
     pub async fn propose(&self, cause: Cause, command: Command) -> Result<Outcome, ProposeError> {
         let at = Timestamp(self.clock.unix_ms());
-        self.proposer.propose(Proposal { at, cause, command }).await
+        self.proposer.propose(Proposal::new(at, cause, command)).await
     }
 
     /// A view confirmed by a round of the quorum that started after this call.

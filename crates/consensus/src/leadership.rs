@@ -5,7 +5,7 @@ use openraft::{RaftMetrics, ServerState, error::Fatal};
 use quorate_domain::{CoordinatorId, Term};
 use quorate_runtime::shutdown::Shutdown;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 /// How often staleness is looked at; it does not depend on anything happening.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
@@ -57,27 +57,45 @@ fn read(metrics: &RaftMetrics<u64, MemberNode>, stale_after: Duration) -> Leader
 /// Follows openraft's metrics: publishes leadership, ends the process on a fatal error, stops the heartbeats of a leader
 /// that no quorum acknowledges (they would keep followers behind a bridge from electing another), and starts an
 /// election when there has been no leader for a freshly drawn while.
-pub(crate) fn follow(raft: Raft, election_max: Duration, shutdown: &Shutdown) -> watch::Receiver<Leadership> {
+pub(crate) fn follow(
+    raft: Raft,
+    election_max: Duration,
+    shutdown: &Shutdown,
+    lane: &Handle,
+) -> watch::Receiver<Leadership> {
     let mut metrics = raft.metrics();
+    let (mut reports, mut server) = (metrics.clone(), raft.server_metrics());
     let stale_after = election_max * 2;
     let (publish, subscribe) = watch::channel(read(&metrics.borrow_and_update(), stale_after));
     let (token, fatal) = (shutdown.token(), shutdown.clone());
-    shutdown.spawn("leadership", async move {
+    shutdown.spawn_on(lane, "leadership", async move {
         let mut watchdog = ElectionWatchdog::new(election_max);
         let mut heartbeats = true;
+        let mut latest = metrics.borrow_and_update().clone();
+        let mut leadership = read(&latest, stale_after);
         loop {
-            tokio::select! {
+            // A leader that may decide hears of the next acknowledgement soon enough by the clock; openraft reports
+            // several times for every entry. One that may not yet is waited for.
+            let waited_for = leadership.leads && !leadership.can_decide();
+            let changed = tokio::select! {
                 () = token.cancelled() => return,
-                changed = metrics.changed() => if changed.is_err() {
-                    // Without a last word: the core panicked, and a node without its core must not live on.
-                    if !token.is_cancelled() {
-                        fatal.fatal("consensus stopped: raft's core is gone; its last words are in the log above");
-                    }
-                    return;
-                },
-                () = tokio::time::sleep(CHECK_EVERY) => {}
+                changed = server.changed() => changed,
+                changed = reports.changed(), if waited_for => changed,
+                () = tokio::time::sleep(CHECK_EVERY) => Ok(()),
+            };
+            if changed.is_err() {
+                // Without a last word: the core panicked, and a node without its core must not live on.
+                if !token.is_cancelled() {
+                    fatal
+                        .fatal("consensus stopped: raft's core is gone; its last words are in the log above");
+                }
+                return;
             }
-            let latest = metrics.borrow_and_update().clone();
+            // What was not reported again is not fresher than it was.
+            if metrics.has_changed().unwrap_or(true) {
+                latest = metrics.borrow_and_update().clone();
+                leadership = read(&latest, stale_after);
+            }
             if let Err(error) = &latest.running_state {
                 if matches!(error, Fatal::Stopped) && token.is_cancelled() {
                     return;
@@ -85,7 +103,6 @@ pub(crate) fn follow(raft: Raft, election_max: Duration, shutdown: &Shutdown) ->
                 fatal.fatal(format!("consensus stopped: {error}"));
                 return;
             }
-            let leadership = read(&latest, stale_after);
             let wanted = !leadership.leads || leadership.can_decide() || leadership.quorum_ack.is_none();
             if wanted != heartbeats {
                 heartbeats = wanted;
@@ -105,7 +122,7 @@ pub(crate) fn follow(raft: Raft, election_max: Duration, shutdown: &Shutdown) ->
             }
             publish.send_if_modified(|known| {
                 let changed = *known != leadership;
-                *known = leadership;
+                known.clone_from(&leadership);
                 changed
             });
         }

@@ -21,6 +21,7 @@ pub mod folder;
 pub mod handle;
 mod leadership;
 mod log_store;
+mod packed_list;
 mod proposer;
 mod reads;
 mod snapshot;

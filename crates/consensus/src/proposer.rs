@@ -7,7 +7,7 @@ use crate::{
 use openraft::error::{ClientWriteError, RaftError};
 use quorate_domain::{CoordinatorId, Outcome, Proposal};
 use quorate_runtime::shutdown::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -43,8 +43,8 @@ pub enum ProposeError {
         /// The limit.
         limit: usize,
     },
-    /// Too many wait; the command had no effect.
-    #[error("{QUEUE_MAX} commands wait already; try again later")]
+    /// Too many wait, or it waited too long; the command had no effect.
+    #[error("more commands wait than can be decided in time; try again later")]
     Overloaded,
     /// The node is stopping; the command had no effect.
     #[error("this coordinator is stopping")]
@@ -56,11 +56,11 @@ type Answer = oneshot::Sender<Result<Outcome, ProposeError>>;
 struct Waiting {
     proposal: Proposal,
     encoded: Vec<u8>,
+    since: Instant,
     answer: Answer,
 }
 
 /// The commands of the next entry.
-#[derive(Default)]
 struct NextEntry {
     proposals: Vec<Proposal>,
     encoded: Vec<Vec<u8>>,
@@ -69,6 +69,21 @@ struct NextEntry {
 }
 
 impl NextEntry {
+    /// Commands are large: better not to move them while their number grows.
+    fn with_room(commands: usize) -> Self {
+        Self {
+            proposals: Vec::with_capacity(commands),
+            encoded: Vec::with_capacity(commands),
+            answers: Vec::with_capacity(commands),
+            bytes: 0,
+        }
+    }
+
+    fn has_room_for(&self, waiting: &Waiting) -> bool {
+        self.proposals.is_empty()
+            || (self.proposals.len() < BATCH_MAX && self.bytes + waiting.encoded.len() <= BATCH_MAX_BYTES)
+    }
+
     fn add(&mut self, waiting: Waiting) {
         self.bytes += waiting.encoded.len();
         self.proposals.push(waiting.proposal);
@@ -81,7 +96,6 @@ impl NextEntry {
 #[derive(Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Waiting>,
-    deadline: Duration,
 }
 
 impl Proposer {
@@ -99,7 +113,7 @@ impl Proposer {
                 () = run(raft, leadership, waiting, deadline) => {}
             }
         });
-        Self { queue, deadline }
+        Self { queue }
     }
 
     pub(crate) async fn propose(&self, proposal: Proposal) -> Result<Outcome, ProposeError> {
@@ -109,16 +123,15 @@ impl Proposer {
             return Err(ProposeError::TooLarge { bytes, limit: BATCH_MAX_BYTES });
         }
         let (answer, wait) = oneshot::channel();
-        self.queue.try_send(Waiting { proposal, encoded, answer }).map_err(|error| match error {
+        let since = Instant::now();
+        self.queue.try_send(Waiting { proposal, encoded, since, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => ProposeError::Stopped,
         })?;
-        // The batch in flight and the next one each take at most a deadline; what waits longer is given up.
-        match timeout(self.deadline * 2, wait).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(ProposeError::Unknown("the coordinator stopped before it answered".into())),
-            Err(_) => Err(ProposeError::Unknown("no answer in time".into())),
-        }
+        // What waits longer than the deadline is refused, and what is written is given up after another one.
+        wait.await.unwrap_or_else(|_| {
+            Err(ProposeError::Unknown("the coordinator stopped before it answered".into()))
+        })
     }
 }
 
@@ -130,27 +143,31 @@ async fn run(
 ) {
     let mut carried: Option<Waiting> = None;
     loop {
-        let first = match carried.take() {
-            Some(first) => first,
-            None => match queue.recv().await {
-                Some(first) => first,
-                None => return,
-            },
+        let mut next = match carried.take() {
+            Some(first) => Some(first),
+            None => queue.recv().await,
         };
-        let mut entry = NextEntry::default();
-        entry.add(first);
-        while entry.proposals.len() < BATCH_MAX {
-            let Ok(next) = queue.try_recv() else { break };
-            if entry.bytes + next.encoded.len() > BATCH_MAX_BYTES {
-                carried = Some(next);
+        if next.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let mut entry = NextEntry::with_room(queue.len().min(BATCH_MAX) + 1);
+        while let Some(waiting) = next.take() {
+            if now.saturating_duration_since(waiting.since) > deadline {
+                // A caller that has gone away needs no answer.
+                let _ = waiting.answer.send(Err(ProposeError::Overloaded));
+            } else if entry.has_room_for(&waiting) {
+                entry.add(waiting);
+            } else {
+                carried = Some(waiting);
                 break;
             }
-            entry.add(next);
+            next = queue.try_recv().ok();
         }
         let refusal = gate(&leadership.borrow());
         if let Some(error) = refusal {
             answer_all(entry.answers, &error);
-        } else {
+        } else if !entry.proposals.is_empty() {
             let batch = Batch::of_encoded(entry.proposals, &entry.encoded);
             write(&raft, batch, entry.answers, deadline).await;
         }

@@ -104,7 +104,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
-        let before = self.state.clone();
         let members_before = self.membership.log_id().to_owned();
         let mut revisions = Vec::new();
         let mut answers = Vec::new();
@@ -114,8 +113,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let Some(applied) = self.applied else { return Ok(answers) };
         self.feed.publish(view_of(&self.state, self.applied), &revisions);
         let membership = (*self.membership.log_id() != members_before).then(|| self.membership.clone());
-        let rows = self.state.changes_since(&before);
-        self.store.write(Write { rows, revisions, applied, membership }).await.map_err(store_failed)?;
+        let state = self.state.clone();
+        self.store.write(Write { state, revisions, applied, membership }).await.map_err(store_failed)?;
         Ok(answers)
     }
 

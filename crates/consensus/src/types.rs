@@ -1,5 +1,6 @@
 //! openraft, told what our entries, answers and members are.
 
+use crate::packed_list::PackedList;
 use bytes::Bytes;
 use quorate_domain::{Outcome, Proposal};
 use std::{fmt, sync::Arc};
@@ -48,12 +49,11 @@ impl fmt::Display for MemberNode {
 #[derive(Clone)]
 pub struct Batch {
     bytes: Bytes,
-    proposals: Option<Arc<[Proposal]>>,
+    proposals: Option<Arc<Vec<Proposal>>>,
 }
 
-/// What `MessagePack` begins a list with whose length has four bytes.
-const ARRAY_32: u8 = 0xdd;
-const ARRAY_HEADER_BYTES: usize = 5;
+/// What a command takes, or more.
+const COMMAND_BYTES: usize = 512;
 
 /// A batch whose bytes are not ours.
 #[derive(Debug, thiserror::Error)]
@@ -72,19 +72,19 @@ impl Batch {
 
     /// The bytes of one command in a batch.
     pub(crate) fn encode(proposal: &Proposal) -> Vec<u8> {
-        rmp_serde::to_vec_named(proposal).expect("commands of strings, numbers and maps always have bytes")
+        let mut bytes = Vec::with_capacity(COMMAND_BYTES);
+        rmp_serde::encode::write_named(&mut bytes, proposal)
+            .expect("commands of strings, numbers and maps always have bytes");
+        bytes
     }
 
     /// Puts commands into a batch whose bytes were made before, by whoever proposed them.
     pub(crate) fn of_encoded(proposals: Vec<Proposal>, encoded: &[Vec<u8>]) -> Self {
-        let length = encoded.iter().map(Vec::len).sum::<usize>();
-        let mut bytes = Vec::with_capacity(ARRAY_HEADER_BYTES + length);
-        bytes.push(ARRAY_32);
-        bytes.extend(u32::try_from(encoded.len()).unwrap_or(u32::MAX).to_be_bytes());
+        let mut list = PackedList::default();
         for command in encoded {
-            bytes.extend_from_slice(command);
+            list.push_encoded(command);
         }
-        Self { bytes: bytes.into(), proposals: Some(proposals.into()) }
+        Self { bytes: list.bytes().to_vec().into(), proposals: Some(Arc::new(proposals)) }
     }
 
     /// A batch as it came from the log or a peer; it is decoded when it is applied.
@@ -101,11 +101,11 @@ impl Batch {
     ///
     /// # Errors
     /// [`BadBatch`] when the bytes are not a list of commands that this version knows.
-    pub fn proposals(&self) -> Result<Arc<[Proposal]>, BadBatch> {
+    pub fn proposals(&self) -> Result<Arc<Vec<Proposal>>, BadBatch> {
         match &self.proposals {
             Some(proposals) => Ok(Arc::clone(proposals)),
             None => rmp_serde::from_slice::<Vec<Proposal>>(&self.bytes)
-                .map(Into::into)
+                .map(Arc::new)
                 .map_err(|source| BadBatch { length: self.bytes.len(), source }),
         }
     }

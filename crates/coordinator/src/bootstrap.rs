@@ -10,7 +10,7 @@ use quorate_consensus::{Consensus, OpenError};
 use quorate_domain::CoordinatorId;
 use quorate_rpc::pb::raft::IdentifyResponse;
 use quorate_runtime::{retry::Backoff, shutdown::Shutdown};
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 use tonic::Code;
 
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
@@ -28,64 +28,91 @@ enum Verdict {
     Ask,
 }
 
-/// Forms the cluster if it is to be formed; returns once there is nothing left to do here.
+/// Forms the cluster if it is to be formed, and lets this node take part; returns once there is nothing left to do here.
+///
+/// A node with an empty log takes no message of Raft before the others have said what they know of it: the leader would
+/// make it a follower that answers in vain for ever, and nobody would hear that its data was lost.
 pub(crate) async fn form_cluster(
     options: &CoordinatorOptions,
     consensus: &Consensus,
     peers: &Peers,
     shutdown: &Shutdown,
 ) -> Result<(), OpenError> {
+    if consensus.is_used() {
+        peers.take_part();
+        return Ok(());
+    }
     let token = shutdown.token();
     let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
-    while !consensus.is_used() && !token.is_cancelled() {
-        match ask(options, peers, shutdown).await {
-            Verdict::Exists => {
-                tracing::info!("the cluster exists; waiting for its leader to send the log");
-                return Ok(());
-            }
-            Verdict::Form => {
-                tracing::info!(members = options.raft.members.len(), "forming the cluster");
-                return consensus.initialize(options.raft.members.clone()).await;
-            }
-            Verdict::Ask => {
-                let delay = backoff.next_delay().unwrap_or(RETRY_CAP);
-                tokio::select! {
-                    () = token.cancelled() => {}
-                    () = tokio::time::sleep(delay) => {}
+    let mut answers = BTreeMap::new();
+    while !token.is_cancelled() {
+        ask(options, peers, shutdown, &mut answers).await;
+        if !peers.takes_part() {
+            match judge(options, &answers) {
+                Verdict::Exists => {
+                    tracing::info!("the cluster exists; waiting for its leader to send the log");
+                    peers.take_part();
+                }
+                Verdict::Form => {
+                    tracing::info!(members = options.raft.members.len(), "forming the cluster");
+                    consensus.initialize(options.raft.members.clone()).await?;
+                    peers.take_part();
+                }
+                Verdict::Ask => {
+                    let asked = options.raft.members.keys().filter(|id| **id != options.node);
+                    let silent: Vec<_> = asked.filter(|id| !answers.contains_key(*id)).collect();
+                    tracing::info!(?silent, "waiting for a majority of the initial members");
                 }
             }
+        }
+        // Whoever was silent so far may be the one that knows this node by another data folder.
+        if peers.takes_part() && answers.len() + 1 >= options.raft.members.len() {
+            return Ok(());
+        }
+        let delay = backoff.next_delay().unwrap_or(RETRY_CAP);
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = tokio::time::sleep(delay) => {}
         }
     }
     Ok(())
 }
 
-async fn ask(options: &CoordinatorOptions, peers: &Peers, shutdown: &Shutdown) -> Verdict {
-    let mut answers = Vec::new();
-    let mut silent = BTreeSet::new();
+/// Asks the other members who they are: all of them while the cluster is to be formed, and later those that have not
+/// answered yet. One that refuses this node ends it.
+async fn ask(
+    options: &CoordinatorOptions,
+    peers: &Peers,
+    shutdown: &Shutdown,
+    answers: &mut BTreeMap<CoordinatorId, IdentifyResponse>,
+) {
     for (id, node) in options.raft.members.iter().filter(|(id, _)| **id != options.node) {
+        if peers.takes_part() && answers.contains_key(id) {
+            continue;
+        }
         match peers.identify(*id, node, ASK_DEADLINE).await {
-            Ok(answer) => answers.push((*id, answer)),
+            Ok(answer) => {
+                answers.insert(*id, answer);
+            }
             Err(status) if status.code() == Code::PermissionDenied => {
                 shutdown.fatal(format!("node {id} refuses this coordinator: {}", status.message()));
-                return Verdict::Ask;
+                return;
             }
             Err(status) => {
                 if status.code() == Code::FailedPrecondition {
                     tracing::error!(member = id.0, address = %node.peer_address, problem = status.message(), "a member refuses this coordinator");
                 }
-                silent.insert(id.0);
+                // What it said earlier may be over: only answers of one round form a cluster.
+                if !peers.takes_part() {
+                    answers.remove(id);
+                }
             }
         }
     }
-    let verdict = judge(options, &answers);
-    if verdict == Verdict::Ask {
-        tracing::info!(?silent, "waiting for a majority of the initial members");
-    }
-    verdict
 }
 
-fn judge(options: &CoordinatorOptions, answers: &[(CoordinatorId, IdentifyResponse)]) -> Verdict {
-    if answers.iter().any(|(_, answer)| answer.initialized) {
+fn judge(options: &CoordinatorOptions, answers: &BTreeMap<CoordinatorId, IdentifyResponse>) -> Verdict {
+    if answers.values().any(|answer| answer.initialized) {
         return Verdict::Exists;
     }
     let fresh = 1 + answers.len();

@@ -16,6 +16,8 @@ const STALL: Duration = Duration::from_secs(2);
 const REST_FACTOR: u32 = 5;
 /// And no later than this.
 const REST_MAX: Duration = Duration::from_millis(500);
+/// But what changes within this time is looked at together.
+const REST_MIN: Duration = Duration::from_millis(5);
 /// The most commands of one plan that are proposed at once; the rest comes with the next plan.
 const PROPOSE_MAX: usize = 512;
 
@@ -43,11 +45,12 @@ impl Driver {
         let mut last_tick = self.memory.now();
         let mut sleep = TICK;
         loop {
+            let leads = leadership.borrow().leads;
             tokio::select! {
                 () = token.cancelled() => return,
                 () = tokio::time::sleep(sleep) => {}
                 () = self.memory.changed() => {}
-                changed = views.changed() => if changed.is_err() { return },
+                changed = views.changed(), if leads => if changed.is_err() { return },
                 changed = leadership.changed() => if changed.is_err() { return },
             }
             let view = views.borrow_and_update().clone();
@@ -55,7 +58,7 @@ impl Driver {
             self.note_stall(&mut last_tick, &view);
             let step = self.step(&leads, &view).await;
             sleep = step.idle.unwrap_or(TICK);
-            tokio::time::sleep((step.cost * REST_FACTOR).min(REST_MAX)).await;
+            tokio::time::sleep((step.cost * REST_FACTOR).clamp(REST_MIN, REST_MAX)).await;
         }
     }
 

@@ -8,8 +8,14 @@ use quorate_runtime::clock::Clock;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::Notify;
+
+/// Changes of the state within this time are told to agents together.
+const RING_REST: Duration = Duration::from_millis(2);
+/// The same while no agent is connected here; one that comes gets the present state first.
+const IDLE_REST: Duration = Duration::from_millis(50);
 
 /// An agent's open session.
 #[derive(Debug)]
@@ -211,17 +217,18 @@ impl Memory {
         let mut before = views.borrow_and_update().clone();
         while views.changed().await.is_ok() {
             let now = views.borrow_and_update().clone();
-            self.ring_changed(&before, &now);
+            let rest = if self.ring_changed(&before, &now) { RING_REST } else { IDLE_REST };
             before = now;
+            tokio::time::sleep(rest).await;
         }
     }
 
-    /// Rings the bells of the hosts whose record differs between two views.
-    fn ring_changed(&self, before: &View, after: &View) {
+    /// Rings the bells of the hosts whose record differs between two views. False when nobody could hear them.
+    fn ring_changed(&self, before: &View, after: &View) -> bool {
         use imbl::ordmap::DiffItem;
         let inner = self.lock();
         if inner.sessions.is_empty() {
-            return;
+            return false;
         }
         for item in before.state.hosts.diff(&after.state.hosts) {
             let (DiffItem::Add(id, _) | DiffItem::Update { new: (id, _), .. } | DiffItem::Remove(id, _)) =
@@ -230,6 +237,7 @@ impl Memory {
                 session.bell.notify_one();
             }
         }
+        true
     }
 }
 

@@ -23,9 +23,9 @@ use quorate_rpc::{
     },
     transport::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT},
 };
-use quorate_runtime::{clock::Clock, shutdown::Shutdown};
+use quorate_runtime::{clock::Clock, lane::Lane, shutdown::Shutdown};
 use std::{io, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Handle};
 use tonic::transport::{
     Server,
     server::{Router, TcpIncoming},
@@ -53,6 +53,9 @@ pub enum CoordinatorError {
         /// What the system says.
         source: io::Error,
     },
+    /// The thread of Raft.
+    #[error("a thread for raft: {0}")]
+    Lane(#[source] io::Error),
     /// The reflection service.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -68,23 +71,28 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> Result<(), CoordinatorError> {
     let folder = Arc::new(DataFolder::open(&options.data_dir, &options.cluster, options.node)?);
-    let peer_listener = listen("listen.peer", &options.listen_peer).await?;
-    let api_listener = listen("listen.api", &options.listen_api).await?;
-    let peers = Peers::new(Arc::clone(&folder), options.peer_override.clone(), shutdown.clone());
+    // Raft, its log's answers and its peers have a thread of their own; everybody else is served on this runtime.
+    let lane = Lane::start("raft").map_err(CoordinatorError::Lane)?;
+    let on_lane = lane.handle();
+    let here = Handle::current();
+    let peer_listener = listen("listen.peer", &options.listen_peer, on_lane).await?;
+    let api_listener = listen("listen.api", &options.listen_api, &here).await?;
+    let peers =
+        Peers::new(Arc::clone(&folder), options.peer_override.clone(), shutdown.clone(), on_lane.clone());
+    let network = PeerNetwork(peers.clone());
     let consensus =
-        Consensus::open(folder, &options.raft, PeerNetwork(peers.clone()), Arc::clone(&clock), &shutdown)
-            .await?;
+        Consensus::open(folder, &options.raft, network, Arc::clone(&clock), &shutdown, on_lane).await?;
     let memory = Memory::new(clock);
 
-    let raft = RaftServer::new(PeerService::new(consensus.clone()))
+    let raft = RaftServer::new(PeerService::new(consensus.clone(), peers.clone()))
         .max_decoding_message_size(peer::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(peer::MAX_MESSAGE_BYTES);
-    serve("peer server", server().add_service(raft), peer_listener, &shutdown);
+    serve("peer server", server().add_service(raft), peer_listener, &shutdown, on_lane);
     let api = Api::new(consensus.clone(), memory.clone(), peers.clone(), options.raft.proposal_deadline);
     let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let router = api_router(&api, gateway, options.max_message_bytes)?.add_service(health_service);
-    serve("api server", router, api_listener, &shutdown);
+    serve("api server", router, api_listener, &shutdown, &here);
 
     until_stopped("assignments", memory.clone().ring_for_changes(consensus.feed().clone()), &shutdown);
     until_stopped("health", health::follow(reporter, consensus.leadership()), &shutdown);
@@ -107,8 +115,13 @@ pub async fn run(
     Ok(())
 }
 
-async fn listen(field: &'static str, address: &str) -> Result<TcpListener, CoordinatorError> {
-    TcpListener::bind(address).await.map_err(|source| CoordinatorError::Listen {
+async fn listen(
+    field: &'static str,
+    address: &str,
+    runtime: &Handle,
+) -> Result<TcpListener, CoordinatorError> {
+    let bound = runtime.spawn(TcpListener::bind(address.to_owned())).await;
+    bound.map_err(io::Error::other).flatten().map_err(|source| CoordinatorError::Listen {
         field,
         address: address.to_owned(),
         source,
@@ -155,10 +168,10 @@ fn until_stopped(name: &'static str, task: impl Future<Output = ()> + Send + 'st
     });
 }
 
-/// Serves until the process stops. Open streams are cut then: an agent or client goes to another coordinator sooner.
-fn serve(name: &'static str, router: Router, listener: TcpListener, shutdown: &Shutdown) {
+/// Serves on a runtime until the process stops. Open streams are cut then: an agent or client goes to another coordinator sooner.
+fn serve(name: &'static str, router: Router, listener: TcpListener, shutdown: &Shutdown, runtime: &Handle) {
     let (token, fatal) = (shutdown.token(), shutdown.clone());
-    shutdown.spawn(name, async move {
+    shutdown.spawn_on(runtime, name, async move {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::select! {
             () = token.cancelled() => {}

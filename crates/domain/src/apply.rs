@@ -13,7 +13,7 @@ use crate::{
 };
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// A command as the leader proposes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,17 @@ pub struct Proposal {
     pub cause: Cause,
     /// What is wanted.
     pub command: Command,
+    /// Tells the command from another one under the same request id; zero without one. Taken once, by whoever proposes
+    /// it: coordinators of different versions remember the same.
+    pub fingerprint: u64,
+}
+
+impl Proposal {
+    /// A command with its fingerprint.
+    pub fn new(at: Timestamp, cause: Cause, command: Command) -> Self {
+        let fingerprint = cause.request_id().map_or(0, |_| fingerprint(&command));
+        Self { at, cause, command, fingerprint }
+    }
 }
 
 /// The answer to a command.
@@ -52,7 +63,7 @@ pub struct Committed {
     /// Who wanted it.
     pub cause: Cause,
     /// Which command it was.
-    pub command: String,
+    pub command: Cow<'static, str>,
     /// What happened, in order.
     pub events: Vec<Event>,
 }
@@ -72,7 +83,7 @@ pub struct Applied {
 /// remembered as well.
 pub fn apply(state: &mut State, term: Term, proposal: &Proposal) -> Applied {
     let request_id = proposal.cause.request_id();
-    let fingerprint = request_id.map_or(0, |_| fingerprint(&proposal.command));
+    let fingerprint = proposal.fingerprint;
     if let Some(known) = request_id.and_then(|id| state.requests.get(id)) {
         let outcome = if known.fingerprint == fingerprint {
             known.outcome.clone()
@@ -99,7 +110,7 @@ pub fn apply(state: &mut State, term: Term, proposal: &Proposal) -> Applied {
                 revision,
                 at,
                 cause: proposal.cause.clone(),
-                command: proposal.command.name().to_owned(),
+                command: proposal.command.name().into(),
                 events,
             };
             commit(state, &committed);

@@ -11,7 +11,7 @@ use crate::{
     settings::Settings,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A member as it is asked for: without a disk, the host's only disk is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,8 +104,8 @@ pub enum Command {
     SetGroupLabels {
         /// The group.
         group: GroupId,
-        /// The labels to set.
-        labels: BTreeMap<String, String>,
+        /// The labels to set; shared with the event that says so.
+        labels: Arc<BTreeMap<String, String>>,
     },
     /// Revokes the primary for good and forgets the group once nobody can act for it.
     DeleteGroup {

@@ -10,7 +10,7 @@ use crate::{
     settings::Settings,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ pub enum Event {
         labels: BTreeMap<String, String>,
     },
     /// Labels of a group changed; an empty value removed one.
-    GroupLabelsChanged { group: GroupId, labels: BTreeMap<String, String> },
+    GroupLabelsChanged { group: GroupId, labels: Arc<BTreeMap<String, String>> },
     /// A group is going away: its primary was revoked.
     GroupDeletionBegun { group: GroupId, epoch: Epoch },
     /// A group is gone.

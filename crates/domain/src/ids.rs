@@ -1,6 +1,9 @@
 //! Names and numbers, each a type of its own, so that an epoch is never taken for a revision.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Visitor},
+};
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// The longest name of a host, group, zone, disk or cluster, in bytes.
@@ -87,11 +90,25 @@ macro_rules! text_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                Self::new(text).map_err(D::Error::custom)
+                deserializer.deserialize_str(TextOf(|text| Self::new(text), $rule))
             }
         }
     };
+}
+
+/// Reads an id from text that is not copied first: coordinators read several for every command.
+struct TextOf<T>(fn(&str) -> Result<T, InvalidName>, &'static str);
+
+impl<T> Visitor<'_> for TextOf<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.1)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text).map_err(E::custom)
+    }
 }
 
 text_id!(

@@ -6,7 +6,11 @@ use crate::{
 };
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, OnceLock},
+};
 
 /// The most requests that are remembered; beyond it the oldest are forgotten.
 pub const REQUESTS_MAX: usize = 50_000;
@@ -38,25 +42,70 @@ pub struct RequestPage(Vec<RequestRecord>);
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Requests {
     pages: OrdMap<u64, Arc<RequestPage>>,
-    /// Derived: where the record of an id stands, as page and place.
-    by_id: OrdMap<RequestId, (u64, usize)>,
+    /// Derived.
+    index: Index,
+}
+
+/// Where a record stands: its page, and the place there.
+type Place = (u64, usize);
+
+/// Where the records of ids stand, by a hash of the id; made when it is first needed.
+///
+/// Not a persistent map, unlike the rest of the state: only the state that commands are applied to needs it, and copying
+/// a path of a large map for every command would cost more than the decision. A clone begins without one.
+#[derive(Debug, Default)]
+struct Index(OnceLock<BTreeSet<(u64, Place)>>);
+
+impl Clone for Index {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// It follows from the pages.
+impl PartialEq for Index {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Index {}
+
+/// Says nothing about the id and is never stored; ids with the same hash are told apart by their records.
+fn hash(id: &RequestId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The keys of the index for the records of a page.
+fn places(number: u64, page: &RequestPage) -> impl Iterator<Item = (u64, Place)> {
+    page.0.iter().enumerate().map(move |(slot, record)| (hash(&record.id), (number, slot)))
 }
 
 impl Requests {
     /// The record of a request, if it is remembered.
     pub fn get(&self, id: &RequestId) -> Option<&RequestRecord> {
-        let (page, place) = self.by_id.get(id)?;
-        self.pages.get(page)?.0.get(*place)
+        let hash = hash(id);
+        let places = self.index().range((hash, (0, 0))..=(hash, (u64::MAX, usize::MAX)));
+        let mut records = places.filter_map(|(_, (page, slot))| self.pages.get(page)?.0.get(*slot));
+        records.find(|record| record.id == *id)
     }
 
     /// How many are remembered.
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.index().len()
     }
 
     /// True when none is remembered.
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.pages.is_empty()
+    }
+
+    fn index(&self) -> &BTreeSet<(u64, Place)> {
+        self.index
+            .0
+            .get_or_init(|| self.pages.iter().flat_map(|(number, page)| places(*number, page)).collect())
     }
 
     /// Remembers an answer, and forgets the oldest page when it is too old or there are too many.
@@ -67,9 +116,13 @@ impl Requests {
             Some((number, _)) => number + 1,
             None => 0,
         };
+        let hash = hash(&record.id);
         let page = Arc::make_mut(self.pages.entry(number).or_default());
-        self.by_id.insert(record.id.clone(), (number, page.0.len()));
+        let slot = page.0.len();
         page.0.push(record);
+        if let Some(index) = self.index.0.get_mut() {
+            index.insert((hash, (number, slot)));
+        }
         self.forget(now, number);
     }
 
@@ -78,12 +131,14 @@ impl Requests {
         while let Some((number, oldest)) = self.pages.get_min() {
             let number = *number;
             let too_old = oldest.0.last().is_none_or(|last| now.since_ms(last.at) > REQUEST_AGE_MS);
-            if number == filling || (self.by_id.len() <= REQUESTS_MAX && !too_old) {
+            if number == filling || (self.len() <= REQUESTS_MAX && !too_old) {
                 break;
             }
             let Some(forgotten) = self.pages.remove(&number) else { break };
-            for record in &forgotten.0 {
-                self.by_id.remove(&record.id);
+            if let Some(index) = self.index.0.get_mut() {
+                for place in places(number, &forgotten) {
+                    index.remove(&place);
+                }
             }
         }
     }
@@ -95,9 +150,7 @@ impl Requests {
 
     /// Puts a stored page back.
     pub(crate) fn insert_page(&mut self, number: u64, page: RequestPage) {
-        for (place, record) in page.0.iter().enumerate() {
-            self.by_id.insert(record.id.clone(), (number, place));
-        }
+        self.index = Index::default();
         self.pages.insert(number, Arc::new(page));
     }
 }
@@ -143,6 +196,19 @@ mod tests {
         requests.remember(record(PAGE_LENGTH + 1, last + REQUEST_AGE_MS + 1));
         assert_eq!(requests.len(), 2);
         assert!(!remembered(&requests, 0) && remembered(&requests, PAGE_LENGTH));
+    }
+
+    #[test]
+    fn a_clone_finds_what_was_remembered_before_and_after_it_was_made() {
+        let mut requests = Requests::default();
+        for id in 0..(2 * PAGE_LENGTH) {
+            requests.remember(record(id, 1));
+        }
+        let mut clone = requests.clone();
+        clone.remember(record(9_999, REQUEST_AGE_MS + 2));
+        assert!(remembered(&clone, 9_999) && !remembered(&requests, 9_999));
+        assert_eq!((clone.len(), requests.len()), (1, 2 * PAGE_LENGTH));
+        assert!((0..2 * PAGE_LENGTH).all(|id| remembered(&requests, id) && !remembered(&clone, id)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,11 +74,20 @@ impl Shutdown {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.spawn_on(&Handle::current(), name, task);
+    }
+
+    /// The same on another runtime than that of the caller.
+    pub fn spawn_on<F>(&self, runtime: &Handle, name: impl Into<String>, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let running = self.register(name.into());
-        self.inner.tracker.spawn(async move {
+        let task = async move {
             let _running = running;
             task.await;
-        });
+        };
+        self.inner.tracker.spawn_on(task, runtime);
     }
 
     /// Asks every task to stop; only the first reason is kept.

@@ -1,20 +1,21 @@
 //! Committed commands per second on three nodes, in turns with etcd.
 
-use super::{Measured, Target, etcd::Etcd, load};
+use super::{Measured, Servers, Target, etcd::Etcd, load};
 use crate::{
     cluster::{Cluster, Plan},
+    process::Process,
     timing::Timing,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::Table;
 use quorate_rpc::{
-    Client, ClientOptions,
     client::new_request_id,
-    pb::control::{CreateGroupRequest, SetGroupLabelsRequest},
+    pb::control::{SetGroupLabelsRequest, groups_client::GroupsClient},
 };
 use rand::{RngExt, distr::Alphanumeric};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
+use tonic::transport::Channel;
 
 const GROUPS: u32 = 64;
 const VALUE_BYTES: usize = 128;
@@ -60,6 +61,7 @@ pub async fn run(options: &Options) -> Result<Value> {
     let compared = etcd.as_ref().map_or("etcd is not installed (Debian: etcd-server)", |etcd| &etcd.version);
     println!("three coordinators on loopback against: {compared}");
     println!("{} runs of {} s each, in turns; {VALUE_BYTES}-byte values", options.rounds, options.seconds);
+    println!("CPU us: processor time of the three servers together, per command");
     let duration = Duration::from_secs(options.seconds);
     let mut rows = Vec::new();
     for clients in CLIENTS {
@@ -76,9 +78,9 @@ pub async fn run(options: &Options) -> Result<Value> {
             etcd: other.as_ref().map(|_| Measured::default()),
         };
         for _ in 0..options.rounds {
-            row.quorate.add(load::run(&quorate, clients, duration).await?);
-            if let (Some(target), Some(measured)) = (&other, &mut row.etcd) {
-                measured.add(load::run(target, clients, duration).await?);
+            row.quorate.add(load::run(&quorate, &cluster, clients, duration).await?);
+            if let (Some(etcd), Some(target), Some(measured)) = (&etcd, &other, &mut row.etcd) {
+                measured.add(load::run(target, etcd, clients, duration).await?);
             }
         }
         rows.push(row);
@@ -100,23 +102,27 @@ fn group(number: u32) -> String {
     format!("group-{number:02}")
 }
 
-/// Sets a label of a random group to 128 random bytes.
+/// Sets a label of a random group to 128 random bytes. Like the other side, by generated clients that speak to the
+/// leader and retry nothing: it is the servers that are compared.
 #[derive(Debug, Clone)]
 struct QuorateTarget {
-    connections: Arc<[Client]>,
+    connections: Arc<[GroupsClient<Channel>]>,
 }
 
 impl QuorateTarget {
     async fn connect(cluster: &Cluster, connections: usize) -> Result<Self> {
+        let leader = cluster.api_address(cluster.leader().await?);
         let mut made = Vec::new();
         for _ in 0..connections {
-            let client = cluster.new_client(ClientOptions::default())?;
-            // The first request finds the leader, before anything is measured. It exists already, so nothing changes.
-            let request = CreateGroupRequest { group: group(0), ..Default::default() };
-            client.create_group(request).await.err().context("a group was created twice")?;
-            made.push(client);
+            made.push(GroupsClient::new(super::connect(&format!("http://{leader}")).await?));
         }
         Ok(Self { connections: made.into() })
+    }
+}
+
+impl Servers for Cluster {
+    fn cpu_time(&self) -> Result<Duration> {
+        self.coordinators().map(Process::cpu_time).sum()
     }
 }
 
@@ -127,14 +133,15 @@ impl Target for QuorateTarget {
             group: group(rand::random_range(0..GROUPS)),
             labels: [("value".to_owned(), random_value())].into(),
         };
-        self.connections[connection % self.connections.len()].set_group_labels(request).await?;
+        let mut client = self.connections[connection % self.connections.len()].clone();
+        client.set_group_labels(request).await?;
         Ok(())
     }
 }
 
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
-    table.set_header(["clients", "", "commands/s", "p50 ms", "p99 ms", "failed", "times etcd"]);
+    table.set_header(["clients", "", "commands/s", "p50 ms", "p99 ms", "CPU us", "failed", "times etcd"]);
     for row in rows {
         let ratio =
             row.etcd.as_ref().map_or("-".to_owned(), |etcd| format!("{:.2}", ratio(&row.quorate, etcd)));
@@ -146,13 +153,14 @@ fn table(rows: &[Row]) -> Table {
     table
 }
 
-fn line(clients: String, name: &str, measured: &Measured, ratio: String) -> [String; 7] {
+fn line(clients: String, name: &str, measured: &Measured, ratio: String) -> [String; 8] {
     [
         clients,
         name.to_owned(),
         format!("{:.0}", measured.median_per_second()),
         format!("{:.2}", measured.latency_ms(50)),
         format!("{:.2}", measured.latency_ms(99)),
+        format!("{:.0}", measured.cpu_us_per_command()),
         measured.failed.to_string(),
         ratio,
     ]
@@ -169,6 +177,7 @@ fn report(options: &Options, compared: &str, rows: &[Row]) -> Value {
             "runs": measured.per_second,
             "p50_ms": measured.latency_ms(50),
             "p99_ms": measured.latency_ms(99),
+            "server_cpu_us_per_command": measured.cpu_us_per_command(),
             "failed": measured.failed,
         })
     };

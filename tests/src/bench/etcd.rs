@@ -1,6 +1,6 @@
 //! The etcd of the system on loopback, three nodes with its own defaults, to measure against.
 
-use super::Target;
+use super::{Servers, Target};
 use crate::{binary, loopback::Loopback, process::Process, wait::wait_until};
 use anyhow::{Context, Result, bail};
 use std::{env, path::PathBuf, process::Command, sync::Arc, time::Duration};
@@ -81,8 +81,7 @@ impl Etcd {
         let leader = self.leader().await?;
         let mut made = Vec::new();
         for _ in 0..connections {
-            let channel = Endpoint::from_shared(leader.clone())?.tcp_nodelay(true).connect().await?;
-            made.push(KvClient::new(channel));
+            made.push(KvClient::new(super::connect(&leader).await?));
         }
         Ok(EtcdTarget { connections: made.into() })
     }
@@ -104,6 +103,12 @@ impl Etcd {
 
     fn said(&self) -> String {
         self.nodes.iter().filter_map(|node| node.said().ok()).collect()
+    }
+}
+
+impl Servers for Etcd {
+    fn cpu_time(&self) -> Result<Duration> {
+        self.nodes.iter().map(Process::cpu_time).sum()
     }
 }
 

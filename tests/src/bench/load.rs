@@ -25,6 +25,15 @@ pub trait Target: Clone + Send + Sync + 'static {
     fn command(&self, connection: usize) -> impl Future<Output = Result<()>> + Send;
 }
 
+/// The processes that serve a target.
+pub trait Servers {
+    /// The time that all of them have spent on processors so far.
+    ///
+    /// # Errors
+    /// When one of them does not run.
+    fn cpu_time(&self) -> Result<Duration>;
+}
+
 /// What was measured in one or more runs.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
@@ -32,6 +41,8 @@ pub struct Measured {
     pub per_second: Vec<f64>,
     /// Of every command of every run, in microseconds.
     latencies_us: Vec<u32>,
+    /// The servers' processor time while these were measured.
+    cpu: Duration,
     /// Commands without an acknowledgement.
     pub failed: u64,
 }
@@ -41,7 +52,14 @@ impl Measured {
     pub fn add(&mut self, run: Self) {
         self.per_second.extend(run.per_second);
         self.latencies_us.extend(run.latencies_us);
+        self.cpu += run.cpu;
         self.failed += run.failed;
+    }
+
+    /// What a command cost all servers together, in microseconds of processor time. Unlike the rate it does not depend
+    /// on what else the machine does.
+    pub fn cpu_us_per_command(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / f64::from(count(&self.latencies_us).max(1))
     }
 
     /// The middle run's commands per second.
@@ -64,7 +82,12 @@ impl Measured {
 ///
 /// # Errors
 /// When no command at all was acknowledged.
-pub(super) async fn run(target: &impl Target, clients: usize, duration: Duration) -> Result<Measured> {
+pub(super) async fn run(
+    target: &impl Target,
+    servers: &impl Servers,
+    clients: usize,
+    duration: Duration,
+) -> Result<Measured> {
     let counting = Arc::new(AtomicBool::new(false));
     let stop = Arc::new(AtomicBool::new(false));
     let mut loops = JoinSet::new();
@@ -93,18 +116,22 @@ pub(super) async fn run(target: &impl Target, clients: usize, duration: Duration
     }
     sleep_until(Instant::now() + WARM_UP).await;
     counting.store(true, Ordering::Relaxed);
-    let began = Instant::now();
+    let (began, cpu_before) = (Instant::now(), servers.cpu_time()?);
     sleep_until(began + duration).await;
     stop.store(true, Ordering::Relaxed);
     let seconds = began.elapsed().as_secs_f64();
-    let mut all = Measured::default();
+    let cpu = servers.cpu_time()?.saturating_sub(cpu_before);
+    let mut all = Measured { cpu, ..Measured::default() };
     while let Some(found) = loops.join_next().await {
         all.add(found?);
     }
     ensure!(!all.latencies_us.is_empty(), "not one command of {clients} clients was acknowledged");
-    let count = u32::try_from(all.latencies_us.len()).unwrap_or(u32::MAX);
-    all.per_second = vec![f64::from(count) / seconds];
+    all.per_second = vec![f64::from(count(&all.latencies_us)) / seconds];
     Ok(all)
+}
+
+fn count(latencies_us: &[u32]) -> u32 {
+    u32::try_from(latencies_us.len()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -115,8 +142,10 @@ mod tests {
     fn percentiles_and_medians_are_those_of_all_runs() {
         let mut all = Measured::default();
         for (rate, latencies_us) in [(10.0, vec![1_000, 3_000]), (30.0, vec![2_000]), (20.0, vec![9_000])] {
-            all.add(Measured { per_second: vec![rate], latencies_us, failed: 1 });
+            let cpu = Duration::from_micros(40);
+            all.add(Measured { per_second: vec![rate], latencies_us, cpu, failed: 1 });
         }
+        assert!((all.cpu_us_per_command() - 30.0).abs() < 1e-6);
         assert!((all.median_per_second() - 20.0).abs() < f64::EPSILON);
         assert!((all.latency_ms(50) - 3.0).abs() < f64::EPSILON);
         assert!((all.latency_ms(99) - 9.0).abs() < f64::EPSILON);

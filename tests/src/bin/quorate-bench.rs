@@ -33,7 +33,13 @@ enum Bench {
     FailoverTime,
 }
 
-#[tokio::main]
+/// The same as the servers of ours have, so that the clients cost them both the less.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// On one thread: clients on the same machine take from both servers alike, so they should take little. What they ask
+/// together leaves together, in few packets.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
     ensure!(!cfg!(debug_assertions), "benches are run on release builds: use `cargo xtask bench`");

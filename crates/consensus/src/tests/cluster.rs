@@ -26,6 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -134,7 +135,9 @@ impl Nodes {
         let node = loop {
             let wire = Wire { wires: self.wires.clone(), from: id, to: 0 };
             let clock = Arc::new(SystemClock);
-            match Consensus::open(Arc::clone(&folder), &options(), wire, clock, &shutdown).await {
+            match Consensus::open(Arc::clone(&folder), &options(), wire, clock, &shutdown, &Handle::current())
+                .await
+            {
                 Ok(node) => break node,
                 Err(error) => assert!(Instant::now() < end, "{error}"),
             }

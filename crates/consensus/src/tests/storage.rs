@@ -42,7 +42,7 @@ fn openraft_accepts_the_log_and_the_state_machine() {
 }
 
 fn entry(index: u64, command: Command) -> Entry {
-    let proposal = Proposal { at: Timestamp(index), cause: Cause::Cluster, command };
+    let proposal = Proposal::new(Timestamp(index), Cause::Cluster, command);
     Entry {
         log_id: LogId::new(CommittedLeaderId::new(1, 1), index),
         payload: EntryPayload::Normal(Batch::new(vec![proposal])),

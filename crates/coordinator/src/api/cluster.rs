@@ -7,6 +7,8 @@ use quorate_rpc::pb::control::{
     GetStatusRequest, GetStatusResponse, ListMembersRequest, ListMembersResponse, Member,
     cluster_server::Cluster,
 };
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 
 /// A member that has not answered its leader for this long is worth a warning.
@@ -102,6 +104,11 @@ impl Cluster for Api {
         let leadership = self.consensus.leadership().borrow().clone();
         let view = self.consensus.feed().view();
         let state = &view.state;
+        let digested = Arc::clone(state);
+        // Of everything there is: not on the thread that everybody is served on.
+        let state_digest = spawn_blocking(move || digested.digest())
+            .await
+            .map_err(|error| Status::internal(format!("the digest of the state: {error}")))?;
         let last_log_index = self.consensus.raft().metrics().borrow().last_log_index.unwrap_or(0);
         let grace_left_ms = self.grace_left_ms();
         let reaches_quorum =
@@ -124,7 +131,7 @@ impl Cluster for Api {
             last_log_index,
             applied_index: view.applied_index,
             revision: state.revision().0,
-            state_digest: state.digest(),
+            state_digest,
             quorum_ack_ms: leadership
                 .quorum_ack
                 .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),

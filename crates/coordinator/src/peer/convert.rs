@@ -44,12 +44,9 @@ pub(super) fn vote(ballot: Option<pb::Ballot>) -> Result<Vote, BadMessage> {
     })
 }
 
-pub(super) fn append_to_pb(
-    request: &AppendEntriesRequest<TypeConfig>,
-    sender: pb::Sender,
-) -> pb::AppendEntriesRequest {
+pub(super) fn append_to_pb(request: &AppendEntriesRequest<TypeConfig>) -> pb::AppendEntriesRequest {
     pb::AppendEntriesRequest {
-        sender: Some(sender),
+        sender: None,
         vote: Some(vote_to_pb(request.vote)),
         previous: request.prev_log_id.map(log_id_to_pb),
         entries: request.entries.iter().map(codec::encode_entry).collect(),

@@ -2,6 +2,7 @@
 //!
 //! The only place besides the consensus crate that names openraft.
 
+mod appends;
 mod convert;
 mod service;
 mod transport;

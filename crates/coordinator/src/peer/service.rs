@@ -1,22 +1,28 @@
 //! What this coordinator answers its peers.
 
-use super::{INSTANCE_HEADER, REASON_OTHER_INSTANCE, convert};
+use super::{INSTANCE_HEADER, Peers, REASON_OTHER_INSTANCE, convert};
 use openraft::error::{InstallSnapshotError, RaftError};
 use quorate_consensus::{Consensus, folder::PeerRefused};
 use quorate_domain::{CoordinatorId, InstanceId};
 use quorate_rpc::pb::raft::{self as pb, raft_server::Raft};
 use std::collections::HashMap;
-use tonic::{Code, Request, Response, Status};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
+
+/// Answers that wait to be sent on one stream; the messages behind them wait as well.
+const ANSWERS_MAX: usize = 16;
 
 /// The Raft service of one coordinator.
 pub(crate) struct PeerService {
     consensus: Consensus,
+    peers: Peers,
 }
 
 impl PeerService {
-    pub(crate) fn new(consensus: Consensus) -> Self {
-        Self { consensus }
+    pub(crate) fn new(consensus: Consensus, peers: Peers) -> Self {
+        Self { consensus, peers }
     }
 
     fn answer<T>(&self, body: T) -> Result<Response<T>, Status> {
@@ -59,6 +65,16 @@ impl PeerService {
     }
 }
 
+/// Whether a message of Raft comes too early.
+fn check_taking_part(peers: &Peers) -> Result<(), Status> {
+    if peers.takes_part() {
+        return Ok(());
+    }
+    Err(Status::unavailable(
+        "this coordinator has an empty log and asks the other members whether it may take part",
+    ))
+}
+
 fn bad_header(error: &tonic::metadata::errors::InvalidMetadataValue) -> Status {
     Status::internal(format!("{INSTANCE_HEADER}: {error}"))
 }
@@ -81,22 +97,56 @@ fn failed(error: impl std::error::Error) -> Status {
     Status::internal(error.to_string())
 }
 
+/// Takes messages and answers them in order, until one cannot be taken or the stream is given up.
+async fn answer_appends(
+    consensus: Consensus,
+    first: pb::AppendEntriesRequest,
+    mut incoming: Streaming<pb::AppendEntriesRequest>,
+    answers: mpsc::Sender<Result<pb::AppendEntriesResponse, Status>>,
+) {
+    let mut next = Ok(Some(first));
+    while let Ok(Some(request)) = next {
+        let answer = append(&consensus, request).await;
+        let last = answer.is_err();
+        if answers.send(answer).await.is_err() || last {
+            return;
+        }
+        next = incoming.message().await;
+    }
+}
+
+async fn append(
+    consensus: &Consensus,
+    request: pb::AppendEntriesRequest,
+) -> Result<pb::AppendEntriesResponse, Status> {
+    let request = convert::append(request).map_err(|error| bad(&error))?;
+    let answer = consensus.raft().append_entries(request).await.map_err(failed)?;
+    Ok(convert::append_response_to_pb(&answer))
+}
+
 #[tonic::async_trait]
 impl Raft for PeerService {
+    type AppendEntriesStream = ReceiverStream<Result<pb::AppendEntriesResponse, Status>>;
+
     async fn append_entries(
         &self,
-        request: Request<pb::AppendEntriesRequest>,
-    ) -> Result<Response<pb::AppendEntriesResponse>, Status> {
-        let mut request = request.into_inner();
-        self.check(request.sender.take())?;
-        let request = convert::append(request).map_err(|error| bad(&error))?;
-        let answer = self.consensus.raft().append_entries(request).await.map_err(failed)?;
-        self.answer(convert::append_response_to_pb(&answer))
+        request: Request<Streaming<pb::AppendEntriesRequest>>,
+    ) -> Result<Response<Self::AppendEntriesStream>, Status> {
+        let mut incoming = request.into_inner();
+        let first = incoming.message().await?;
+        let mut first =
+            first.ok_or_else(|| Status::invalid_argument("a stream of appends without a message"))?;
+        self.check(first.sender.take())?;
+        check_taking_part(&self.peers)?;
+        let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
+        tokio::spawn(answer_appends(self.consensus.clone(), first, incoming, answers));
+        self.answer(ReceiverStream::new(outgoing))
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
         let mut request = request.into_inner();
         self.check(request.sender.take())?;
+        check_taking_part(&self.peers)?;
         let request = convert::vote_request(&request).map_err(|error| bad(&error))?;
         let answer = self.consensus.raft().vote(request).await.map_err(failed)?;
         self.answer(convert::vote_response_to_pb(&answer))
@@ -108,6 +158,7 @@ impl Raft for PeerService {
     ) -> Result<Response<pb::InstallSnapshotResponse>, Status> {
         let mut request = request.into_inner();
         self.check(request.sender.take())?;
+        check_taking_part(&self.peers)?;
         let request = convert::snapshot(request).map_err(|error| bad(&error))?;
         let answer = match self.consensus.raft().install_snapshot(request).await {
             Ok(answer) => pb::InstallSnapshotResponse {

@@ -1,7 +1,7 @@
 //! The way to the other coordinators: one long-lived channel to each, and another one for snapshots, so that a large
 //! transfer never delays a heartbeat.
 
-use super::{INSTANCE_HEADER, MAX_MESSAGE_BYTES, REASON_OTHER_INSTANCE, convert};
+use super::{INSTANCE_HEADER, MAX_MESSAGE_BYTES, REASON_OTHER_INSTANCE, appends::Appends, convert};
 use openraft::{
     RaftNetwork, RaftNetworkFactory, SnapshotSegmentId,
     error::{
@@ -28,9 +28,13 @@ use std::{
     collections::BTreeMap,
     future::Future,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
+use tokio::runtime::Handle;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
@@ -42,6 +46,7 @@ type RaftRpcError<E = openraft::error::Infallible> = RPCError<u64, MemberNode, R
 #[derive(Clone)]
 struct Lines {
     address: String,
+    appends: Appends,
     messages: RaftClient<Channel>,
     snapshots: RaftClient<Channel>,
 }
@@ -53,7 +58,9 @@ pub(crate) struct Peers {
     overrides: Arc<BTreeMap<CoordinatorId, String>>,
     lines: Arc<Mutex<BTreeMap<u64, Lines>>>,
     answered: Arc<Mutex<BTreeMap<u64, Instant>>>,
+    takes_part: Arc<AtomicBool>,
     shutdown: Shutdown,
+    lane: Handle,
 }
 
 impl Peers {
@@ -61,17 +68,20 @@ impl Peers {
         folder: Arc<DataFolder>,
         overrides: BTreeMap<CoordinatorId, String>,
         shutdown: Shutdown,
+        lane: Handle,
     ) -> Self {
         Self {
             folder,
             overrides: Arc::new(overrides),
             lines: Arc::default(),
             answered: Arc::default(),
+            takes_part: Arc::default(),
             shutdown,
+            lane,
         }
     }
 
-    fn sender(&self, to: u64) -> pb::Sender {
+    pub(super) fn sender(&self, to: u64) -> pb::Sender {
         pb::Sender {
             cluster_id: self.folder.cluster().to_string(),
             from: self.folder.node().0,
@@ -87,10 +97,27 @@ impl Peers {
         if let Some(known) = lines.get(&to).filter(|known| known.address == *address) {
             return Ok(known.clone());
         }
-        let made =
-            Lines { address: address.clone(), messages: client(address)?, snapshots: client(address)? };
+        // A channel's tasks run where it is made.
+        let _on_lane = self.lane.enter();
+        let messages = client(address)?;
+        let made = Lines {
+            address: address.clone(),
+            appends: Appends::new(messages.clone()),
+            messages,
+            snapshots: client(address)?,
+        };
         lines.insert(to, made.clone());
         Ok(made)
+    }
+
+    /// From now on this node takes messages of Raft.
+    pub(crate) fn take_part(&self) {
+        self.takes_part.store(true, Ordering::Release);
+    }
+
+    /// True once this node takes messages of Raft.
+    pub(crate) fn takes_part(&self) -> bool {
+        self.takes_part.load(Ordering::Acquire)
     }
 
     /// When a member last answered anything.
@@ -98,7 +125,7 @@ impl Peers {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).get(&from).copied()
     }
 
-    fn note_answer(&self, from: u64) {
+    pub(super) fn note_answer(&self, from: u64) {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).insert(from, Instant::now());
     }
 
@@ -119,7 +146,7 @@ impl Peers {
     }
 
     /// Takes an answer only from the data folder that the member had when it was first met.
-    fn accept<T>(&self, from: u64, answer: tonic::Response<T>) -> Result<T, Status> {
+    pub(super) fn accept<T>(&self, from: u64, answer: tonic::Response<T>) -> Result<T, Status> {
         let header = answer.metadata().get(INSTANCE_HEADER).and_then(|value| value.to_str().ok());
         let instance = header.and_then(|text| InstanceId::new(text).ok()).ok_or_else(|| {
             Status::failed_precondition(format!("member {from} answers without a valid {INSTANCE_HEADER}"))
@@ -171,7 +198,7 @@ impl PeerClient {
         self.lines.as_ref().map_err(|error| Unreachable::new(&io::Error::other(error.to_string())))
     }
 
-    /// Waits for an answer at most as long as openraft does.
+    /// Waits for an answer to a single message.
     async fn call<T, E>(
         &self,
         option: &RPCOption,
@@ -180,11 +207,24 @@ impl PeerClient {
     where
         E: std::error::Error,
     {
-        let answer = match tokio::time::timeout(option.hard_ttl(), request).await {
+        self.wait(option, async { request.await.and_then(|answer| self.peers.accept(self.target, answer)) })
+            .await
+    }
+
+    /// Waits for an answer at most as long as openraft does.
+    async fn wait<T, E>(
+        &self,
+        option: &RPCOption,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, RPCError<u64, MemberNode, E>>
+    where
+        E: std::error::Error,
+    {
+        let answer = match tokio::time::timeout(option.hard_ttl(), answer).await {
             Ok(answer) => answer,
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         };
-        answer.and_then(|answer| self.peers.accept(self.target, answer)).map_err(|status| {
+        answer.map_err(|status| {
             self.peers.end_if_refused(&status);
             let error = io::Error::other(format!("{:?}: {}", status.code(), status.message()));
             match status.code() {
@@ -207,9 +247,9 @@ impl RaftNetwork<TypeConfig> for PeerClient {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RaftRpcError> {
-        let mut client = self.lines()?.messages.clone();
-        let request = convert::append_to_pb(&rpc, self.peers.sender(self.target));
-        let answer = self.call(&option, client.append_entries(request)).await?;
+        let appends = &self.lines()?.appends;
+        let request = convert::append_to_pb(&rpc);
+        let answer = self.wait(&option, appends.send(&self.peers, self.target, request)).await?;
         convert::append_response(answer).map_err(|error| bad_answer(&error))
     }
 

@@ -10,7 +10,10 @@ use crate::{
     rejection::Rejection,
     state::State,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The most groups.
 pub(super) const GROUPS_MAX: usize = 100_000;
@@ -35,6 +38,7 @@ pub(super) fn create(
         });
     }
     check_labels(group, labels)?;
+    check_label_count(group, labels.len())?;
     let mut seen = BTreeSet::new();
     for spec in std::iter::once(primary).chain(backups) {
         if !seen.insert(&spec.host) {
@@ -68,19 +72,26 @@ pub(super) fn create(
 pub(super) fn set_labels(
     state: &State,
     id: &GroupId,
-    labels: &BTreeMap<String, String>,
+    labels: &Arc<BTreeMap<String, String>>,
 ) -> Result<Vec<Event>, Rejection> {
     let group = find_group(state, id)?;
     if matches!(group.phase, Phase::Deleting { .. }) {
         return Err(Rejection::GroupDeleting(id.clone()));
     }
-    let mut after = group.labels.clone();
-    merge_labels(&mut after, labels);
-    check_labels(id, &after)?;
-    if after == group.labels {
+    check_labels(id, labels)?;
+    let (mut added, mut removed, mut changed) = (0, 0, false);
+    for (key, value) in labels.as_ref() {
+        match group.labels.get(key) {
+            None if !value.is_empty() => added += 1,
+            Some(_) if value.is_empty() => removed += 1,
+            known => changed |= known.is_some_and(|known| known != value),
+        }
+    }
+    check_label_count(id, group.labels.len() + added - removed)?;
+    if !changed && added + removed == 0 {
         return Ok(vec![]);
     }
-    Ok(vec![Event::GroupLabelsChanged { group: id.clone(), labels: labels.clone() }])
+    Ok(vec![Event::GroupLabelsChanged { group: id.clone(), labels: Arc::clone(labels) }])
 }
 
 /// Sets labels; an empty value removes one.
@@ -94,11 +105,17 @@ pub(crate) fn merge_labels(into: &mut BTreeMap<String, String>, labels: &BTreeMa
     }
 }
 
+fn check_label_count(group: &GroupId, count: usize) -> Result<(), Rejection> {
+    if count > LABELS_MAX {
+        let problem = format!("{count} labels, the most are {LABELS_MAX}");
+        return Err(Rejection::InvalidLabels { group: group.clone(), problem });
+    }
+    Ok(())
+}
+
+/// Checks keys and values.
 fn check_labels(group: &GroupId, labels: &BTreeMap<String, String>) -> Result<(), Rejection> {
     let refuse = |problem: String| Err(Rejection::InvalidLabels { group: group.clone(), problem });
-    if labels.len() > LABELS_MAX {
-        return refuse(format!("{} labels, the most are {LABELS_MAX}", labels.len()));
-    }
     for (key, value) in labels {
         if key.is_empty() || key.len() > NAME_MAX_BYTES {
             return refuse(format!("key {key:?} must have 1 to {NAME_MAX_BYTES} bytes"));

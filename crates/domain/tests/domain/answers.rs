@@ -125,10 +125,11 @@ fn a_disk_may_be_named_or_found_when_it_is_the_only_one() {
 #[test]
 fn labels_are_set_and_removed() {
     let mut stage = Stage::active();
-    let set = |pairs: &[(&str, &str)]| Command::SetGroupLabels { group: g("g1"), labels: labels(pairs) };
+    let set =
+        |pairs: &[(&str, &str)]| Command::SetGroupLabels { group: g("g1"), labels: labels(pairs).into() };
     assert_eq!(
         stage.ok(set(&[("a", "1"), ("b", "2")])),
-        [Event::GroupLabelsChanged { group: g("g1"), labels: labels(&[("a", "1"), ("b", "2")]) }]
+        [Event::GroupLabelsChanged { group: g("g1"), labels: labels(&[("a", "1"), ("b", "2")]).into() }]
     );
     assert_eq!(stage.ok(set(&[("a", "1")])), []);
     assert_eq!(stage.ok(set(&[("a", ""), ("c", "3")])).len(), 1);
@@ -207,7 +208,7 @@ fn a_group_that_is_not_there_is_said_to_be_missing() {
     for command in [
         request(None),
         Command::DeleteGroup { group: g("g1") },
-        Command::SetGroupLabels { group: g("g1"), labels: BTreeMap::new() },
+        Command::SetGroupLabels { group: g("g1"), labels: BTreeMap::new().into() },
     ] {
         assert_eq!(stage.refused(command), "GROUP_NOT_FOUND");
     }
@@ -215,7 +216,7 @@ fn a_group_that_is_not_there_is_said_to_be_missing() {
 
 fn ask(stage: &mut Stage, id: &str, at: u64, command: Command) -> Outcome {
     let request_id = RequestId::new(id).expect("a valid request id");
-    let proposal = Proposal { at: Timestamp(at), cause: Cause::Operator { request_id }, command };
+    let proposal = Proposal::new(Timestamp(at), Cause::Operator { request_id }, command);
     apply(&mut stage.state, stage.term, &proposal).outcome
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn opening() -> Vec<(Term, Proposal)> {
     }
     commands
         .into_iter()
-        .map(|command| (Term(1), Proposal { at: Timestamp(10_000), cause: Cause::Cluster, command }))
+        .map(|command| (Term(1), Proposal::new(Timestamp(10_000), Cause::Cluster, command)))
         .collect()
 }
 
@@ -147,7 +147,7 @@ impl Move {
             None => Cause::Planner { rule: "test".into() },
         };
         let at = Timestamp(state.now().0.saturating_add_signed(self.clock_step));
-        Proposal { at, cause, command: self.command(state) }
+        Proposal::new(at, cause, self.command(state))
     }
 
     fn command(&self, state: &State) -> Command {
@@ -250,7 +250,7 @@ impl Move {
                 backups: (1..=self.other).map(|next| member(self.host + next)).collect(),
                 labels: self.labels(),
             },
-            7 => Command::SetGroupLabels { group, labels: self.labels() },
+            7 => Command::SetGroupLabels { group, labels: self.labels().into() },
             8 if self.choice < 6 => Command::DeleteGroup { group },
             _ => Command::FinishDeletion { group, epoch: self.epoch(state), fencing: self.fencing(state) },
         }

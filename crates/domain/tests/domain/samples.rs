@@ -210,10 +210,7 @@ fn holder() -> (GroupId, Epoch, quorate_domain::HostId, Incarnation) {
 /// One proposal of each command.
 pub(crate) fn proposals() -> Vec<Proposal> {
     let cause = Cause::Operator { request_id: request_id("r1") };
-    commands()
-        .into_iter()
-        .map(|command| Proposal { at: Timestamp(9_000), cause: cause.clone(), command })
-        .collect()
+    commands().into_iter().map(|command| Proposal::new(Timestamp(9_000), cause.clone(), command)).collect()
 }
 
 fn commands() -> Vec<Command> {
@@ -251,7 +248,7 @@ fn commands() -> Vec<Command> {
             backups: vec![MemberSpec { host: h("h2"), disk: None }],
             labels: labels(),
         },
-        Command::SetGroupLabels { group: group.clone(), labels: labels() },
+        Command::SetGroupLabels { group: group.clone(), labels: labels().into() },
         Command::DeleteGroup { group: group.clone() },
         Command::FinishDeletion { group: group.clone(), epoch, fencing: Fencing::Released },
         Command::BeginFailover {
@@ -353,7 +350,7 @@ fn group_events() -> Vec<Event> {
             epoch,
             labels: labels(),
         },
-        Event::GroupLabelsChanged { group: group.clone(), labels: labels() },
+        Event::GroupLabelsChanged { group: group.clone(), labels: labels().into() },
         Event::GroupDeletionBegun { group: group.clone(), epoch },
         Event::GroupDeleted { group, epoch },
     ]

@@ -171,7 +171,7 @@ impl Stage {
 
     pub(crate) fn apply(&mut self, command: Command) -> Applied {
         let at = Timestamp(1_000 + self.state.revision().0);
-        let proposal = Proposal { at, cause: Cause::Cluster, command };
+        let proposal = Proposal::new(at, Cause::Cluster, command);
         apply(&mut self.state, self.term, &proposal)
     }
 

@@ -133,7 +133,7 @@ fn reached(moves: &[Move]) -> State {
 
 fn propose(state: &mut State, term: Term, planned: &Planned) -> Outcome {
     let cause = quorate_domain::Cause::Planner { rule: planned.rule.to_owned() };
-    let proposal = Proposal { at: state.now(), cause, command: planned.command.clone() };
+    let proposal = Proposal::new(state.now(), cause, planned.command.clone());
     apply(state, term, &proposal).outcome
 }
 

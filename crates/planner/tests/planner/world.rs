@@ -85,7 +85,7 @@ impl World {
     }
 
     pub(crate) fn propose(&mut self, command: Command) -> Applied {
-        let proposal = Proposal { at: Timestamp(1_000_000 + self.now.0), cause: Cause::Cluster, command };
+        let proposal = Proposal::new(Timestamp(1_000_000 + self.now.0), Cause::Cluster, command);
         let applied = apply(&mut self.state, self.seen.term, &proposal);
         self.seen.note_applied(&self.state, self.now);
         applied

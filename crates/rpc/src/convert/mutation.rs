@@ -48,7 +48,10 @@ impl TryFrom<wire::SetGroupLabelsRequest> for Mutation {
         if request.labels.is_empty() {
             return Err(InvalidField::required("labels", "name at least one label to set or remove"));
         }
-        Ok(Self { request_id, command: Command::SetGroupLabels { group, labels: labels(request.labels)? } })
+        Ok(Self {
+            request_id,
+            command: Command::SetGroupLabels { group, labels: labels(request.labels)?.into() },
+        })
     }
 }
 

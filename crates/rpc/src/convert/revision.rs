@@ -24,7 +24,7 @@ impl From<&Committed> for wire::Revision {
             at_ms: committed.at.0,
             cause: committed.cause.to_string(),
             request_id: committed.cause.request_id().map(ToString::to_string).unwrap_or_default(),
-            command: committed.command.clone(),
+            command: committed.command.clone().into_owned(),
             events: committed.events.iter().map(Into::into).collect(),
         }
     }

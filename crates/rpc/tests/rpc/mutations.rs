@@ -6,6 +6,7 @@ use quorate_rpc::{
     convert::{self, Consistency, Mutation},
     pb::{control as wire, types},
 };
+use std::collections::BTreeMap;
 
 /// Makes one field of a message bad.
 type Spoil<T> = fn(&mut T);
@@ -70,7 +71,8 @@ fn deletions_and_labels_become_their_commands() {
         group: "g1".into(),
         labels: [("a".to_owned(), String::new())].into(),
     };
-    let expected = Command::SetGroupLabels { group, labels: [("a".to_owned(), String::new())].into() };
+    let expected =
+        Command::SetGroupLabels { group, labels: BTreeMap::from([("a".to_owned(), String::new())]).into() };
     assert_eq!(Mutation::try_from(labels).unwrap().command, expected);
 }
 

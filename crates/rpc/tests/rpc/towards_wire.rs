@@ -7,6 +7,7 @@ use quorate_domain::{
     operation::FailoverReason,
 };
 use quorate_rpc::pb::types as wire;
+use std::collections::BTreeMap;
 
 fn host(id: &str) -> HostId {
     id.parse().unwrap()
@@ -179,7 +180,7 @@ fn a_revision_carries_each_event_whole_as_json() {
     };
     let labels = Event::GroupLabelsChanged {
         group: GroupId::new("g1").unwrap(),
-        labels: [("a".to_owned(), "\"\n".to_owned())].into(),
+        labels: BTreeMap::from([("a".to_owned(), "\"\n".to_owned())]).into(),
     };
     let shown = wire::Revision::from(&Committed {
         revision: Revision(12),

@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on shall say where
 
+use quorate_tests::{
+    binary,
+    loopback::{API_PORT, Loopback, PEER_PORT},
+    process::Process,
+};
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    net::TcpListener,
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -16,7 +20,7 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_mins(1);
 
 fn quorate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    let mut command = Command::new(binary::quorate().unwrap());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("QUORATE_") {
             command.env_remove(name);
@@ -44,16 +48,21 @@ fn run(line: &str) -> Seen {
     seen(quorate().args(line.split_whitespace()).output().unwrap())
 }
 
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+/// Where nobody listens: the addresses of a network that was drawn for this test alone.
+fn silent_endpoint() -> String {
+    format!("{}:{API_PORT}", Loopback::draw().unwrap().coordinator(1))
 }
 
-/// A coordinator's configuration in a folder of its own, and the address of its API.
-fn coordinator_file(members: usize) -> (TempDir, String, String) {
+/// A coordinator's configuration in a folder of its own, and the address of its API. It is the first of so many
+/// members; on the addresses of the others nobody listens.
+fn coordinator_file(members: u64) -> (TempDir, String, String) {
     let folder = TempDir::new().unwrap();
-    let (peer, api) = (free_address(), free_address());
-    let mut list = vec![format!("\"1={peer}/{api}\"")];
-    list.extend((2..=members).map(|id| format!("\"{id}={}/{}\"", free_address(), free_address())));
+    let net = Loopback::draw().unwrap();
+    let address = |id, port: u16| format!("{}:{port}", net.coordinator(id));
+    let list: Vec<_> = (1..=members)
+        .map(|id| format!("\"{id}={}/{}\"", address(id, PEER_PORT), address(id, API_PORT)))
+        .collect();
+    let (peer, api) = (address(1, PEER_PORT), address(1, API_PORT));
     let text = format!(
         "data_dir = \"{}\"\nmembers = [{}]\n[cluster]\nid = \"test\"\n[node]\nid = 1\n[listen]\npeer = \"{peer}\"\napi = \"{api}\"\n",
         folder.path().join("data").display(),
@@ -67,24 +76,20 @@ fn coordinator_file(members: usize) -> (TempDir, String, String) {
 
 /// A coordinator that runs; killed when the test ends.
 struct Coordinator {
-    child: Child,
+    process: Process,
     api: String,
     folder: TempDir,
 }
 
 impl Coordinator {
-    fn start(members: usize) -> Self {
+    fn start(members: u64) -> Self {
         let (folder, file, api) = coordinator_file(members);
-        let log = fs::File::create(folder.path().join("log")).unwrap();
-        let child = quorate()
-            .args(["coordinator", "--config", &file])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let running = Self { child, api, folder };
-        let answers = |seen: &Seen| !seen.stdout.is_empty();
-        running.until("status --stale --deadline 1", answers);
+        let words = ["coordinator", "--config", &file].map(Into::into).to_vec();
+        let log = folder.path().join("log");
+        let mut process = Process::new("coordinator 1", binary::quorate().unwrap(), words, log);
+        process.start().unwrap();
+        let mut running = Self { process, api, folder };
+        running.until("status --stale --deadline 1", |seen| !seen.stdout.is_empty());
         running
     }
 
@@ -94,22 +99,17 @@ impl Coordinator {
     }
 
     /// Asks until the answer is as wanted.
-    fn until(&self, line: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
+    fn until(&mut self, line: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
         let end = Instant::now() + DEADLINE;
         loop {
             let seen = self.ask(line);
             if wanted(&seen) {
                 return seen;
             }
+            let alive = self.process.is_alive().unwrap();
+            assert!(alive, "the coordinator ended: {}", self.process.said().unwrap());
             assert!(Instant::now() < end, "{line}: {}\n{}{}", seen.code, seen.stdout, seen.stderr);
         }
-    }
-}
-
-impl Drop for Coordinator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -168,7 +168,7 @@ fn the_reference_names_every_role() {
 
 #[test]
 fn nobody_there_is_exit_code_3_and_a_bad_endpoint_2() {
-    let silent = run(&format!("--endpoints {} --deadline 0.3 host list", free_address()));
+    let silent = run(&format!("--endpoints {} --deadline 0.3 host list", silent_endpoint()));
     assert_eq!((silent.code, silent.stdout.as_str()), (3, ""), "{}", silent.stderr);
     assert!(silent.stderr.contains("no coordinator answered"), "{}", silent.stderr);
     let bad = run("--endpoints nowhere status");
@@ -193,7 +193,7 @@ fn one_of_three_coordinators_answers_status_and_stale_reads_and_nothing_else() {
 
 #[test]
 fn verbs_against_a_cluster_of_one() {
-    let one = Coordinator::start(1);
+    let mut one = Coordinator::start(1);
     one.until("events --since 1", |seen| seen.stdout.contains("ClusterCreated"));
 
     let json: serde_json::Value = serde_json::from_str(&one.ask("group list -o json").stdout).unwrap();
@@ -240,21 +240,20 @@ fn follow_streams_json_lines_and_a_closed_stdout_ends_nothing_in_a_panic() {
     assert_eq!((deaf.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
 }
 
-#[test]
-fn a_coordinator_stops_on_sigterm_with_exit_code_0_and_a_second_on_its_folder_with_1() {
+#[tokio::test]
+async fn a_coordinator_stops_on_sigterm_with_exit_code_0_and_a_second_on_its_folder_with_1() {
     let mut one = Coordinator::start(1);
     let folder = one.folder.path().join("coordinator.toml");
     let second = run(&format!("coordinator --config {}", folder.display()));
     assert_eq!((second.code, second.stdout.as_str()), (1, ""), "{}", second.stderr);
     assert!(second.stderr.contains("in use by another process"), "{}", second.stderr);
-    let pid = rustix::process::Pid::from_child(&one.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(one.child.wait().unwrap().code(), Some(0));
+    one.process.terminate().unwrap();
+    assert_eq!(one.process.ended(DEADLINE).await.unwrap().code(), Some(0));
 }
 
 #[test]
 fn docs_config_md_is_what_the_binary_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config.md");
     let output = quorate().args(["config", "reference"]).output().unwrap();
     assert!(output.status.success());
     assert!(

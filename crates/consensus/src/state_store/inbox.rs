@@ -1,0 +1,122 @@
+//! What waits for the store's thread, in order. Groups of applied entries that wait together become one.
+
+use super::Job;
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+
+/// Revisions that wait at most; the state machine waits beyond it. Fewer than the feed has in memory.
+const REVISIONS_MAX: usize = 4_096;
+/// Jobs that wait at most.
+const JOBS_MAX: usize = 256;
+
+#[derive(Default)]
+pub(super) struct Inbox {
+    inner: Mutex<Inner>,
+    /// Signalled when the thread has a reason to look.
+    filled: Condvar,
+    /// Signalled when there is room, or never will be.
+    drained: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    jobs: VecDeque<Job>,
+    /// No handle is left, or the thread is gone.
+    is_closed: bool,
+}
+
+impl Inner {
+    /// Only groups of applied entries wait, and not too many: nobody waits for them.
+    fn can_wait(&self) -> bool {
+        !self.is_closed && self.jobs.len() == 1 && !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(self.jobs.back(), Some(Job::Write(write)) if write.revisions.len() >= REVISIONS_MAX)
+    }
+
+    fn has_room_for(&self, job: &Job) -> bool {
+        self.jobs.len() < JOBS_MAX && !(matches!(job, Job::Write(_)) && self.is_full())
+    }
+
+    /// Adds a job at the end; true when it gives the thread a reason to look.
+    fn add(&mut self, job: Job) -> bool {
+        let could_wait = self.can_wait();
+        match (self.jobs.back_mut(), job) {
+            (Some(Job::Write(earlier)), Job::Write(later)) => earlier.extend(*later),
+            (_, job) => self.jobs.push_back(job),
+        }
+        !(could_wait && self.can_wait())
+    }
+}
+
+impl Inbox {
+    /// Adds a job at the end, when there is room. False when the thread is gone.
+    pub(super) async fn push(&self, job: Job) -> bool {
+        loop {
+            let drained = self.drained.notified();
+            {
+                let mut inner = self.lock();
+                if inner.is_closed {
+                    return false;
+                }
+                if inner.has_room_for(&job) {
+                    if inner.add(job) {
+                        self.filled.notify_one();
+                    }
+                    return true;
+                }
+            }
+            drained.await;
+        }
+    }
+
+    /// The next job; a group of applied entries only when it has waited for `pace`, so that more of them go together,
+    /// or when something waits behind it. None at the very end.
+    pub(super) fn next(&self, pace: Duration) -> Option<Job> {
+        let mut inner = self.lock();
+        while inner.jobs.is_empty() {
+            if inner.is_closed {
+                return None;
+            }
+            inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        if matches!(inner.jobs.front(), Some(Job::Write(_))) {
+            let end = Instant::now() + pace;
+            while inner.can_wait() {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                let (again, _) =
+                    self.filled.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner);
+                inner = again;
+            }
+        }
+        let next = inner.jobs.pop_front();
+        drop(inner);
+        self.drained.notify_waiters();
+        next
+    }
+
+    /// Takes nothing more; what is in it will still be taken out.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.filled.notify_one();
+        self.drained.notify_waiters();
+    }
+
+    /// Drops what is left, for a thread that ends early: whoever waits for an answer hears that there is none.
+    pub(super) fn abandon(&self) {
+        self.close();
+        self.lock().jobs.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
