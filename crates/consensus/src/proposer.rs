@@ -143,27 +143,15 @@ async fn run(
 ) {
     let mut carried: Option<Waiting> = None;
     loop {
-        let mut next = match carried.take() {
-            Some(first) => Some(first),
-            None => queue.recv().await,
+        let first = match carried.take() {
+            Some(first) => first,
+            None => match queue.recv().await {
+                Some(first) => first,
+                None => return,
+            },
         };
-        if next.is_none() {
-            return;
-        }
-        let now = Instant::now();
-        let mut entry = NextEntry::with_room(queue.len().min(BATCH_MAX) + 1);
-        while let Some(waiting) = next.take() {
-            if now.saturating_duration_since(waiting.since) > deadline {
-                // A caller that has gone away needs no answer.
-                let _ = waiting.answer.send(Err(ProposeError::Overloaded));
-            } else if entry.has_room_for(&waiting) {
-                entry.add(waiting);
-            } else {
-                carried = Some(waiting);
-                break;
-            }
-            next = queue.try_recv().ok();
-        }
+        let entry;
+        (entry, carried) = gather(first, &mut queue, Instant::now(), deadline);
         let refusal = gate(&leadership.borrow());
         if let Some(error) = refusal {
             answer_all(entry.answers, &error);
@@ -172,6 +160,30 @@ async fn run(
             write(&raft, batch, entry.answers, deadline).await;
         }
     }
+}
+
+/// The next entry: what waits, as far as there is room, and the one for which there was none. What has waited longer than
+/// the deadline is refused.
+fn gather(
+    first: Waiting,
+    queue: &mut mpsc::Receiver<Waiting>,
+    now: Instant,
+    deadline: Duration,
+) -> (NextEntry, Option<Waiting>) {
+    let mut entry = NextEntry::with_room(queue.len().min(BATCH_MAX) + 1);
+    let mut next = Some(first);
+    while let Some(waiting) = next.take() {
+        if now.saturating_duration_since(waiting.since) > deadline {
+            // A caller that has gone away needs no answer.
+            let _ = waiting.answer.send(Err(ProposeError::Overloaded));
+        } else if entry.has_room_for(&waiting) {
+            entry.add(waiting);
+        } else {
+            return (entry, Some(waiting));
+        }
+        next = queue.try_recv().ok();
+    }
+    (entry, None)
 }
 
 /// Whether a command would be taken now; when not, it certainly has no effect.
@@ -213,5 +225,65 @@ fn answer_all(answers: Vec<Answer>, error: &ProposeError) {
     for answer in answers {
         // A caller that has gone away needs no answer.
         let _ = answer.send(Err(error.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_domain::{Cause, Command, GroupId, Timestamp};
+
+    const DEADLINE: Duration = Duration::from_secs(1);
+
+    fn waiting(bytes: usize, since: Instant) -> (Waiting, oneshot::Receiver<Result<Outcome, ProposeError>>) {
+        let (answer, wait) = oneshot::channel();
+        let command = Command::DeleteGroup { group: GroupId::new("g1").unwrap() };
+        let proposal = Proposal::new(Timestamp(1), Cause::Cluster, command);
+        (Waiting { proposal, encoded: vec![0; bytes], since, answer }, wait)
+    }
+
+    /// Gathers commands of these sizes and ages; the sizes of those in the entry, and the size of the one left over.
+    fn gathered(commands: &[(usize, Duration)]) -> (Vec<usize>, Option<usize>, usize) {
+        let now = Instant::now() + 10 * DEADLINE;
+        let (send, mut queue) = mpsc::channel(QUEUE_MAX);
+        let mut waits = Vec::new();
+        let mut first = None;
+        for (bytes, age) in commands {
+            let (waiting, wait) = waiting(*bytes, now.checked_sub(*age).unwrap());
+            waits.push(wait);
+            if first.is_none() {
+                first = Some(waiting);
+            } else {
+                send.try_send(waiting).map_err(|_| "full").unwrap();
+            }
+        }
+        let (entry, left) = gather(first.unwrap(), &mut queue, now, DEADLINE);
+        let refused = waits
+            .iter_mut()
+            .filter_map(|wait| wait.try_recv().ok())
+            .inspect(|answer| assert_eq!(*answer, Err(ProposeError::Overloaded)));
+        let refused = refused.count();
+        assert_eq!(entry.proposals.len(), entry.answers.len());
+        let sizes = entry.encoded.iter().map(Vec::len).collect();
+        (sizes, left.map(|left| left.encoded.len()), refused)
+    }
+
+    #[test]
+    fn an_entry_holds_what_waits_as_far_as_bytes_and_number_allow() {
+        let new = Duration::ZERO;
+        assert_eq!(gathered(&[(1, new), (2, new), (3, new)]), (vec![1, 2, 3], None, 0));
+        let half = BATCH_MAX_BYTES / 2;
+        assert_eq!(gathered(&[(half, new), (half, new), (1, new)]), (vec![half, half], Some(1), 0));
+        let huge = BATCH_MAX_BYTES + 1;
+        assert_eq!(gathered(&[(huge, new), (1, new)]), (vec![huge], Some(1), 0), "alone, for it was let in");
+        let many = vec![(1, new); BATCH_MAX + 2];
+        assert_eq!(gathered(&many), (vec![1; BATCH_MAX], Some(1), 0));
+    }
+
+    #[test]
+    fn what_waited_longer_than_the_deadline_is_refused_and_takes_no_room() {
+        let (new, old) = (DEADLINE, DEADLINE + Duration::from_millis(1));
+        assert_eq!(gathered(&[(1, old), (2, new), (3, old)]), (vec![2], None, 2));
+        assert_eq!(gathered(&[(1, old)]), (vec![], None, 1));
     }
 }

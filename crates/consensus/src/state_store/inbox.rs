@@ -120,3 +120,92 @@ impl Inbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{state_store::Write, types::LogId};
+    use openraft::CommittedLeaderId;
+    use quorate_domain::{Cause, Committed, Revision, State, Timestamp};
+    use std::{sync::Arc, thread};
+    use tokio::sync::oneshot;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    /// What the entry at an index led to: as many revisions as are wanted.
+    fn applied(index: u64, revisions: usize) -> Job {
+        let committed = Arc::new(Committed {
+            revision: Revision(index),
+            at: Timestamp(index),
+            cause: Cause::Cluster,
+            command: "test".into(),
+            events: vec![],
+        });
+        Job::Write(Box::new(Write {
+            state: State::default(),
+            revisions: std::iter::repeat_n(committed, revisions).collect(),
+            applied: LogId::new(CommittedLeaderId::new(1, 1), index),
+            membership: None,
+        }))
+    }
+
+    fn sync() -> Job {
+        Job::Sync { done: oneshot::channel().0 }
+    }
+
+    /// The last index and the number of revisions of a group, none for another job.
+    fn group(job: Option<Job>) -> Option<(u64, usize)> {
+        match job {
+            Some(Job::Write(write)) => Some((write.applied.index, write.revisions.len())),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn groups_that_wait_together_become_one_and_other_jobs_keep_their_place() {
+        let inbox = Inbox::default();
+        for job in [applied(1, 1), applied(2, 2), sync(), applied(3, 1), applied(4, 0)] {
+            assert!(inbox.push(job).await);
+        }
+        // Nothing waits for the pace here: there is always something behind, and at the end the inbox is closed.
+        assert_eq!(group(inbox.next(HOUR)), Some((2, 3)));
+        assert!(matches!(inbox.next(HOUR), Some(Job::Sync { .. })));
+        inbox.close();
+        assert_eq!(group(inbox.next(HOUR)), Some((4, 1)), "what is in it is taken out after it was closed");
+        assert!(inbox.next(HOUR).is_none());
+        assert!(!inbox.push(sync()).await);
+    }
+
+    #[tokio::test]
+    async fn a_full_group_is_taken_at_once_and_makes_the_next_one_wait() {
+        let inbox = Arc::new(Inbox::default());
+        assert!(inbox.push(applied(1, REVISIONS_MAX)).await);
+        let other = Arc::clone(&inbox);
+        let pushed = tokio::spawn(async move { other.push(applied(2, 1)).await });
+        tokio::task::yield_now().await;
+        assert!(!pushed.is_finished());
+        assert_eq!(group(inbox.next(HOUR)), Some((1, REVISIONS_MAX)));
+        assert!(pushed.await.unwrap());
+        assert_eq!(group(inbox.next(Duration::ZERO)), Some((2, 1)));
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_waits_for_its_pace_is_woken_by_whoever_wants_an_answer() {
+        let inbox = Arc::new(Inbox::default());
+        assert!(inbox.push(applied(1, 1)).await);
+        let other = Arc::clone(&inbox);
+        let taken = thread::spawn(move || (group(other.next(HOUR)), other.next(HOUR).is_some()));
+        assert!(inbox.push(sync()).await);
+        assert_eq!(taken.join().unwrap(), (Some((1, 1)), true));
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_is_gone_takes_nothing_and_answers_nobody() {
+        let inbox = Inbox::default();
+        let (done, answer) = oneshot::channel();
+        assert!(inbox.push(Job::Sync { done }).await);
+        inbox.abandon();
+        assert!(answer.await.is_err());
+        assert!(!inbox.push(applied(1, 1)).await);
+    }
+}

@@ -123,6 +123,26 @@ fn a_disk_may_be_named_or_found_when_it_is_the_only_one() {
 }
 
 #[test]
+fn the_number_of_labels_is_judged_by_what_a_change_leaves() {
+    let mut stage = Stage::active();
+    let named = |keys: std::ops::Range<usize>, value: &str| -> BTreeMap<String, String> {
+        keys.map(|key| (format!("k{key}"), value.to_owned())).collect()
+    };
+    let set =
+        |labels: BTreeMap<String, String>| Command::SetGroupLabels { group: g("g1"), labels: labels.into() };
+    stage.ok(set(named(0..LABELS_MAX, "1")));
+    assert_eq!(stage.refused(set(labels(&[("one-more", "1")]))), "INVALID_LABELS");
+    let mut swap = labels(&[("one-more", "1")]);
+    swap.extend(named(0..1, ""));
+    stage.ok(set(swap));
+    assert_eq!(stage.group().labels.len(), LABELS_MAX);
+    assert!(stage.ok(set(named(1..LABELS_MAX, "1"))).is_empty(), "nothing changes");
+    assert!(stage.ok(set(labels(&[("unknown", "")]))).is_empty(), "there is nothing to remove");
+    stage.ok(set(named(1..LABELS_MAX, "")));
+    assert_eq!(stage.group().labels, labels(&[("one-more", "1")]));
+}
+
+#[test]
 fn labels_are_set_and_removed() {
     let mut stage = Stage::active();
     let set =
