@@ -47,6 +47,10 @@ pub(crate) async fn form_cluster(
     let mut answers = BTreeMap::new();
     while !token.is_cancelled() {
         ask(options, peers, shutdown, &mut answers).await;
+        if token.is_cancelled() {
+            // Refused: whatever the others said, this node must not take part.
+            break;
+        }
         if !peers.takes_part() {
             match judge(options, &answers) {
                 Verdict::Exists => {

@@ -15,6 +15,7 @@ mod driver;
 mod gateway;
 mod health;
 mod memory;
+mod message_limit;
 mod options;
 mod peer;
 mod run;

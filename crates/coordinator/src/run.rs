@@ -7,6 +7,7 @@ use crate::{
     gateway::Gateway,
     health,
     memory::Memory,
+    message_limit::Measured,
     options::CoordinatorOptions,
     peer::{self, PeerNetwork, PeerService, Peers},
 };
@@ -144,17 +145,23 @@ fn api_router(api: &Api, gateway: Gateway, max_message_bytes: usize) -> Result<R
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1alpha()?;
-    let limit = max_message_bytes;
+    let agents = AgentGatewayServer::new(gateway).max_decoding_message_size(max_message_bytes);
+    let cluster = ClusterServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
+    let hosts = HostsServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
+    let disks = DisksServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
+    let groups = GroupsServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
+    let events = EventsServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
+    let operations = OperationsServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
     Ok(server()
         .add_service(v1)
         .add_service(v1alpha)
-        .add_service(AgentGatewayServer::new(gateway).max_decoding_message_size(limit))
-        .add_service(ClusterServer::new(api.clone()).max_decoding_message_size(limit))
-        .add_service(HostsServer::new(api.clone()).max_decoding_message_size(limit))
-        .add_service(DisksServer::new(api.clone()).max_decoding_message_size(limit))
-        .add_service(GroupsServer::new(api.clone()).max_decoding_message_size(limit))
-        .add_service(EventsServer::new(api.clone()).max_decoding_message_size(limit))
-        .add_service(OperationsServer::new(api.clone()).max_decoding_message_size(limit)))
+        .add_service(Measured::new(agents, max_message_bytes))
+        .add_service(Measured::new(cluster, max_message_bytes))
+        .add_service(Measured::new(hosts, max_message_bytes))
+        .add_service(Measured::new(disks, max_message_bytes))
+        .add_service(Measured::new(groups, max_message_bytes))
+        .add_service(Measured::new(events, max_message_bytes))
+        .add_service(Measured::new(operations, max_message_bytes)))
 }
 
 /// Runs a task that has nothing to finish when the process stops.
@@ -168,7 +175,8 @@ fn until_stopped(name: &'static str, task: impl Future<Output = ()> + Send + 'st
     });
 }
 
-/// Serves on a runtime until the process stops. Open streams are cut then: an agent or client goes to another coordinator sooner.
+/// Serves on a runtime until the process stops. Open streams are cut then: an agent or client goes to another
+/// coordinator sooner.
 fn serve(name: &'static str, router: Router, listener: TcpListener, shutdown: &Shutdown, runtime: &Handle) {
     let (token, fatal) = (shutdown.token(), shutdown.clone());
     shutdown.spawn_on(runtime, name, async move {
