@@ -16,8 +16,8 @@ use std::{
 pub const REQUESTS_MAX: usize = 50_000;
 /// A request is remembered for at least this long, unless there are too many.
 pub const REQUEST_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Records of one page.
-const PAGE_LENGTH: usize = 128;
+/// Records of one page: 5 kB or so, for what the state store is good at.
+const PAGE_LENGTH: usize = 32;
 
 /// What was answered to one request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,8 +10,9 @@ use std::sync::Arc;
 const ARCHIVE_MAX: u64 = 100_000;
 /// The most revisions that are kept together.
 const RUN_MAX: usize = 256;
-/// A run of this size takes nothing more. Far below the size at which sled moves pages out to files that it never syncs.
-const RUN_BYTES: usize = 8 << 10;
+/// A run of this size takes nothing more. sled keeps up to 16 items in a page, whatever their size, writes all of it with
+/// every tenth change, and moves a page of more than 128 KiB out to a file that it never syncs.
+const RUN_BYTES: usize = 4 << 10;
 
 fn event_key(revision: Revision) -> [u8; 9] {
     let mut key = [EVENT_PREFIX; 9];

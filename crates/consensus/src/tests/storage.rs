@@ -147,3 +147,40 @@ async fn the_archive_hands_out_any_part_of_itself_without_gap_or_repeat() {
     }
     assert_eq!(machine.feed().first_kept().await.unwrap(), Revision(1));
 }
+
+/// sled moves pages that are too large out to files of their own, and never syncs those.
+#[tokio::test]
+async fn a_busy_state_store_has_no_page_that_sled_moves_out_to_files_that_it_never_syncs() {
+    use quorate_domain::{Command, GroupId, RequestId};
+    const ENTRIES: u64 = 400;
+    const COMMANDS: u64 = 64;
+    let folder = TempDir::new().unwrap();
+    let mut machine = open_machine(&folder);
+    machine.apply(vec![entry(1, create_cluster())]).await.unwrap();
+    for index in 2..ENTRIES {
+        // Refused, and remembered all the same; every other one makes a revision as well.
+        let proposals = (0..COMMANDS).map(|number| {
+            let request_id = RequestId::new(format!("{:032x}", index * COMMANDS + number)).unwrap();
+            let command = if number % 2 == 0 {
+                register(&format!("h{}", number % 16))
+            } else {
+                Command::DeleteGroup { group: GroupId::new("unknown").unwrap() }
+            };
+            Proposal::new(Timestamp(index), Cause::Operator { request_id }, command)
+        });
+        let payload = EntryPayload::Normal(Batch::new(proposals.collect()));
+        let log_id = LogId::new(CommittedLeaderId::new(1, 1), index);
+        machine.apply(vec![Entry { log_id, payload }]).await.unwrap();
+    }
+    drop(machine);
+    let machine = reopen(&folder);
+    assert_eq!(machine.feed().view().applied_index, ENTRIES - 1);
+    let moved_out: Vec<_> = std::fs::read_dir(folder.path().join("state").join("blobs"))
+        .unwrap()
+        .map(|file| {
+            let file = file.unwrap();
+            (file.file_name(), file.metadata().unwrap().len())
+        })
+        .collect();
+    assert_eq!(moved_out, []);
+}
