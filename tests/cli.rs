@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on shall say where
 
+use anyhow::ensure;
 use quorate_tests::{
     binary,
     loopback::{API_PORT, Loopback, PEER_PORT},
     process::Process,
+    wait_until,
 };
 use std::{
     fs,
@@ -249,6 +251,39 @@ async fn a_coordinator_stops_on_sigterm_with_exit_code_0_and_a_second_on_its_fol
     assert!(second.stderr.contains("in use by another process"), "{}", second.stderr);
     one.process.terminate().unwrap();
     assert_eq!(one.process.ended(DEADLINE).await.unwrap().code(), Some(0));
+}
+
+/// The command lines of all processes of this machine that name the folder.
+fn processes_in(folder: &Path) -> Vec<String> {
+    let name = folder.to_str().unwrap();
+    let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    // A process may end while it is looked at.
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(name))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_dev_cluster_that_is_told_to_stop_leaves_no_process_behind() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().canonicalize().unwrap().join("dev");
+    let words = ["dev", "--coordinators", "1", "--agents", "2", "--dir", root.to_str().unwrap()];
+    let log = folder.path().join("log");
+    let program = binary::quorate().unwrap();
+    let mut dev = Process::new("dev", program, words.map(Into::into).to_vec(), log);
+    dev.start().unwrap();
+    wait_until("the dev cluster runs", DEADLINE, async || {
+        ensure!(dev.said()?.contains("running until ctrl-c"), "{}", dev.said()?);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(processes_in(&root).len(), 4, "dev, a coordinator and two agents");
+    dev.terminate().unwrap();
+    assert_eq!(dev.ended(DEADLINE).await.unwrap().code(), Some(0), "{}", dev.said().unwrap());
+    assert_eq!(processes_in(&root), [""; 0]);
 }
 
 #[test]

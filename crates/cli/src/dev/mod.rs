@@ -13,6 +13,7 @@ use cluster::Cluster;
 use layout::Layout;
 use scenario::Scenario;
 use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A cluster to try things on: three coordinators, five storage hosts in three zones, three groups.
 #[derive(Debug, Args)]
@@ -48,13 +49,34 @@ pub(crate) async fn run(args: DevArgs) -> Result<u8> {
         args.agents,
         folder.display()
     );
+    let mut stop = StopSignals::install().context("installing signal handlers")?;
     let mut cluster = Cluster::start(layout)?;
     let result = tokio::select! {
         result = serve(&mut cluster, args.scenario) => result,
-        signal = tokio::signal::ctrl_c() => signal.map(|()| 0).context("waiting for ctrl-c"),
+        () = stop.any() => Ok(0),
     };
     cluster.stop().await;
     result
+}
+
+/// What ends the cluster: ctrl-c, a plain kill, or the end of the terminal. None of them may leave its processes behind.
+struct StopSignals([Signal; 3]);
+
+impl StopSignals {
+    fn install() -> std::io::Result<Self> {
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 async fn serve(cluster: &mut Cluster, scenario: Option<Scenario>) -> Result<u8> {
