@@ -131,10 +131,8 @@ impl Consensus {
         let feed = machine.feed();
         // Raft's tasks start others, all where the first one was started.
         let starting = Raft::new(folder.node().0, Arc::new(config), network, log.clone(), machine);
-        let raft = match lane.spawn(starting).await {
-            Ok(started) => started.map_err(|error| OpenError::Raft(error.to_string()))?,
-            Err(error) => return Err(OpenError::Raft(error.to_string())),
-        };
+        let started = lane.spawn(starting).await.map_err(|error| OpenError::Raft(error.to_string()))?;
+        let raft = started.map_err(|error| OpenError::Raft(error.to_string()))?;
         let election_max = Duration::from_millis(options.election_max_ms);
         let leadership = leadership::follow(raft.clone(), election_max, shutdown, lane);
         let deadline = options.proposal_deadline;

@@ -63,16 +63,17 @@ impl PeerService {
         folder.meet_peer(CoordinatorId(sender.from), &instance).map_err(|error| refused(&error))?;
         Ok(sender)
     }
-}
 
-/// Whether a message of Raft comes too early.
-fn check_taking_part(peers: &Peers) -> Result<(), Status> {
-    if peers.takes_part() {
-        return Ok(());
+    /// The same for a message of Raft, which may also come too early.
+    fn check_raft(&self, sender: Option<pb::Sender>) -> Result<(), Status> {
+        self.check(sender)?;
+        if self.peers.takes_part() {
+            return Ok(());
+        }
+        Err(Status::unavailable(
+            "this coordinator has an empty log and asks the other members whether it may take part",
+        ))
     }
-    Err(Status::unavailable(
-        "this coordinator has an empty log and asks the other members whether it may take part",
-    ))
 }
 
 fn bad_header(error: &tonic::metadata::errors::InvalidMetadataValue) -> Status {
@@ -136,8 +137,7 @@ impl Raft for PeerService {
         let first = incoming.message().await?;
         let mut first =
             first.ok_or_else(|| Status::invalid_argument("a stream of appends without a message"))?;
-        self.check(first.sender.take())?;
-        check_taking_part(&self.peers)?;
+        self.check_raft(first.sender.take())?;
         let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
         tokio::spawn(answer_appends(self.consensus.clone(), first, incoming, answers));
         self.answer(ReceiverStream::new(outgoing))
@@ -145,8 +145,7 @@ impl Raft for PeerService {
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
         let mut request = request.into_inner();
-        self.check(request.sender.take())?;
-        check_taking_part(&self.peers)?;
+        self.check_raft(request.sender.take())?;
         let request = convert::vote_request(&request).map_err(|error| bad(&error))?;
         let answer = self.consensus.raft().vote(request).await.map_err(failed)?;
         self.answer(convert::vote_response_to_pb(&answer))
@@ -157,8 +156,7 @@ impl Raft for PeerService {
         request: Request<pb::InstallSnapshotRequest>,
     ) -> Result<Response<pb::InstallSnapshotResponse>, Status> {
         let mut request = request.into_inner();
-        self.check(request.sender.take())?;
-        check_taking_part(&self.peers)?;
+        self.check_raft(request.sender.take())?;
         let request = convert::snapshot(request).map_err(|error| bad(&error))?;
         let answer = match self.consensus.raft().install_snapshot(request).await {
             Ok(answer) => pb::InstallSnapshotResponse {
