@@ -16,11 +16,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("quorate-planner", &["quorate-domain"]),
     ("quorate-runtime", &[]),
     ("quorate-agent-core", &["quorate-domain"]),
+    ("quorate-leader-core", &["quorate-domain", "quorate-planner"]),
     ("quorate-consensus", &["quorate-domain", "quorate-runtime"]),
     ("quorate-rpc", &["quorate-domain", "quorate-runtime"]),
     (
         "quorate-coordinator",
-        &["quorate-domain", "quorate-planner", "quorate-consensus", "quorate-rpc", "quorate-runtime"],
+        &[
+            "quorate-domain",
+            "quorate-planner",
+            "quorate-leader-core",
+            "quorate-consensus",
+            "quorate-rpc",
+            "quorate-runtime",
+        ],
     ),
     ("quorate-agent", &["quorate-domain", "quorate-agent-core", "quorate-rpc", "quorate-runtime"]),
     (
@@ -62,7 +70,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms without time, chance, threads or IO; and what would bring those in.
-const PURE: &[&str] = &["quorate-domain", "quorate-planner", "quorate-agent-core"];
+const PURE: &[&str] = &["quorate-domain", "quorate-planner", "quorate-leader-core", "quorate-agent-core"];
 const IMPURE: &[&str] =
     &["tokio", "tokio-util", "tokio-stream", "rand", "tonic", "tracing", "sled", "openraft", "rustix", "log"];
 

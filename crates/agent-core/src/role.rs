@@ -14,15 +14,6 @@ pub enum LocalRole {
     Fenced,
 }
 
-/// What the host may do as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ServiceMode {
-    /// Its lease is good.
-    Normal,
-    /// Its lease lapsed, or it never had one: it takes no writes.
-    ReadOnly,
-}
-
 /// Role, epoch and deadlines of a group: true at the instant that was asked about, never a bare yes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleAnswer {

@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
 
 use quorate_agent_core::{
-    BootMs, Core, DurableEpochs, GroupReport, GroupState, HookKind, HookOutcome, LocalRole, ServiceMode,
-    Start, Step,
+    BootMs, Core, DurableEpochs, GroupReport, HookKind, HookOutcome, LocalRole, Start, Step,
 };
 use quorate_domain::{
-    Assignment, AssignmentEntry, DiskName, Epoch, GroupId, HostId, Incarnation, LeaseSettings, Revision, Role,
+    Assignment, AssignmentEntry, DiskName, Epoch, GroupId, GroupState, HostId, Incarnation, LeaseSettings,
+    Revision, Role, ServiceMode,
 };
 
 fn group() -> GroupId {

@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
 
 use proptest::prelude::*;
-use quorate_agent_core::{
-    BootMs, Core, DurableEpochs, GroupState, HookKind, HookOutcome, LocalRole, Start, Step,
-};
+use quorate_agent_core::{BootMs, Core, DurableEpochs, HookKind, HookOutcome, LocalRole, Start, Step};
 use quorate_domain::{
-    Assignment, AssignmentEntry, DiskName, Epoch, GroupId, HostId, Incarnation, LeaseSettings, Revision, Role,
+    Assignment, AssignmentEntry, DiskName, Epoch, GroupId, GroupState, HostId, Incarnation, LeaseSettings,
+    Revision, Role,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

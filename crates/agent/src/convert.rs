@@ -1,11 +1,11 @@
 //! What the core and the disk checks say, as the session says it.
 
 use crate::disks::DiskState;
-use quorate_agent_core::{GroupReport, GroupState, ServiceMode};
+use quorate_agent_core::GroupReport;
 use quorate_domain::DiskIdentity;
 use quorate_rpc::{
     TEXT_MAX_BYTES,
-    session::{GroupReportState, ParsedDisk, ParsedGroupReport, ServiceMode as SessionMode},
+    session::{ParsedDisk, ParsedGroupReport},
 };
 
 /// The longest reason in a report.
@@ -13,23 +13,11 @@ const REASON_MAX_CHARS: usize = 1_000;
 // The longest character of UTF-8 takes four bytes.
 const _: () = assert!(REASON_MAX_CHARS * 4 <= TEXT_MAX_BYTES);
 
-pub(crate) fn service_mode(mode: ServiceMode) -> SessionMode {
-    match mode {
-        ServiceMode::Normal => SessionMode::Normal,
-        ServiceMode::ReadOnly => SessionMode::ReadOnly,
-    }
-}
-
 pub(crate) fn group_report(report: GroupReport) -> ParsedGroupReport {
     ParsedGroupReport {
         group: report.group,
         epoch: report.epoch,
-        state: match report.state {
-            GroupState::Installed => GroupReportState::Installed,
-            GroupState::Acting => GroupReportState::Acting,
-            GroupState::Ended => GroupReportState::Ended,
-            GroupState::StartFailed => GroupReportState::StartFailed,
-        },
+        state: report.state,
         reason: bounded(&report.reason),
     }
 }

@@ -382,7 +382,7 @@ impl Driver {
         let heartbeat = ParsedHeartbeat {
             seq,
             installed: self.core.installed_revision(),
-            service_mode: convert::service_mode(self.core.service_mode(sent_at)),
+            service_mode: self.core.service_mode(sent_at),
         };
         if !self.link.send(&ParsedAgentMessage::Heartbeat(heartbeat)) {
             let message = format!("{} takes no messages any more", self.link.target());

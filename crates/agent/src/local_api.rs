@@ -1,9 +1,8 @@
 //! What local processes ask: role, epoch and deadlines. Answered by the task that owns the core, at its clock reading
 //! of that moment.
 
-use crate::convert;
-use quorate_agent_core::{BootMs, LocalRole, RoleAnswer, ServiceMode};
-use quorate_domain::{GroupId, HostId, Incarnation};
+use quorate_agent_core::{BootMs, LocalRole, RoleAnswer};
+use quorate_domain::{GroupId, HostId, Incarnation, ServiceMode};
 use quorate_rpc::{
     ApiError,
     convert::group_id,
@@ -94,7 +93,7 @@ impl LocalAgent for LocalApi {
 }
 
 fn wire_mode(mode: ServiceMode) -> i32 {
-    types::ServiceMode::from(convert::service_mode(mode)).into()
+    types::ServiceMode::from(mode).into()
 }
 
 fn group_role(answer: &RoleAnswer) -> GroupRole {

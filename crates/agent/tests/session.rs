@@ -6,10 +6,10 @@ mod leader;
 
 use leader::{JumpingClock, Leader, Place, Running, lease, read, role_of, until};
 use quorate_agent::{Agent, AgentOptions};
-use quorate_domain::{Epoch, Incarnation, Role, Verdict};
+use quorate_domain::{Epoch, GroupState, Incarnation, Role, Verdict};
 use quorate_rpc::{
     pb::{agent::GetRoleResponse, types},
-    session::{GroupReportState, ParsedReport},
+    session::ParsedReport,
 };
 use quorate_runtime::clock::{Clock, SystemClock};
 use std::{sync::Arc, time::Duration};
@@ -21,7 +21,7 @@ fn is(answer: &GetRoleResponse, role: types::Role) -> bool {
 /// Grants the group under this epoch and waits until the agent acts.
 async fn promoted(leader: &Leader, agent: &Running, epoch: u64) {
     leader.assign(epoch, Role::Primary, agent.incarnation);
-    leader.reported(epoch, GroupReportState::Acting).await;
+    leader.reported(epoch, GroupState::Acting).await;
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn a_granted_agent_acts_after_its_hook_and_is_fenced_by_the_write_deadline
     assert_eq!(role_of(&mut client).await.unwrap().service_mode(), types::ServiceMode::ReadOnly);
 
     leader.book().acknowledges = true;
-    leader.reported(5, GroupReportState::Ended).await;
+    leader.reported(5, GroupState::Ended).await;
     assert_eq!(place.hooks_log(), "promote g 5\ndemote g 5\n");
     let fenced = until("a lease again", async || {
         role_of(&mut client).await.filter(|answer| answer.service_mode() == types::ServiceMode::Normal)
@@ -66,7 +66,7 @@ async fn a_granted_agent_acts_after_its_hook_and_is_fenced_by_the_write_deadline
 fn first_report_of_the_end(leader: &Leader) -> bool {
     let book = leader.book();
     let ended = |report: &ParsedReport| {
-        report.groups.iter().any(|group| group.epoch == Epoch(5) && group.state == GroupReportState::Ended)
+        report.groups.iter().any(|group| group.epoch == Epoch(5) && group.state == GroupState::Ended)
     };
     let first = book.reports.iter().position(ended).unwrap();
     book.looks[first]
@@ -81,7 +81,7 @@ async fn a_revoked_epoch_is_reported_as_ended_only_after_the_demote_hook() {
     let log = place.path("hooks.log");
     leader.book().look = Some(Box::new(move || read(&log).contains("demote g 5")));
     leader.assign(5, Role::Backup, agent.incarnation);
-    leader.reported(5, GroupReportState::Ended).await;
+    leader.reported(5, GroupState::Ended).await;
     assert!(first_report_of_the_end(&leader), "ENDED came before the demote hook had run");
     let answer = role_of(&mut agent.asking().await).await.unwrap();
     assert!(is(&answer, types::Role::Backup), "{answer:?}");
@@ -100,7 +100,7 @@ async fn a_killed_agent_starts_fenced_under_a_new_incarnation_and_never_acts_und
     let second = place.start().await;
     assert!(second.incarnation > old);
     let mut client = second.asking().await;
-    leader.reported(5, GroupReportState::Ended).await;
+    leader.reported(5, GroupState::Ended).await;
     until("a lease", async || {
         let answer = role_of(&mut client).await?;
         assert!(is(&answer, types::Role::Fenced), "{answer:?}");
@@ -127,7 +127,7 @@ async fn an_agent_that_was_stopped_past_its_lease_is_fenced_from_its_first_answe
     until("the end of the epoch", async || {
         let answer = role_of(&mut client).await.unwrap();
         assert!(is(&answer, types::Role::Fenced), "{answer:?}");
-        (leader.last_state(5) == Some(GroupReportState::Ended)).then_some(())
+        (leader.last_state(5) == Some(GroupState::Ended)).then_some(())
     })
     .await;
     promoted(&leader, &agent, 6).await;
@@ -161,7 +161,7 @@ async fn a_graceful_stop_demotes_reports_and_returns() {
     assert_eq!(place.hooks_log(), "promote g 5\ndemote g 5\n");
     until("the last report", async || leader.book().reports.last().filter(|last| last.stopping).map(drop))
         .await;
-    assert_eq!(leader.last_state(5), Some(GroupReportState::Ended));
+    assert_eq!(leader.last_state(5), Some(GroupState::Ended));
     assert!(read(&place.path("state/epochs.json")).contains("\"primary_of\":[]"));
 }
 
@@ -189,7 +189,7 @@ async fn a_fresh_folder_raises_its_incarnation_above_the_recorded_one() {
     let accepted = leader.book().hellos.last().unwrap().incarnation;
     assert!(accepted > Incarnation(recorded));
     leader.assign(5, Role::Primary, accepted);
-    leader.reported(5, GroupReportState::Acting).await;
+    leader.reported(5, GroupState::Acting).await;
     agent.stop().await.unwrap();
 }
 

@@ -14,7 +14,7 @@ use crate::{
     wal,
 };
 use openraft::{Config, RaftNetworkFactory, SnapshotPolicy};
-use quorate_domain::{Cause, Command, CoordinatorId, Outcome, Proposal, Timestamp};
+use quorate_domain::{Cause, Command, CoordinatorId, Outcome, Proposal, Timestamp, election::own_range};
 use quorate_runtime::{clock::Clock, shutdown::Shutdown};
 use std::{
     collections::BTreeMap,
@@ -213,7 +213,7 @@ impl Consensus {
 fn raft_config(node: CoordinatorId, options: &RaftOptions) -> Result<Config, OpenError> {
     let rank = options.members.keys().position(|id| *id == node).unwrap_or(0);
     let (election_min, election_max) =
-        leadership::own_range(options.election_min_ms, options.election_max_ms, rank, options.members.len());
+        own_range(options.election_min_ms, options.election_max_ms, rank, options.members.len());
     Config {
         cluster_name: "quorate".into(),
         heartbeat_interval: options.heartbeat_ms,

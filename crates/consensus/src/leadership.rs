@@ -2,7 +2,7 @@
 
 use crate::types::{MemberNode, Raft};
 use openraft::{RaftMetrics, ServerState, error::Fatal};
-use quorate_domain::{CoordinatorId, Term};
+use quorate_domain::{CoordinatorId, Term, election::Watchdog};
 use quorate_runtime::shutdown::Shutdown;
 use std::time::{Duration, Instant};
 use tokio::{runtime::Handle, sync::watch};
@@ -69,7 +69,8 @@ pub(crate) fn follow(
     let (publish, subscribe) = watch::channel(read(&metrics.borrow_and_update(), stale_after));
     let (token, fatal) = (shutdown.token(), shutdown.clone());
     shutdown.spawn_on(lane, "leadership", async move {
-        let mut watchdog = ElectionWatchdog::new(election_max);
+        let started = Instant::now();
+        let mut watchdog = Watchdog::new(whole_ms(election_max));
         let mut heartbeats = true;
         let mut latest = metrics.borrow_and_update().clone();
         let mut leadership = read(&latest, stale_after);
@@ -114,7 +115,8 @@ pub(crate) fn follow(
                 );
             }
             let voter = latest.membership_config.voter_ids().any(|id| id == latest.id);
-            if watchdog.is_due(leadership.leader.is_some() || !voter) {
+            let content = leadership.leader.is_some() || !voter;
+            if watchdog.is_due(content, whole_ms(started.elapsed()), rand::random_range) {
                 tracing::info!(term = leadership.term.0, "no leader for a while: starting an election");
                 if raft.trigger().elect().await.is_err() {
                     return;
@@ -130,64 +132,6 @@ pub(crate) fn follow(
     subscribe
 }
 
-/// Breaks ties for good: each wait is drawn anew, unlike openraft's own, which is drawn once per process.
-struct ElectionWatchdog {
-    election_max: Duration,
-    leaderless_since: Option<(Instant, Duration)>,
-}
-
-impl ElectionWatchdog {
-    fn new(election_max: Duration) -> Self {
-        Self { election_max, leaderless_since: None }
-    }
-
-    fn is_due(&mut self, content: bool) -> bool {
-        if content {
-            self.leaderless_since = None;
-            return false;
-        }
-        let election_max = self.election_max;
-        let (since, wait) = *self
-            .leaderless_since
-            .get_or_insert_with(|| (Instant::now(), election_max.mul_f64(rand::random_range(1.5..4.0))));
-        let due = since.elapsed() >= wait;
-        if due {
-            self.leaderless_since = None;
-        }
-        due
-    }
-}
-
-/// The part of the election range that belongs to one of several voters, so that no two draw alike.
-pub(crate) fn own_range(min_ms: u64, max_ms: u64, rank: usize, voters: usize) -> (u64, u64) {
-    let voters = voters.max(1) as u64;
-    let width = ((max_ms - min_ms) / voters).max(1);
-    let low = min_ms + width * (rank as u64).min(voters - 1);
-    (low, (low + width).min(max_ms).max(low + 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn election_ranges_of_voters_do_not_overlap() {
-        for voters in 1..=7_usize {
-            let ranges: Vec<_> = (0..voters).map(|rank| own_range(500, 800, rank, voters)).collect();
-            assert!(ranges.iter().all(|(low, high)| low < high && *low >= 500 && *high <= 800), "{ranges:?}");
-            assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{ranges:?}");
-        }
-    }
-
-    #[test]
-    fn the_watchdog_waits_only_while_there_is_no_leader() {
-        let mut watchdog = ElectionWatchdog::new(Duration::ZERO);
-        assert!(!watchdog.is_due(true));
-        assert!(watchdog.is_due(false), "a wait of zero is over at once");
-        let mut patient = ElectionWatchdog::new(Duration::from_hours(1));
-        assert!(!patient.is_due(false));
-        assert!(patient.leaderless_since.is_some());
-        assert!(!patient.is_due(true));
-        assert!(patient.leaderless_since.is_none());
-    }
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,15 +3,14 @@
 use crate::memory::Memory;
 use quorate_consensus::{Consensus, Leadership, ProposeError, View};
 use quorate_domain::{Cause, ClusterId, Command, Outcome, Settings};
-use quorate_planner::{Mono, Plan, Planned, plan_all};
+use quorate_leader_core::Next;
+use quorate_planner::{Plan, Planned};
 use quorate_runtime::shutdown::Shutdown;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// Planning happens at least this often, whatever the signals say.
 const TICK: Duration = Duration::from_millis(250);
-/// A gap of this length between two ticks means that this process stood still (DESIGN section 5, rule 6).
-const STALL: Duration = Duration::from_secs(2);
 /// Planning takes at most a sixth of one core: after a plan that took t, the next begins no sooner than 5 t later.
 const REST_FACTOR: u32 = 5;
 /// And no later than this.
@@ -42,7 +41,6 @@ impl Driver {
         let token = shutdown.token();
         let mut leadership = self.consensus.leadership();
         let mut views = self.consensus.feed().watch();
-        let mut last_tick = self.memory.now();
         let mut sleep = TICK;
         loop {
             let leads = leadership.borrow().leads;
@@ -55,53 +53,33 @@ impl Driver {
             }
             let view = views.borrow_and_update().clone();
             let leads = leadership.borrow_and_update().clone();
-            self.note_stall(&mut last_tick, &view);
             let step = self.step(&leads, &view).await;
             sleep = step.idle.unwrap_or(TICK);
             tokio::time::sleep((step.cost * REST_FACTOR).clamp(REST_MIN, REST_MAX)).await;
         }
     }
 
-    /// A tick that comes much too late means that heartbeats may be waiting unread.
-    fn note_stall(&self, last_tick: &mut Mono, view: &View) {
-        let now = self.memory.now();
-        let gap = now.since_ms(*last_tick);
-        *last_tick = now;
-        if u128::from(gap) > STALL.as_millis() {
-            tracing::warn!(gap_ms = gap, "this coordinator stood still: it only observes for a grace period");
-            self.memory.observe_only(view.state.settings().lease.wait_ms);
-        }
-    }
-
     /// One look at the world.
     async fn step(&self, leadership: &Leadership, view: &View) -> Step {
-        if !leadership.leads {
-            self.memory.resign();
-            return Step::default();
-        }
-        self.memory.lead(leadership.node, leadership.term);
-        if view.applied_term != leadership.term {
-            return Step::default();
-        }
-        self.memory.become_ready(view);
-        if view.state.cluster.id.is_none() {
-            self.form_cluster().await;
-            return Step::default();
-        }
         let started = Instant::now();
-        let (plan, now) = self.plan(view);
+        let (look, now) = self.memory.look(leadership, view);
         let cost = started.elapsed();
-        let wake_at = plan.wake_at;
-        self.propose(plan, view).await;
-        let idle = wake_at.map(|at| TICK.min(Duration::from_millis(at.since_ms(now).max(1))));
-        Step { cost, idle }
-    }
-
-    fn plan(&self, view: &View) -> (Plan, Mono) {
-        let now = self.memory.now();
-        let mut inner = self.memory.lock();
-        inner.observations.note_applied(&view.state, now);
-        (plan_all(&view.state, &inner.observations, now), now)
+        if let Some(gap_ms) = look.stalled_ms {
+            tracing::warn!(gap_ms, "this coordinator stood still: it only observes for a grace period");
+        }
+        match look.next {
+            Next::Wait => Step::default(),
+            Next::FormCluster => {
+                self.form_cluster().await;
+                Step::default()
+            }
+            Next::Propose(plan) => {
+                let wake_at = plan.wake_at;
+                self.propose(plan, view).await;
+                let idle = wake_at.map(|at| TICK.min(Duration::from_millis(at.since_ms(now).max(1))));
+                Step { cost, idle }
+            }
+        }
     }
 
     async fn form_cluster(&self) {

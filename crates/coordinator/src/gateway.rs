@@ -1,20 +1,21 @@
 //! Agents' sessions: a registration, heartbeats that are acknowledged only by a quorum, reports, and the assignment as it
 //! changes.
 
-use crate::memory::Memory;
+use crate::memory::{Memory, Outbox};
 use quorate_consensus::{Consensus, Leadership, ProposeError, View};
-use quorate_domain::{Assignment, Cause, Command, HostId, Outcome, Term, assignment::assignment};
-use quorate_planner::{DiskObservation, GroupObservation, GroupState, HostObservation};
+use quorate_domain::{Cause, Outcome, Term};
+use quorate_leader_core::{Assignments, Hello, Report, SessionId};
+use quorate_planner::{DiskObservation, GroupObservation};
 use quorate_rpc::{
     ApiError, InvalidField,
     pb::agent::{AgentMessage, CoordinatorMessage, agent_gateway_server::AgentGateway},
     session::{
-        AssignmentDelta, GroupReportState, ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHeartbeat,
-        ParsedHello, ParsedRenewalAck, ParsedReport, ParsedWelcome,
+        ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHeartbeat, ParsedHello, ParsedReport,
+        ParsedWelcome,
     },
 };
-use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use std::{pin::Pin, sync::Arc, time::Duration};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -23,8 +24,6 @@ use tonic::{Request, Response, Status, Streaming};
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 /// Messages to one agent that may wait; an agent that does not read loses its session.
 const OUTBOX_MAX: usize = 64;
-/// Heartbeats of one session that wait for a quorum at the same time; more are not acknowledged.
-const RENEWALS_MAX: usize = 8;
 
 /// The service that agents speak to.
 #[derive(Clone)]
@@ -37,13 +36,10 @@ pub(crate) struct Gateway {
 /// One session after its registration.
 struct Session {
     gateway: Gateway,
-    hello: ParsedHello,
-    number: u64,
+    id: SessionId,
     bell: Arc<Notify>,
-    outbox: mpsc::Sender<Result<CoordinatorMessage, Status>>,
-    renewals: Arc<Semaphore>,
-    /// What the agent was sent last.
-    sent: Assignment,
+    outbox: Outbox,
+    assignments: Assignments,
 }
 
 impl Gateway {
@@ -57,25 +53,13 @@ impl Gateway {
 
     /// Registers the host, in the replicated state where something is new and by a confirmed read where not; either way
     /// a quorum has agreed that this coordinator leads.
-    async fn register(&self, hello: &ParsedHello, term: Term) -> Result<View, Status> {
+    async fn register(&self, hello: Hello, term: Term) -> Result<View, Status> {
         let known = self.consensus.feed().view();
-        let unchanged = known.state.hosts.get(&hello.host).is_some_and(|host| {
-            (&host.instance, host.incarnation, &host.zone, &host.address)
-                == (&hello.instance, hello.incarnation, &hello.zone, &hello.address)
-        });
         if !known.state.hosts.contains_key(&hello.host) {
-            self.memory.expect_host(&hello.host, hello.incarnation, term);
+            self.memory.tell(|leader, now| leader.expect_host(&hello.host, hello.incarnation, term, now));
         }
-        if !unchanged {
-            let command = Command::RegisterHost {
-                host: hello.host.clone(),
-                zone: hello.zone.clone(),
-                address: hello.address.clone(),
-                instance: hello.instance.clone(),
-                incarnation: hello.incarnation,
-            };
-            let cause = Cause::Agent { host: hello.host.clone() };
-            match self.consensus.propose(cause, command).await {
+        if let Some(command) = hello.registration(&known.state) {
+            match self.consensus.propose(Cause::Agent { host: hello.host }, command).await {
                 Ok(Outcome::Accepted { .. }) => {}
                 Ok(Outcome::Refused(rejection)) => return Err(ApiError::Rejected(rejection).into()),
                 Err(error) => return Err(propose_error(error)),
@@ -84,11 +68,7 @@ impl Gateway {
         self.consensus.confirmed_view().await.map_err(|error| crate::api::read_error(error).into())
     }
 
-    async fn open(
-        &self,
-        hello: ParsedHello,
-        outbox: mpsc::Sender<Result<CoordinatorMessage, Status>>,
-    ) -> Result<Session, Status> {
+    async fn open(&self, hello: ParsedHello, outbox: Outbox) -> Result<Session, Status> {
         let leadership = self.consensus.leadership().borrow().clone();
         if !leadership.leads {
             return Err(self.not_leader());
@@ -100,18 +80,23 @@ impl Gateway {
                 format!("this is {cluster}; correct the agent's coordinators, or give it an empty state_dir");
             return Err(ApiError::Invalid(InvalidField::new("cluster_id", problem, remedy)).into());
         }
-        let view = self.register(&hello, leadership.term).await?;
-        let (number, bell) = self
+        let ParsedHello { host, zone, address, instance, incarnation, .. } = hello;
+        let view = self
+            .register(Hello { host: host.clone(), zone, address, instance, incarnation }, leadership.term)
+            .await?;
+        let (id, bell) = self
             .memory
-            .open_session(&hello.host, hello.incarnation, leadership.term)
+            .open_session(&host, incarnation, leadership.term, outbox.clone())
             .ok_or_else(|| self.not_leader())?;
         // What was applied between the view and the bell rang nobody's bell.
         bell.notify_one();
-        let sent = assignment(&view.state, &hello.host).unwrap_or_default();
-        let renewals = Arc::new(Semaphore::new(RENEWALS_MAX));
-        let session = Session { gateway: self.clone(), hello, number, bell, outbox, renewals, sent };
-        session.welcome(&view, leadership.term)?;
-        tracing::info!(host.id = %session.hello.host, incarnation = session.hello.incarnation.0, "agent session open");
+        let assignments = Assignments::begin(&view.state, host);
+        let session = Session { gateway: self.clone(), id, bell, outbox, assignments };
+        if let Err(status) = session.welcome(&view, leadership.term) {
+            self.memory.close_session(&session.id);
+            return Err(status);
+        }
+        tracing::info!(host.id = %session.id.host, incarnation = incarnation.0, "agent session open");
         Ok(session)
     }
 }
@@ -142,7 +127,7 @@ impl Session {
             lease: view.state.settings().lease.clone(),
             api_addresses: members.nodes().map(|(_, node)| node.api_address.clone()).collect(),
         }))?;
-        self.say(&ParsedCoordinatorMessage::Snapshot(self.sent.clone()))
+        self.say(&ParsedCoordinatorMessage::Snapshot(self.assignments.sent().clone()))
     }
 
     /// Serves the session until the agent goes, another session of its host begins, or this coordinator no longer leads.
@@ -161,7 +146,7 @@ impl Session {
                 () = lost(&mut leadership, term) => return Err(self.gateway.not_leader()),
                 () = stop.cancelled() => return Err(Status::unavailable("this coordinator is stopping")),
             }
-            if !self.gateway.memory.is_open(&self.hello.host, self.number) {
+            if !self.gateway.memory.ask(|leader| leader.is_open(&self.id)) {
                 if lost_now(&leadership.borrow(), term) {
                     return Err(self.gateway.not_leader());
                 }
@@ -177,53 +162,39 @@ impl Session {
                 Err(Status::failed_precondition("a session has one hello; open another session"))
             }
             ParsedAgentMessage::Heartbeat(heartbeat) => {
-                self.gateway.memory.with_session(&self.hello.host, self.number, |session, _| {
-                    session.mode = Some(heartbeat.service_mode);
-                    session.installed_revision = heartbeat.installed.0;
-                });
-                self.renew(heartbeat);
+                let ParsedHeartbeat { seq, installed, service_mode } = heartbeat;
+                let memory = &self.gateway.memory;
+                memory.tell(|leader, now| leader.heartbeat(&self.id, seq, installed, service_mode, now));
+                memory.ask_for_round();
                 Ok(())
             }
             ParsedAgentMessage::Report(report) => {
-                self.gateway.memory.with_session(&self.hello.host, self.number, |session, seen| {
-                    session.installed_revision = report.installed.0;
-                    note_report(seen, report);
-                });
-                self.gateway.memory.notify();
+                let memory = &self.gateway.memory;
+                memory.tell(|leader, now| leader.report(&self.id, observed(report), now));
+                memory.notify();
                 Ok(())
             }
         }
-    }
-
-    /// Acknowledges a renewal after a round of the quorum that starts from now on (DESIGN section 5, rule 2), with the
-    /// assignment revision of the view that the round confirmed. No round, no acknowledgement.
-    fn renew(&self, heartbeat: ParsedHeartbeat) {
-        let Ok(permit) = Arc::clone(&self.renewals).try_acquire_owned() else { return };
-        let (consensus, outbox) = (self.gateway.consensus.clone(), self.outbox.clone());
-        let (host, incarnation) = (self.hello.host.clone(), self.hello.incarnation);
-        tokio::spawn(async move {
-            let _permit = permit;
-            let Ok(view) = consensus.confirmed_view().await else { return };
-            let Some(known) = view.state.hosts.get(&host).filter(|known| known.incarnation == incarnation)
-            else {
-                return;
-            };
-            let ack = ParsedRenewalAck { seq: heartbeat.seq, assignment: known.assignment_revision };
-            // An agent that does not read is not renewed; its session ends by itself.
-            let _ = outbox.try_send(Ok((&ParsedCoordinatorMessage::RenewalAck(ack)).into()));
-        });
     }
 
     /// Sends what changed in the host's assignment since the last time.
     fn follow_assignment(&mut self) -> Result<(), Status> {
         let view = self.gateway.consensus.feed().view();
-        let Some(now) = assignment(&view.state, &self.hello.host) else { return Ok(()) };
-        if now.revision == self.sent.revision {
-            return Ok(());
+        match self.assignments.follow(&view.state) {
+            Some(delta) => self.say(&ParsedCoordinatorMessage::Delta(delta)),
+            None => Ok(()),
         }
-        let delta = difference(&self.sent, &now);
-        self.sent = now;
-        self.say(&ParsedCoordinatorMessage::Delta(delta))
+    }
+}
+
+/// Acknowledges renewals, each after a round of the quorum that began after it had arrived (DESIGN section 5, rule 2),
+/// with the assignment revision of the view that the round confirmed. No round, no acknowledgement. Never returns.
+pub(crate) async fn acknowledge_renewals(consensus: Consensus, memory: Memory) {
+    loop {
+        let round = memory.next_round().await;
+        if let Ok(view) = consensus.confirmed_view().await {
+            memory.acknowledge(round, &view);
+        }
     }
 }
 
@@ -236,54 +207,30 @@ async fn lost(leadership: &mut watch::Receiver<Leadership>, term: Term) {
     let _ = leadership.wait_for(|now| lost_now(now, term)).await;
 }
 
-fn difference(from: &Assignment, to: &Assignment) -> AssignmentDelta {
-    let before: BTreeMap<_, _> = from.entries.iter().map(|entry| (&entry.group, entry)).collect();
-    let after: BTreeMap<_, _> = to.entries.iter().map(|entry| (&entry.group, entry)).collect();
-    AssignmentDelta {
-        from: from.revision,
-        to: to.revision,
-        changed: to.entries.iter().filter(|entry| before.get(&entry.group) != Some(entry)).cloned().collect(),
-        removed: before
-            .keys()
-            .filter(|group| !after.contains_key(*group))
-            .map(|group| (*group).clone())
-            .collect(),
-    }
-}
-
-fn note_report(seen: &mut HostObservation, report: ParsedReport) {
-    seen.stopping = report.stopping;
-    seen.disks_complete = report.disks_complete;
-    seen.groups.clear();
-    for group in report.groups {
-        let state = match group.state {
-            GroupReportState::Installed => GroupState::Installed,
-            GroupReportState::Acting => GroupState::Acting,
-            GroupReportState::Ended => GroupState::Ended,
-            GroupReportState::StartFailed => GroupState::StartFailed,
+fn observed(report: ParsedReport) -> Report {
+    let groups = report.groups.into_iter().map(|group| {
+        let told = GroupObservation { epoch: group.epoch, state: group.state, reason: group.reason };
+        (group.group, told)
+    });
+    let disks = report.disks.into_iter().map(|disk| {
+        let observed = DiskObservation {
+            identity: disk.identity,
+            path: disk.path,
+            capacity_bytes: disk.capacity_bytes,
+            free_bytes: disk.free_bytes,
+            verdict: disk.verdict,
+            reasons: disk.reasons,
+            checked_at: disk.checked_at,
         };
-        let told = GroupObservation { epoch: group.epoch, state, reason: group.reason };
-        // Of several epochs of one group only the last matters: the earlier ones ended before it was granted.
-        if seen.groups.get(&group.group).is_none_or(|known| known.epoch < told.epoch) {
-            seen.groups.insert(group.group, told);
-        }
+        (disk.name, observed)
+    });
+    Report {
+        installed: report.installed,
+        stopping: report.stopping,
+        disks_complete: report.disks_complete,
+        disks: disks.collect(),
+        groups: groups.collect(),
     }
-    seen.disks = report
-        .disks
-        .into_iter()
-        .map(|disk| {
-            let observed = DiskObservation {
-                identity: disk.identity,
-                path: disk.path,
-                capacity_bytes: disk.capacity_bytes,
-                free_bytes: disk.free_bytes,
-                verdict: disk.verdict,
-                reasons: disk.reasons,
-                checked_at: disk.checked_at,
-            };
-            (disk.name, observed)
-        })
-        .collect();
 }
 
 async fn first_hello(inbox: &mut Streaming<AgentMessage>) -> Result<ParsedHello, Status> {
@@ -331,14 +278,13 @@ async fn run_session(
     gateway: &Gateway,
     hello: ParsedHello,
     inbox: Streaming<AgentMessage>,
-    outbox: mpsc::Sender<Result<CoordinatorMessage, Status>>,
+    outbox: Outbox,
 ) -> Result<(), Status> {
-    let host: HostId = hello.host.clone();
     let session = gateway.open(hello, outbox).await?;
-    let number = session.number;
+    let id = session.id.clone();
     let result = session.serve(inbox).await;
-    gateway.memory.close_session(&host, number);
+    gateway.memory.close_session(&id);
     let why = result.as_ref().err().map_or("the agent closed it", Status::message);
-    tracing::info!(host.id = %host, why, "agent session over");
+    tracing::info!(host.id = %id.host, why, "agent session over");
     result
 }

@@ -1,52 +1,51 @@
-//! What the leader remembers of its agents, for as long as it leads.
+//! What the leader remembers of its agents, shared between the tasks of a coordinator, and the ways to the agents that
+//! are connected. What the memory means stands in the leader-core crate.
 
-use quorate_consensus::{Feed, View};
-use quorate_domain::{CoordinatorId, HostId, Incarnation, Term};
-use quorate_planner::{HostObservation, Mono, Observations};
-use quorate_rpc::session::ServiceMode;
+use quorate_consensus::{Feed, Leadership, View};
+use quorate_domain::{HostId, Incarnation, Term};
+use quorate_leader_core::{Acknowledgement, Leader, Leading, Look, Round, SessionId};
+use quorate_planner::Mono;
+use quorate_rpc::{
+    pb::agent::CoordinatorMessage,
+    session::{ParsedCoordinatorMessage, ParsedRenewalAck},
+};
 use quorate_runtime::clock::Clock;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
+use tonic::Status;
 
 /// Changes of the state within this time are told to agents together.
 const RING_REST: Duration = Duration::from_millis(2);
 /// The same while no agent is connected here; one that comes gets the present state first.
 const IDLE_REST: Duration = Duration::from_millis(50);
 
-/// An agent's open session.
+/// Where messages to one agent go.
+pub(crate) type Outbox = mpsc::Sender<Result<CoordinatorMessage, Status>>;
+
+/// The way to an agent in session.
 #[derive(Debug)]
-pub(crate) struct Session {
-    /// Tells it from earlier sessions of the same host.
-    pub(crate) number: u64,
+struct Way {
     /// Rings when the host's assignment may have changed, or the session is over.
-    pub(crate) bell: Arc<Notify>,
-    /// What the host last said of its service mode.
-    pub(crate) mode: Option<ServiceMode>,
-    /// Which assignment it last said it had installed.
-    pub(crate) installed_revision: u64,
+    bell: Arc<Notify>,
+    outbox: Outbox,
 }
 
 /// The memory itself.
 #[derive(Debug, Default)]
-pub(crate) struct Inner {
-    /// What planners see.
-    pub(crate) observations: Observations,
-    /// Open sessions.
-    pub(crate) sessions: BTreeMap<HostId, Session>,
-    /// True once this leadership has applied an entry of its own: before that the state may be old.
-    pub(crate) ready: bool,
-    numbered: u64,
+struct Inner {
+    leader: Leader,
+    ways: BTreeMap<HostId, Way>,
 }
 
 impl Inner {
-    /// Forgets everything but the count of sessions, so that no number is used twice; returns those that were open.
-    fn start_over(&mut self) -> BTreeMap<HostId, Session> {
-        let numbered = self.numbered;
-        std::mem::replace(self, Self { numbered, ..Self::default() }).sessions
+    fn end(&mut self, hosts: &[HostId]) {
+        for way in hosts.iter().filter_map(|host| self.ways.remove(host)) {
+            way.bell.notify_one();
+        }
     }
 }
 
@@ -55,12 +54,13 @@ impl Inner {
 pub(crate) struct Memory {
     inner: Arc<Mutex<Inner>>,
     changed: Arc<Notify>,
+    renewals: Arc<Notify>,
     clock: Arc<dyn Clock>,
 }
 
 impl Memory {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { inner: Arc::default(), changed: Arc::default(), clock }
+        Self { inner: Arc::default(), changed: Arc::default(), renewals: Arc::default(), clock }
     }
 
     /// The leader's clock.
@@ -68,9 +68,20 @@ impl Memory {
         Mono(self.clock.boottime().as_ms())
     }
 
-    /// Looks at it or changes it; never across an await.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks it something.
+    pub(crate) fn ask<T>(&self, question: impl FnOnce(&Leader) -> T) -> T {
+        question(&self.lock().leader)
+    }
+
+    /// Changes it, at this moment of the leader's clock.
+    pub(crate) fn tell<T>(&self, change: impl FnOnce(&mut Leader, Mono) -> T) -> T {
+        // Read inside the lock: the memory's time must not go back.
+        let mut inner = self.lock();
+        change(&mut inner.leader, self.now())
     }
 
     /// Wakes the driver.
@@ -83,64 +94,15 @@ impl Memory {
         self.changed.notified().await;
     }
 
-    /// Begins the memory of a leadership, if it is not this one's already: nothing is carried over.
-    pub(crate) fn lead(&self, leader: CoordinatorId, term: Term) {
+    /// One look at the world; ends the sessions of a leadership that is over. Also says when it was.
+    pub(crate) fn look(&self, leadership: &Leadership, view: &View) -> (Look, Mono) {
+        let leading =
+            leadership.leads.then_some(Leading { coordinator: leadership.node, term: leadership.term });
+        let mut inner = self.lock();
         let now = self.now();
-        let mut inner = self.lock();
-        if inner.observations.term == term && inner.observations.leader == leader {
-            return;
-        }
-        let sessions = inner.start_over();
-        inner.observations = Observations {
-            leader,
-            term,
-            led_since: now,
-            observe_until: Mono(u64::MAX),
-            ..Observations::default()
-        };
-        drop(inner);
-        ring_all(sessions);
-    }
-
-    /// The leadership has applied its first own entry: from now on its waits count.
-    pub(crate) fn become_ready(&self, view: &View) {
-        let now = self.now();
-        let mut inner = self.lock();
-        if inner.ready || inner.observations.term != view.applied_term {
-            return;
-        }
-        inner.ready = true;
-        inner.observations.led_since = now;
-        inner.observations.observe_until = now.plus_ms(view.state.settings().lease.wait_ms);
-    }
-
-    /// Forgets everything and ends the sessions: this coordinator no longer leads.
-    pub(crate) fn resign(&self) {
-        let mut inner = self.lock();
-        if inner.observations.term == Term(0) {
-            return;
-        }
-        let sessions = inner.start_over();
-        drop(inner);
-        ring_all(sessions);
-    }
-
-    /// The leader's own clock stood still for a while: heartbeats may be waiting, so nobody is expired for a grace period.
-    pub(crate) fn observe_only(&self, grace_ms: u64) {
-        let now = self.now();
-        let mut inner = self.lock();
-        inner.observations.observe_until = inner.observations.observe_until.max(now.plus_ms(grace_ms));
-    }
-
-    /// Notes that a host which the state does not know yet is there: once its registration is applied, and before its
-    /// session is open, it must not count as silent since this leadership began.
-    pub(crate) fn expect_host(&self, host: &HostId, incarnation: Incarnation, term: Term) {
-        let now = self.now();
-        let mut inner = self.lock();
-        if inner.observations.term == term {
-            let seen = HostObservation { incarnation, last_contact: now, ..HostObservation::default() };
-            inner.observations.hosts.entry(host.clone()).or_insert(seen);
-        }
+        let look = inner.leader.look(leading, &view.state, view.applied_term, now);
+        inner.end(&look.ended);
+        (look, now)
     }
 
     /// Opens a session; an earlier one of the same host is over. None when this is not the leadership of that term.
@@ -149,65 +111,54 @@ impl Memory {
         host: &HostId,
         incarnation: Incarnation,
         term: Term,
-    ) -> Option<(u64, Arc<Notify>)> {
-        let now = self.now();
+        outbox: Outbox,
+    ) -> Option<(SessionId, Arc<Notify>)> {
         let mut inner = self.lock();
-        if inner.observations.term != term {
-            return None;
-        }
-        inner.numbered += 1;
-        let number = inner.numbered;
+        let id = inner.leader.open_session(host, incarnation, term, self.now())?;
         let bell = Arc::new(Notify::new());
-        let session = Session { number, bell: Arc::clone(&bell), mode: None, installed_revision: 0 };
-        let observed =
-            HostObservation { incarnation, last_contact: now, connected: true, ..HostObservation::default() };
-        inner.observations.hosts.insert(host.clone(), observed);
-        let earlier = inner.sessions.insert(host.clone(), session);
+        inner.end(std::slice::from_ref(host));
+        inner.ways.insert(host.clone(), Way { bell: Arc::clone(&bell), outbox });
         drop(inner);
-        if let Some(earlier) = earlier {
-            earlier.bell.notify_one();
-        }
         self.notify();
-        Some((number, bell))
+        Some((id, bell))
     }
 
-    /// Changes what is known of a host, if the session is still its own; tells whether it is.
-    pub(crate) fn with_session(
-        &self,
-        host: &HostId,
-        number: u64,
-        change: impl FnOnce(&mut Session, &mut HostObservation),
-    ) -> bool {
-        let now = self.now();
+    /// Closes a session, unless another has taken its place.
+    pub(crate) fn close_session(&self, id: &SessionId) {
         let mut inner = self.lock();
-        let Inner { observations, sessions, .. } = &mut *inner;
-        let (Some(session), Some(seen)) = (
-            sessions.get_mut(host).filter(|session| session.number == number),
-            observations.hosts.get_mut(host),
-        ) else {
-            return false;
-        };
-        seen.last_contact = now;
-        change(session, seen);
-        true
+        if inner.leader.is_open(id) {
+            inner.ways.remove(&id.host);
+        }
+        inner.leader.close_session(id);
+        drop(inner);
+        self.notify();
     }
 
-    /// True while the session is its host's own.
-    pub(crate) fn is_open(&self, host: &HostId, number: u64) -> bool {
-        self.lock().sessions.get(host).is_some_and(|session| session.number == number)
+    /// Asks for a round of the quorum on behalf of the heartbeats that wait.
+    pub(crate) fn ask_for_round(&self) {
+        self.renewals.notify_one();
     }
 
-    /// Closes a session, unless another has taken its place. What the host said stays.
-    pub(crate) fn close_session(&self, host: &HostId, number: u64) {
-        let mut inner = self.lock();
-        if inner.sessions.get(host).is_some_and(|session| session.number == number) {
-            inner.sessions.remove(host);
-            if let Some(seen) = inner.observations.hosts.get_mut(host) {
-                seen.connected = false;
+    /// The heartbeats that a round of the quorum serves if it begins now; waits until there are some.
+    pub(crate) async fn next_round(&self) -> Round {
+        loop {
+            if let Some(round) = self.lock().leader.begin_round() {
+                return round;
+            }
+            self.renewals.notified().await;
+        }
+    }
+
+    /// Tells the agents that a round has confirmed this view. One that does not read is not renewed; its session ends
+    /// by itself.
+    pub(crate) fn acknowledge(&self, round: Round, view: &View) {
+        let inner = self.lock();
+        for Acknowledgement { session, seq, assignment } in inner.leader.acknowledge(round, &view.state) {
+            if let Some(way) = inner.ways.get(&session.host) {
+                let ack = ParsedCoordinatorMessage::RenewalAck(ParsedRenewalAck { seq, assignment });
+                let _ = way.outbox.try_send(Ok((&ack).into()));
             }
         }
-        drop(inner);
-        self.notify();
     }
 
     /// Rings a host's bell whenever its record changes, until the node stops. A task of its own: an assignment must not
@@ -227,22 +178,16 @@ impl Memory {
     fn ring_changed(&self, before: &View, after: &View) -> bool {
         use imbl::ordmap::DiffItem;
         let inner = self.lock();
-        if inner.sessions.is_empty() {
+        if inner.ways.is_empty() {
             return false;
         }
         for item in before.state.hosts.diff(&after.state.hosts) {
             let (DiffItem::Add(id, _) | DiffItem::Update { new: (id, _), .. } | DiffItem::Remove(id, _)) =
                 item;
-            if let Some(session) = inner.sessions.get(id) {
-                session.bell.notify_one();
+            if let Some(way) = inner.ways.get(id) {
+                way.bell.notify_one();
             }
         }
         true
-    }
-}
-
-fn ring_all(sessions: BTreeMap<HostId, Session>) {
-    for session in sessions.into_values() {
-        session.bell.notify_one();
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     api::Api,
     bootstrap,
     driver::Driver,
-    gateway::Gateway,
+    gateway::{self, Gateway},
     health,
     memory::Memory,
     message_limit::Measured,
@@ -95,6 +95,8 @@ pub async fn run(
     let router = api_router(&api, gateway, options.max_message_bytes)?.add_service(health_service);
     serve("api server", router, api_listener, &shutdown, &here);
 
+    let renewals = gateway::acknowledge_renewals(consensus.clone(), memory.clone());
+    until_stopped("renewals", renewals, &shutdown);
     until_stopped("assignments", memory.clone().ring_for_changes(consensus.feed().clone()), &shutdown);
     until_stopped("health", health::follow(reporter, consensus.leadership()), &shutdown);
     let driver = Driver {

@@ -5,7 +5,7 @@ use crate::{
     ids::{DiskName, Epoch, GroupId, HostId, Incarnation, Revision},
     state::State,
 };
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// What a host is to a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,19 @@ impl fmt::Display for Role {
             Self::Backup => "backup",
         })
     }
+}
+
+/// How far a host is with an epoch that it was granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GroupState {
+    /// The assignment is installed, the epoch is on disk, the promote hook runs.
+    Installed,
+    /// It acts as primary.
+    Acting,
+    /// It does not act and never will again under this epoch.
+    Ended,
+    /// As `Ended`, because it could not start.
+    StartFailed,
 }
 
 /// One group in a host's assignment.
@@ -49,6 +62,35 @@ pub struct Assignment {
     pub revision: Revision,
     /// By group, in order of names.
     pub entries: Vec<AssignmentEntry>,
+}
+
+/// A change of a host's assignment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AssignmentDelta {
+    /// What it is based on.
+    pub from: Revision,
+    /// What it leads to.
+    pub to: Revision,
+    /// The entries that are new or other than before.
+    pub changed: Vec<AssignmentEntry>,
+    /// The groups that are no longer the host's.
+    pub removed: Vec<GroupId>,
+}
+
+impl Assignment {
+    /// What leads from this assignment to a later one.
+    pub fn delta_to(&self, later: &Self) -> AssignmentDelta {
+        let before: BTreeMap<_, _> = self.entries.iter().map(|entry| (&entry.group, entry)).collect();
+        let after: BTreeMap<_, _> = later.entries.iter().map(|entry| (&entry.group, entry)).collect();
+        let changed = later.entries.iter().filter(|entry| before.get(&entry.group) != Some(entry));
+        let removed = before.keys().filter(|group| !after.contains_key(*group));
+        AssignmentDelta {
+            from: self.revision,
+            to: later.revision,
+            changed: changed.cloned().collect(),
+            removed: removed.map(|group| (*group).clone()).collect(),
+        }
+    }
 }
 
 fn entry(group: &Group, host: &HostId) -> Option<AssignmentEntry> {

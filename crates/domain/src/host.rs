@@ -25,6 +25,17 @@ impl fmt::Display for HostStatus {
     }
 }
 
+/// What a host may do, by its own decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServiceMode {
+    /// Everything that its assignment says.
+    Normal,
+    /// No writes: its lease lapsed, or it never had one.
+    ReadOnly,
+    /// Nothing: the coordinators that it reaches have no quorum.
+    Safe,
+}
+
 /// The last time a host's status changed, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {

@@ -13,6 +13,7 @@ pub mod cause;
 pub mod command;
 pub mod decide;
 pub mod disk;
+pub mod election;
 pub mod eligibility;
 pub mod event;
 pub mod evolve;
@@ -28,13 +29,13 @@ pub mod settings;
 pub mod state;
 
 pub use apply::{Applied, Committed, Outcome, Proposal, apply};
-pub use assignment::{Assignment, AssignmentEntry, Role};
+pub use assignment::{Assignment, AssignmentDelta, AssignmentEntry, GroupState, Role};
 pub use cause::{Cause, Evidence};
 pub use command::Command;
 pub use disk::{Disk, DiskIdentity, Verdict, VerdictReason};
 pub use event::Event;
 pub use group::{Group, Member, Phase, Switch};
-pub use host::{Host, HostStatus};
+pub use host::{Host, HostStatus, ServiceMode};
 pub use ids::{
     ClusterId, CoordinatorId, DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId,
     RequestId, Revision, Term, Timestamp, Zone,

@@ -18,5 +18,5 @@ pub mod liveness;
 mod observations;
 mod plan;
 
-pub use observations::{DiskObservation, GroupObservation, GroupState, HostObservation, Mono, Observations};
+pub use observations::{DiskObservation, GroupObservation, HostObservation, Mono, Observations};
 pub use plan::{Plan, Planned, plan_all};

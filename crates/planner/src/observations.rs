@@ -1,8 +1,8 @@
 //! What the leader has seen with its own eyes: the one input of a planner that is not agreed by anybody.
 
 use quorate_domain::{
-    CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, Host, HostId, Incarnation, State, Term, Timestamp,
-    Verdict, VerdictReason,
+    CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, GroupState, Host, HostId, Incarnation, State,
+    Term, Timestamp, Verdict, VerdictReason,
 };
 use std::collections::BTreeMap;
 
@@ -91,19 +91,6 @@ pub struct GroupObservation {
     pub state: GroupState,
     /// In words, when it ended or could not start.
     pub reason: String,
-}
-
-/// How far a host is as primary of a group under one epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GroupState {
-    /// It has installed the assignment that names it primary.
-    Installed,
-    /// Its promote hook ended well: it acts.
-    Acting,
-    /// It does not act and never will again under this epoch.
-    Ended,
-    /// As `Ended`, because it could not start.
-    StartFailed,
 }
 
 impl Observations {

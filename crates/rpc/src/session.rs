@@ -1,9 +1,9 @@
 //! What agents and coordinators say to each other in a session, checked and in domain values.
 
 use quorate_domain::{
-    AssignmentEntry, ClusterId, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, HostId, Incarnation,
-    InstanceId, LeaseSettings, Revision, Term, Timestamp, Verdict, VerdictReason, Zone,
-    assignment::Assignment,
+    Assignment, AssignmentDelta, ClusterId, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId,
+    GroupState, HostId, Incarnation, InstanceId, LeaseSettings, Revision, ServiceMode, Term, Timestamp,
+    Verdict, VerdictReason, Zone,
 };
 
 /// The version of the session's messages that this build speaks.
@@ -14,17 +14,6 @@ pub const GROUPS_MAX: usize = 10_000;
 pub const DISKS_MAX: usize = 1_000;
 /// The most API addresses in a welcome.
 pub const ADDRESSES_MAX: usize = 64;
-
-/// What a host may do, by its own decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ServiceMode {
-    /// Everything that its assignment says.
-    Normal,
-    /// No writes: its lease lapsed.
-    ReadOnly,
-    /// Nothing: the coordinators that it reaches have no quorum.
-    Safe,
-}
 
 /// Anything that an agent says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,19 +71,6 @@ pub struct ParsedReport {
     pub disks_complete: bool,
 }
 
-/// How far a host is with a group under an epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GroupReportState {
-    /// The assignment is installed, the epoch is on disk, the promote hook runs.
-    Installed,
-    /// It acts as primary.
-    Acting,
-    /// It has stopped and never will act again under this epoch.
-    Ended,
-    /// It could not start, never acted and never will under this epoch.
-    StartFailed,
-}
-
 /// What a host says of one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedGroupReport {
@@ -103,7 +79,7 @@ pub struct ParsedGroupReport {
     /// The epoch that this is about.
     pub epoch: Epoch,
     /// How far it is.
-    pub state: GroupReportState,
+    pub state: GroupState,
     /// In words.
     pub reason: String,
 }
@@ -164,17 +140,4 @@ pub struct ParsedRenewalAck {
     pub seq: u64,
     /// It counts only with this assignment installed.
     pub assignment: Revision,
-}
-
-/// A change of a host's assignment.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AssignmentDelta {
-    /// What it is based on.
-    pub from: Revision,
-    /// What it leads to.
-    pub to: Revision,
-    /// The entries that are new or other than before.
-    pub changed: Vec<AssignmentEntry>,
-    /// The groups that are no longer the host's.
-    pub removed: Vec<GroupId>,
 }

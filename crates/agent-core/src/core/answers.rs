@@ -2,12 +2,12 @@
 
 use super::Core;
 use crate::{
-    report::{GroupReport, GroupState},
-    role::{LocalRole, RoleAnswer, ServiceMode},
+    report::GroupReport,
+    role::{LocalRole, RoleAnswer},
     tenure::{Stage, Tenure},
     time::BootMs,
 };
-use quorate_domain::{GroupId, Role};
+use quorate_domain::{GroupId, GroupState, Role, ServiceMode};
 use std::collections::BTreeSet;
 
 impl Core {

@@ -5,8 +5,8 @@
 use quorate_agent::{Agent, AgentError, AgentOptions, DiskOptions, HookOptions, ProbeOptions};
 use quorate_agent_core::BootMs;
 use quorate_domain::{
-    Assignment, AssignmentEntry, ClusterId, CoordinatorId, DiskName, Epoch, GroupId, HostId, Incarnation,
-    LeaseSettings, Rejection, Revision, Role, Term, Zone,
+    Assignment, AssignmentEntry, ClusterId, CoordinatorId, DiskName, Epoch, GroupId, GroupState, HostId,
+    Incarnation, LeaseSettings, Rejection, Revision, Role, Term, Zone,
 };
 use quorate_rpc::{
     ApiError,
@@ -16,8 +16,8 @@ use quorate_rpc::{
         agent_gateway_server::{AgentGateway, AgentGatewayServer},
     },
     session::{
-        GroupReportState, ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHello, ParsedRenewalAck,
-        ParsedReport, ParsedWelcome,
+        ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHello, ParsedRenewalAck, ParsedReport,
+        ParsedWelcome,
     },
 };
 use quorate_runtime::clock::{BootInstant, Clock, SystemClock};
@@ -154,13 +154,13 @@ impl Leader {
         }
     }
 
-    pub(crate) fn last_state(&self, epoch: u64) -> Option<GroupReportState> {
+    pub(crate) fn last_state(&self, epoch: u64) -> Option<GroupState> {
         let book = self.book();
         let groups = &book.reports.last()?.groups;
         groups.iter().find(|report| report.epoch == Epoch(epoch)).map(|report| report.state)
     }
 
-    pub(crate) async fn reported(&self, epoch: u64, state: GroupReportState) {
+    pub(crate) async fn reported(&self, epoch: u64, state: GroupState) {
         let what = format!("a report of {state:?} under epoch {epoch}");
         until(&what, async || (self.last_state(epoch) == Some(state)).then_some(())).await;
     }

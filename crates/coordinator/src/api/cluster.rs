@@ -89,9 +89,7 @@ impl Api {
 
     fn grace_left_ms(&self) -> Option<u64> {
         let now = self.memory.now();
-        let inner = self.memory.lock();
-        let left = inner.observations.observe_until.since_ms(now);
-        (inner.ready && left > 0).then_some(left)
+        self.memory.ask(|leader| leader.grace_left_ms(now))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Disks of the storage hosts.
 
 use super::{Api, page};
-use crate::memory::Inner;
 use quorate_domain::Disk;
+use quorate_leader_core::Leader;
 use quorate_rpc::{
     ApiError,
     convert::{disk_id, host_id, page_size},
@@ -16,9 +16,9 @@ use quorate_rpc::{
 use tonic::{Request, Response, Status};
 
 /// A disk with what the leader remembers of it.
-pub(super) fn describe(memory: &Inner, disk: &Disk) -> types::Disk {
+pub(super) fn describe(leader: &Leader, disk: &Disk) -> types::Disk {
     let mut described = types::Disk::from(disk);
-    let seen = memory.observations.hosts.get(&disk.id.host).and_then(|host| host.disks.get(&disk.id.name));
+    let seen = leader.seen(&disk.id.host).and_then(|host| host.disks.get(&disk.id.name));
     if let Some(seen) = seen {
         described.free_bytes = Some(seen.free_bytes);
         described.checked_at_ms = Some(seen.checked_at.0);
@@ -49,8 +49,7 @@ impl Disks for Api {
         // Sorted by host and then by name; '\u{0}' sorts before every character of a name, '/' would not.
         let key = |disk: &&std::sync::Arc<Disk>| format!("{}\u{0}{}", disk.id.host, disk.id.name);
         let (found, next_page_token) = page(wanted, &request.page_token, page_size(request.page_size), key);
-        let memory = self.memory.lock();
-        let disks = found.into_iter().map(|disk| describe(&memory, disk)).collect();
+        let disks = self.memory.ask(|leader| found.into_iter().map(|disk| describe(leader, disk)).collect());
         Ok(Response::new(ListDisksResponse { disks, next_page_token, view: Some(described) }))
     }
 
@@ -60,7 +59,7 @@ impl Disks for Api {
         let (view, described) = self.view(request.consistency).await?;
         let disk = view.state.disks.get(&id);
         let disk = disk.ok_or_else(|| ApiError::NotFound { what: "disk", id: id.to_string() })?;
-        let memory = self.memory.lock();
-        Ok(Response::new(GetDiskResponse { disk: Some(describe(&memory, disk)), view: Some(described) }))
+        let disk = self.memory.ask(|leader| describe(leader, disk));
+        Ok(Response::new(GetDiskResponse { disk: Some(disk), view: Some(described) }))
     }
 }

@@ -1,8 +1,8 @@
 //! Storage hosts.
 
 use super::{Api, page};
-use crate::memory::Inner;
-use quorate_domain::{Host, State};
+use quorate_domain::{Host, ServiceMode, State};
+use quorate_leader_core::Leader;
 use quorate_planner::Mono;
 use quorate_rpc::{
     ApiError,
@@ -13,18 +13,17 @@ use quorate_rpc::{
         },
         types,
     },
-    session::ServiceMode,
 };
 use tonic::{Request, Response, Status};
 
 /// A host with what the leader remembers of it.
-fn describe(state: &State, memory: &Inner, now: Mono, host: &Host) -> types::Host {
+fn describe(state: &State, leader: &Leader, now: Mono, host: &Host) -> types::Host {
     let mut described = types::Host::from(host);
-    if let Some(seen) = memory.observations.hosts.get(&host.id) {
+    if let Some(seen) = leader.seen(&host.id) {
         described.last_contact_ms = Some(now.since_ms(seen.last_contact));
     }
-    if let Some(session) = memory.sessions.get(&host.id) {
-        described.installed_revision = session.installed_revision;
+    if let Some(session) = leader.session(&host.id) {
+        described.installed_revision = session.installed.0;
         described.service_mode = match session.mode {
             None => types::ServiceMode::Unspecified,
             Some(ServiceMode::Normal) => types::ServiceMode::Normal,
@@ -54,8 +53,9 @@ impl Hosts for Api {
                 host.id.to_string()
             });
         let now = self.memory.now();
-        let memory = self.memory.lock();
-        let hosts = found.into_iter().map(|host| describe(&view.state, &memory, now, host)).collect();
+        let hosts = self
+            .memory
+            .ask(|leader| found.into_iter().map(|host| describe(&view.state, leader, now, host)).collect());
         Ok(Response::new(ListHostsResponse { hosts, next_page_token, view: Some(described) }))
     }
 
@@ -66,11 +66,10 @@ impl Hosts for Api {
         let host = view.state.hosts.get(&id);
         let host = host.ok_or_else(|| ApiError::NotFound { what: "host", id: id.to_string() })?;
         let now = self.memory.now();
-        let memory = self.memory.lock();
-        Ok(Response::new(GetHostResponse {
-            host: Some(describe(&view.state, &memory, now, host)),
-            disks: view.state.disks_of(&id).map(|disk| super::disks::describe(&memory, disk)).collect(),
-            view: Some(described),
-        }))
+        let (host, disks) = self.memory.ask(|leader| {
+            let disks = view.state.disks_of(&id).map(|disk| super::disks::describe(leader, disk)).collect();
+            (describe(&view.state, leader, now, host), disks)
+        });
+        Ok(Response::new(GetHostResponse { host: Some(host), disks, view: Some(described) }))
     }
 }

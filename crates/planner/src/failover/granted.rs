@@ -1,10 +1,10 @@
 //! Groups whose primary may act: does it, and should it go on?
 
 use super::{View, record_release, report_blocked};
-use crate::{GroupObservation, GroupState, Plan, liveness};
+use crate::{GroupObservation, Plan, liveness};
 use quorate_domain::{
-    Command, Disk, Evidence, Group, Host, HostStatus, OperationId, Phase, StepName, StepStatus, Verdict,
-    eligibility::eligible_backups, operation::FailoverReason,
+    Command, Disk, Evidence, Group, GroupState, Host, HostStatus, OperationId, Phase, StepName, StepStatus,
+    Verdict, eligibility::eligible_backups, operation::FailoverReason,
 };
 
 pub(super) fn plan(plan: &mut Plan, view: &View<'_>, group: &Group) {

@@ -1,9 +1,9 @@
 //! Groups that were taken from their primary: who follows, and when is that safe?
 
 use super::{View, fencing::fencing, record_release, report_blocked};
-use crate::{GroupState, Mono, Plan};
+use crate::{Mono, Plan};
 use quorate_domain::{
-    Command, Evidence, Group, HostId, Operation, OperationId,
+    Command, Evidence, Group, GroupState, HostId, Operation, OperationId,
     command::Fencing,
     eligibility::{candidates, eligibility},
     group::Member,

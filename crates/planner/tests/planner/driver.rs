@@ -4,8 +4,8 @@ use crate::{
     orders::orders,
     world::{D, START, World, host},
 };
-use quorate_domain::{Epoch, Event, HostStatus, Phase};
-use quorate_planner::{GroupState, Mono};
+use quorate_domain::{Epoch, Event, GroupState, HostStatus, Phase};
+use quorate_planner::Mono;
 
 const TICK_MS: u64 = 100;
 

@@ -1,9 +1,9 @@
 use crate::world::{D, START, World, g1, host, line};
 use quorate_domain::{
-    Command, Evidence, HostStatus, Incarnation, Phase, Timestamp, Verdict, VerdictReason,
+    Command, Evidence, GroupState, HostStatus, Incarnation, Phase, Timestamp, Verdict, VerdictReason,
     operation::FailoverReason,
 };
-use quorate_planner::{GroupState, Mono, Plan, failover};
+use quorate_planner::{Mono, Plan, failover};
 
 impl World {
     fn failovers(&self) -> Plan {

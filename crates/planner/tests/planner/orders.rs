@@ -2,8 +2,7 @@
 //! group has the same one primary.
 
 use crate::world::{D, World, host};
-use quorate_domain::Phase;
-use quorate_planner::GroupState;
+use quorate_domain::{GroupState, Phase};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Happens {

@@ -6,11 +6,11 @@ use crate::{
 };
 use proptest::{collection::vec, option, prelude::*};
 use quorate_domain::{
-    CoordinatorId, DiskIdentity, Epoch, Incarnation, Outcome, Proposal, State, Term, Timestamp, apply,
+    CoordinatorId, DiskIdentity, Epoch, GroupState, Incarnation, Outcome, Proposal, State, Term, Timestamp,
+    apply,
 };
 use quorate_planner::{
-    DiskObservation, GroupObservation, GroupState, HostObservation, Mono, Observations, Plan, Planned,
-    plan_all,
+    DiskObservation, GroupObservation, HostObservation, Mono, Observations, Plan, Planned, plan_all,
 };
 
 const NOW: Mono = Mono(100_000);

@@ -2,13 +2,13 @@
 
 use quorate_domain::{
     Applied, Cause, ClusterId, Command, CoordinatorId, DiskId, DiskIdentity, DiskName, Event, Group, GroupId,
-    HostId, HostStatus, Incarnation, InstanceId, Outcome, Proposal, Settings, State, Term, Timestamp,
-    Verdict, Zone, apply,
+    GroupState, HostId, HostStatus, Incarnation, InstanceId, Outcome, Proposal, Settings, State, Term,
+    Timestamp, Verdict, Zone, apply,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
 use quorate_planner::{
-    DiskObservation, GroupObservation, GroupState, HostObservation, Mono, Observations, Plan, plan_all,
+    DiskObservation, GroupObservation, HostObservation, Mono, Observations, Plan, plan_all,
 };
 use std::collections::BTreeMap;
 

@@ -4,9 +4,9 @@ use super::choice::FromWire;
 use crate::{
     field::{InvalidField, at_most, each, name, positive},
     pb::{agent as wire, types},
-    session::{AssignmentDelta, GROUPS_MAX},
+    session::GROUPS_MAX,
 };
-use quorate_domain::{AssignmentEntry, Epoch, Incarnation, Revision, Role, assignment::Assignment};
+use quorate_domain::{Assignment, AssignmentDelta, AssignmentEntry, Epoch, Incarnation, Revision, Role};
 use std::collections::BTreeSet;
 
 impl From<&AssignmentEntry> for wire::AssignmentEntry {

@@ -3,9 +3,10 @@
 use crate::{
     field::{InvalidField, known, unspecified},
     pb,
-    session::{GroupReportState, ServiceMode},
 };
-use quorate_domain::{HostStatus, OperationStatus, Role, StepStatus, Verdict, group::Phase};
+use quorate_domain::{
+    GroupState, HostStatus, OperationStatus, Role, ServiceMode, StepStatus, Verdict, group::Phase,
+};
 
 /// A domain enum that can be read from the wire.
 pub(crate) trait FromWire: Sized {
@@ -49,7 +50,7 @@ choices! {
     OperationStatus = pb::types::OperationStatus as WireOperationStatus { Running, Succeeded, Failed }
     StepStatus = pb::types::StepStatus as WireStepStatus { Pending, Running, Done, Failed }
     ServiceMode = pb::types::ServiceMode as WireServiceMode { Normal, ReadOnly, Safe }
-    GroupReportState = pb::agent::GroupState as WireGroupState { Installed, Acting, Ended, StartFailed }
+    GroupState = pb::agent::GroupState as WireGroupState { Installed, Acting, Ended, StartFailed }
 }
 
 impl From<&Phase> for pb::types::GroupPhase {
@@ -115,11 +116,11 @@ mod tests {
             ServiceMode::ReadOnly,
             ServiceMode::Safe,
         ]);
-        round_trip::<GroupReportState, WireGroupState>(&[
-            GroupReportState::Installed,
-            GroupReportState::Acting,
-            GroupReportState::Ended,
-            GroupReportState::StartFailed,
+        round_trip::<GroupState, WireGroupState>(&[
+            GroupState::Installed,
+            GroupState::Acting,
+            GroupState::Ended,
+            GroupState::StartFailed,
         ]);
     }
 

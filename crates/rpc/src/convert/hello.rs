@@ -7,11 +7,9 @@ use crate::{
         agent::{self as wire, agent_message::Message},
         types,
     },
-    session::{
-        ParsedAgentMessage, ParsedHeartbeat, ParsedHello, ParsedReport, SESSION_PROTOCOL, ServiceMode,
-    },
+    session::{ParsedAgentMessage, ParsedHeartbeat, ParsedHello, ParsedReport, SESSION_PROTOCOL},
 };
-use quorate_domain::{Incarnation, Revision};
+use quorate_domain::{Incarnation, Revision, ServiceMode};
 use quorate_runtime::address::Address;
 
 impl TryFrom<wire::AgentMessage> for ParsedAgentMessage {

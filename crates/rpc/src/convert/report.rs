@@ -4,9 +4,11 @@ use super::choice::FromWire;
 use crate::{
     field::{InvalidField, at_most, each, name, positive, text},
     pb::{agent as wire, types},
-    session::{DISKS_MAX, GROUPS_MAX, GroupReportState, ParsedDisk, ParsedGroupReport, ParsedReport},
+    session::{DISKS_MAX, GROUPS_MAX, ParsedDisk, ParsedGroupReport, ParsedReport},
 };
-use quorate_domain::{DiskIdentity, Epoch, Revision, Timestamp, Verdict, VerdictReason, disk::REASONS_MAX};
+use quorate_domain::{
+    DiskIdentity, Epoch, GroupState, Revision, Timestamp, Verdict, VerdictReason, disk::REASONS_MAX,
+};
 use std::collections::BTreeSet;
 
 impl TryFrom<wire::Report> for ParsedReport {
@@ -65,7 +67,7 @@ impl TryFrom<wire::GroupReport> for ParsedGroupReport {
         Ok(Self {
             group: name("group", &report.group)?,
             epoch: Epoch(positive("epoch", report.epoch)?),
-            state: GroupReportState::from_wire("state", report.state)?,
+            state: GroupState::from_wire("state", report.state)?,
             reason: text("reason", report.reason)?,
         })
     }

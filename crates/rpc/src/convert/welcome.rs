@@ -4,9 +4,9 @@ use super::hello::address;
 use crate::{
     field::{InvalidField, at_most, name, positive, present},
     pb::agent::{self as wire, coordinator_message::Message},
-    session::{ADDRESSES_MAX, AssignmentDelta, ParsedCoordinatorMessage, ParsedRenewalAck, ParsedWelcome},
+    session::{ADDRESSES_MAX, ParsedCoordinatorMessage, ParsedRenewalAck, ParsedWelcome},
 };
-use quorate_domain::{CoordinatorId, LeaseSettings, Revision, Term, assignment::Assignment};
+use quorate_domain::{Assignment, AssignmentDelta, CoordinatorId, LeaseSettings, Revision, Term};
 
 impl TryFrom<wire::CoordinatorMessage> for ParsedCoordinatorMessage {
     type Error = InvalidField;

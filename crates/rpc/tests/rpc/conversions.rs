@@ -2,15 +2,15 @@
 
 use proptest::prelude::*;
 use quorate_domain::{
-    AssignmentEntry, CoordinatorId, Epoch, Incarnation, LeaseSettings, Revision, Role, Term,
-    assignment::Assignment,
+    Assignment, AssignmentDelta, AssignmentEntry, CoordinatorId, Epoch, Incarnation, LeaseSettings, Revision,
+    Role, ServiceMode, Term,
 };
 use quorate_rpc::{
     InvalidField,
     pb::{agent as wire, types},
     session::{
-        AssignmentDelta, DISKS_MAX, GROUPS_MAX, ParsedAgentMessage, ParsedCoordinatorMessage,
-        ParsedHeartbeat, ParsedHello, ParsedRenewalAck, ParsedReport, ParsedWelcome, ServiceMode,
+        DISKS_MAX, GROUPS_MAX, ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHeartbeat, ParsedHello,
+        ParsedRenewalAck, ParsedReport, ParsedWelcome,
     },
 };
 

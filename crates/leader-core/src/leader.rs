@@ -1,0 +1,171 @@
+//! What a leader remembers, for as long as it leads.
+
+use crate::{
+    renewals::{Acknowledgement, Renewals, Round},
+    session::{Report, Session, SessionId},
+};
+use quorate_domain::{CoordinatorId, HostId, Incarnation, Revision, ServiceMode, State, Term};
+use quorate_planner::{HostObservation, Mono, Observations};
+use std::collections::BTreeMap;
+
+/// The memory of one coordinator; empty while it does not lead.
+#[derive(Debug, Clone, Default)]
+pub struct Leader {
+    pub(crate) observations: Observations,
+    sessions: BTreeMap<HostId, Session>,
+    renewals: Renewals,
+    pub(crate) ready: bool,
+    numbered: u64,
+    pub(crate) last_look: Option<Mono>,
+}
+
+impl Leader {
+    /// What planners see.
+    pub fn observations(&self) -> &Observations {
+        &self.observations
+    }
+
+    /// What was heard of a host in this leadership.
+    pub fn seen(&self, host: &HostId) -> Option<&HostObservation> {
+        self.observations.hosts.get(host)
+    }
+
+    /// The open session of a host.
+    pub fn session(&self, host: &HostId) -> Option<&Session> {
+        self.sessions.get(host)
+    }
+
+    /// How long nobody is expired yet; none when this coordinator does not lead or has looked for long enough.
+    pub fn grace_left_ms(&self, now: Mono) -> Option<u64> {
+        let left = self.observations.observe_until.since_ms(now);
+        (self.ready && left > 0).then_some(left)
+    }
+
+    /// Forgets everything but the count of sessions, so that no number is used twice; returns the hosts whose sessions
+    /// are over.
+    fn start_over(&mut self) -> Vec<HostId> {
+        let fresh = Self { numbered: self.numbered, last_look: self.last_look, ..Self::default() };
+        std::mem::replace(self, fresh).sessions.into_keys().collect()
+    }
+
+    /// Begins the memory of a leadership, if it is not this one's already: nothing is carried over. Returns the hosts
+    /// whose sessions are over.
+    pub(crate) fn lead(&mut self, leader: CoordinatorId, term: Term, now: Mono) -> Vec<HostId> {
+        if self.observations.term == term && self.observations.leader == leader {
+            return Vec::new();
+        }
+        let ended = self.start_over();
+        self.observations = Observations {
+            leader,
+            term,
+            led_since: now,
+            observe_until: Mono(u64::MAX),
+            ..Observations::default()
+        };
+        ended
+    }
+
+    /// The leadership has applied its first own entry: from now on its waits count.
+    pub(crate) fn become_ready(&mut self, state: &State, now: Mono) {
+        if self.ready {
+            return;
+        }
+        self.ready = true;
+        self.observations.led_since = now;
+        self.observations.observe_until = now.plus_ms(state.settings().lease.wait_ms);
+    }
+
+    /// Forgets everything: this coordinator does not lead. Returns the hosts whose sessions are over.
+    pub(crate) fn resign(&mut self) -> Vec<HostId> {
+        if self.observations.term == Term(0) { Vec::new() } else { self.start_over() }
+    }
+
+    /// Notes that a host which the state does not know yet is there: once its registration is applied, and before its
+    /// session is open, it must not count as silent since this leadership began.
+    pub fn expect_host(&mut self, host: &HostId, incarnation: Incarnation, term: Term, now: Mono) {
+        if self.observations.term == term {
+            let seen = HostObservation { incarnation, last_contact: now, ..HostObservation::default() };
+            self.observations.hosts.entry(host.clone()).or_insert(seen);
+        }
+    }
+
+    /// Opens a session; an earlier one of the same host is over. None when this is not the leadership of that term.
+    pub fn open_session(
+        &mut self,
+        host: &HostId,
+        incarnation: Incarnation,
+        term: Term,
+        now: Mono,
+    ) -> Option<SessionId> {
+        if self.observations.term != term {
+            return None;
+        }
+        self.numbered += 1;
+        let number = self.numbered;
+        let observed =
+            HostObservation { incarnation, last_contact: now, connected: true, ..HostObservation::default() };
+        self.observations.hosts.insert(host.clone(), observed);
+        let session = Session { number, incarnation, mode: None, installed: Revision(0) };
+        self.sessions.insert(host.clone(), session);
+        Some(SessionId { host: host.clone(), number })
+    }
+
+    /// True while the session is its host's own.
+    pub fn is_open(&self, id: &SessionId) -> bool {
+        self.sessions.get(&id.host).is_some_and(|session| session.number == id.number)
+    }
+
+    fn heard(&mut self, id: &SessionId, now: Mono) -> Option<(&mut Session, &mut HostObservation)> {
+        let session = self.sessions.get_mut(&id.host).filter(|session| session.number == id.number)?;
+        let seen = self.observations.hosts.get_mut(&id.host)?;
+        seen.last_contact = now;
+        Some((session, seen))
+    }
+
+    /// A heartbeat arrived; it waits for a round of the quorum. False when the session is over.
+    pub fn heartbeat(
+        &mut self,
+        id: &SessionId,
+        seq: u64,
+        installed: Revision,
+        mode: ServiceMode,
+        now: Mono,
+    ) -> bool {
+        let Some((session, _)) = self.heard(id, now) else { return false };
+        session.mode = Some(mode);
+        session.installed = installed;
+        let incarnation = session.incarnation;
+        self.renewals.arrived(id.clone(), incarnation, seq);
+        true
+    }
+
+    /// A report arrived. False when the session is over.
+    pub fn report(&mut self, id: &SessionId, report: Report, now: Mono) -> bool {
+        let Some((session, seen)) = self.heard(id, now) else { return false };
+        session.installed = report.installed;
+        report.note(seen);
+        true
+    }
+
+    /// Closes a session, unless another has taken its place. What the host said stays.
+    pub fn close_session(&mut self, id: &SessionId) {
+        if self.is_open(id) {
+            self.sessions.remove(&id.host);
+            if let Some(seen) = self.observations.hosts.get_mut(&id.host) {
+                seen.connected = false;
+            }
+        }
+    }
+
+    /// The round of the quorum that begins now, for everybody whose heartbeat has arrived; none when nobody waits.
+    pub fn begin_round(&mut self) -> Option<Round> {
+        self.renewals.begin_round()
+    }
+
+    /// What to tell the agents once the round has confirmed this state.
+    pub fn acknowledge(&self, round: Round, confirmed: &State) -> Vec<Acknowledgement> {
+        let mut found = round.acknowledgements(confirmed);
+        found.retain(|acknowledgement| self.is_open(&acknowledgement.session));
+        found
+    }
+}

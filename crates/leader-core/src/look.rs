@@ -1,0 +1,77 @@
+//! One look of a coordinator at the world: does it lead, has it seen enough, and what should change?
+
+use crate::leader::Leader;
+use quorate_domain::{CoordinatorId, HostId, State, Term};
+use quorate_planner::{Mono, Plan, plan_all};
+
+/// A gap of this length between two looks means that the process stood still (DESIGN section 5, rule 6).
+pub const STALL_MS: u64 = 2_000;
+
+/// Who leads, as a coordinator that leads sees it: itself, in this term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leading {
+    /// The coordinator.
+    pub coordinator: CoordinatorId,
+    /// The term that it leads in.
+    pub term: Term,
+}
+
+/// What a look came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Hosts whose sessions are over.
+    pub ended: Vec<HostId>,
+    /// How long the process stood still, if it did: it only observes for a grace period.
+    pub stalled_ms: Option<u64>,
+    /// What to do.
+    pub next: Next,
+}
+
+/// What a coordinator should do after a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: it does not lead, or has not yet applied an entry of its own term.
+    Wait,
+    /// Form the cluster: the log has nothing yet.
+    FormCluster,
+    /// Propose these commands.
+    Propose(Plan),
+}
+
+impl Leader {
+    /// Looks at the agreed state, which was last changed by an entry of `applied_term`.
+    pub fn look(&mut self, leading: Option<Leading>, state: &State, applied_term: Term, now: Mono) -> Look {
+        let stalled_ms = self.stalled_ms(now);
+        let mut look = Look { ended: Vec::new(), stalled_ms, next: Next::Wait };
+        let Some(Leading { coordinator, term }) = leading else {
+            look.ended = self.resign();
+            return look;
+        };
+        look.ended = self.lead(coordinator, term, now);
+        if stalled_ms.is_some() {
+            self.observe_only(state.settings().lease.wait_ms, now);
+        }
+        if applied_term != term {
+            return look;
+        }
+        self.become_ready(state, now);
+        look.next = if state.cluster.id.is_none() {
+            Next::FormCluster
+        } else {
+            self.observations.note_applied(state, now);
+            Next::Propose(plan_all(state, &self.observations, now))
+        };
+        look
+    }
+
+    /// A look that comes much too late means that heartbeats may be waiting unread.
+    fn stalled_ms(&mut self, now: Mono) -> Option<u64> {
+        let gap = now.since_ms(self.last_look.replace(now)?);
+        (gap > STALL_MS).then_some(gap)
+    }
+
+    /// Nobody is expired for a grace period.
+    fn observe_only(&mut self, grace_ms: u64, now: Mono) {
+        self.observations.observe_until = self.observations.observe_until.max(now.plus_ms(grace_ms));
+    }
+}

@@ -1,0 +1,74 @@
+//! Heartbeats that wait for the quorum (DESIGN section 5, rules 2 and 3).
+
+use crate::session::SessionId;
+use quorate_domain::{Incarnation, Revision, State};
+use std::collections::BTreeMap;
+
+/// Heartbeats of one session that wait for a quorum at the same time; more are not acknowledged.
+pub const RENEWALS_MAX: usize = 8;
+
+/// A heartbeat that arrived and was not acknowledged yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Waiting {
+    seq: u64,
+    incarnation: Incarnation,
+}
+
+/// Heartbeats that wait for the next round.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Renewals {
+    waiting: BTreeMap<SessionId, Vec<Waiting>>,
+}
+
+/// The heartbeats that one round of the quorum serves: all of them had arrived before it began. A round that fails is
+/// dropped, and they stay without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "what a round would acknowledge is lost with it"]
+pub struct Round {
+    served: BTreeMap<SessionId, Vec<Waiting>>,
+}
+
+/// Tells an agent that a renewal counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// To whom.
+    pub session: SessionId,
+    /// The heartbeat's number.
+    pub seq: u64,
+    /// It counts only with this assignment installed.
+    pub assignment: Revision,
+}
+
+impl Renewals {
+    /// A heartbeat arrived.
+    pub(crate) fn arrived(&mut self, session: SessionId, incarnation: Incarnation, seq: u64) {
+        let waiting = self.waiting.entry(session).or_default();
+        if waiting.len() < RENEWALS_MAX {
+            waiting.push(Waiting { seq, incarnation });
+        }
+    }
+
+    /// Takes all that wait: the round that serves them begins now. None when nobody waits.
+    pub(crate) fn begin_round(&mut self) -> Option<Round> {
+        let served = std::mem::take(&mut self.waiting);
+        (!served.is_empty()).then_some(Round { served })
+    }
+}
+
+impl Round {
+    /// What may be acknowledged now that the round has confirmed this state: heartbeats of the start of the agent that
+    /// the state records, each with the assignment that it must have installed.
+    pub(crate) fn acknowledgements(self, confirmed: &State) -> Vec<Acknowledgement> {
+        let mut found = Vec::new();
+        for (session, waiting) in self.served {
+            let Some(host) = confirmed.hosts.get(&session.host) else { continue };
+            let current = waiting.into_iter().filter(|waiting| waiting.incarnation == host.incarnation);
+            found.extend(current.map(|waiting| Acknowledgement {
+                session: session.clone(),
+                seq: waiting.seq,
+                assignment: host.assignment_revision,
+            }));
+        }
+        found
+    }
+}

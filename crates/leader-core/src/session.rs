@@ -1,0 +1,94 @@
+//! One session with an agent, and what the agent says in it.
+
+use quorate_domain::{
+    Command, DiskName, GroupId, Host, HostId, Incarnation, InstanceId, Revision, ServiceMode, State, Zone,
+};
+use quorate_planner::{DiskObservation, GroupObservation, HostObservation};
+use std::collections::BTreeMap;
+
+/// Names one session: a host has one at a time, and no number is used twice by one coordinator.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId {
+    /// The host.
+    pub host: HostId,
+    /// Tells it from earlier sessions of the same host.
+    pub number: u64,
+}
+
+/// An open session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Tells it from earlier sessions of the same host.
+    pub number: u64,
+    /// The start of the agent that opened it.
+    pub incarnation: Incarnation,
+    /// What the host last said of its service mode.
+    pub mode: Option<ServiceMode>,
+    /// Which assignment it last said it had installed.
+    pub installed: Revision,
+}
+
+/// An agent's first word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// Who it is.
+    pub host: HostId,
+    /// Its failure domain.
+    pub zone: Zone,
+    /// Where it answers.
+    pub address: String,
+    /// Its state folder.
+    pub instance: InstanceId,
+    /// Its start.
+    pub incarnation: Incarnation,
+}
+
+impl Hello {
+    /// The registration that must be committed before the session opens; none when the state has it already.
+    pub fn registration(&self, state: &State) -> Option<Command> {
+        let known = state.hosts.get(&self.host).is_some_and(|host| self.is_recorded_as(host));
+        (!known).then(|| Command::RegisterHost {
+            host: self.host.clone(),
+            zone: self.zone.clone(),
+            address: self.address.clone(),
+            instance: self.instance.clone(),
+            incarnation: self.incarnation,
+        })
+    }
+
+    fn is_recorded_as(&self, host: &Host) -> bool {
+        (&host.instance, host.incarnation, &host.zone, &host.address)
+            == (&self.instance, self.incarnation, &self.zone, &self.address)
+    }
+}
+
+/// All that a host says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// The assignment that is installed.
+    pub installed: Revision,
+    /// The agent stops for good.
+    pub stopping: bool,
+    /// `disks` is the full list.
+    pub disks_complete: bool,
+    /// Its disks.
+    pub disks: BTreeMap<DiskName, DiskObservation>,
+    /// Its groups; one may appear with several epochs.
+    pub groups: Vec<(GroupId, GroupObservation)>,
+}
+
+impl Report {
+    /// Takes the place of what the host said before.
+    pub(crate) fn note(self, seen: &mut HostObservation) {
+        seen.stopping = self.stopping;
+        seen.disks_complete = self.disks_complete;
+        seen.disks = self.disks;
+        seen.groups.clear();
+        for (group, told) in self.groups {
+            // Of several epochs of one group only the last matters: the earlier ones ended before it was granted.
+            if seen.groups.get(&group).is_none_or(|known| known.epoch < told.epoch) {
+                seen.groups.insert(group, told);
+            }
+        }
+    }
+}

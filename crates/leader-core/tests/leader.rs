@@ -1,0 +1,349 @@
+//! What a leader may carry over, expire and acknowledge: DESIGN section 5, rules 2, 3, 5 and 6.
+
+#![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
+
+use quorate_domain::{
+    Cause, ClusterId, Command, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, GroupState, HostId,
+    Incarnation, InstanceId, Outcome, Proposal, Revision, ServiceMode, Settings, State, Term, Timestamp,
+    Verdict, Zone, apply, command::MemberSpec,
+};
+use quorate_leader_core::{
+    Acknowledgement, Assignments, Hello, Leader, Leading, Look, Next, RENEWALS_MAX, Report, STALL_MS,
+    SessionId,
+};
+use quorate_planner::{DiskObservation, GroupObservation, Mono};
+use std::collections::BTreeMap;
+
+/// D of the default settings.
+const D: u64 = 7_500;
+
+fn host(name: &str) -> HostId {
+    HostId::new(name).unwrap()
+}
+
+fn hello(name: &str, incarnation: u64) -> Hello {
+    Hello {
+        host: host(name),
+        zone: Zone::new("z1").unwrap(),
+        address: "127.0.0.1:7500".into(),
+        instance: InstanceId::new(format!("i-{name}")).unwrap(),
+        incarnation: Incarnation(incarnation),
+    }
+}
+
+fn leading(term: u64) -> Leading {
+    Leading { coordinator: CoordinatorId(1), term: Term(term) }
+}
+
+/// A leader and the state that it would have agreed on.
+struct Desk {
+    leader: Leader,
+    state: State,
+    term: u64,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let mut desk = Self { leader: Leader::default(), state: State::default(), term: 1 };
+        let cluster = ClusterId::new("c1").unwrap();
+        desk.apply(Command::CreateCluster { cluster, settings: Settings::default() });
+        desk
+    }
+
+    fn apply(&mut self, command: Command) {
+        let asked = format!("{command:?}");
+        let proposal = Proposal::new(Timestamp(1), Cause::Cluster, command);
+        let applied = apply(&mut self.state, Term(self.term), &proposal);
+        assert!(matches!(applied.outcome, Outcome::Accepted { .. }), "{asked}: {:?}", applied.outcome);
+    }
+
+    fn look(&mut self, now: u64) -> Look {
+        self.leader.look(Some(leading(self.term)), &self.state, Term(self.term), Mono(now))
+    }
+
+    /// The host registers and opens a session.
+    fn session(&mut self, name: &str, incarnation: u64, now: u64) -> SessionId {
+        let hello = hello(name, incarnation);
+        if let Some(command) = hello.registration(&self.state) {
+            self.apply(command);
+        }
+        self.leader.open_session(&hello.host, hello.incarnation, Term(self.term), Mono(now)).unwrap()
+    }
+
+    fn heartbeat(&mut self, id: &SessionId, seq: u64, now: u64) -> bool {
+        self.leader.heartbeat(id, seq, Revision(0), ServiceMode::Normal, Mono(now))
+    }
+
+    fn acknowledged(&self, round: quorate_leader_core::Round) -> Vec<u64> {
+        self.leader.acknowledge(round, &self.state).into_iter().map(|ack| ack.seq).collect()
+    }
+}
+
+fn planned(look: Look) -> Vec<String> {
+    match look.next {
+        Next::Propose(plan) => plan.commands.iter().map(|planned| planned.rule.to_owned()).collect(),
+        next => panic!("no plan but {next:?}"),
+    }
+}
+
+#[test]
+fn a_round_serves_only_the_heartbeats_that_came_before_it_began() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    assert_eq!(desk.leader.begin_round(), None, "nobody waits");
+    assert!(desk.heartbeat(&id, 1, 10) && desk.heartbeat(&id, 2, 11));
+    let first = desk.leader.begin_round().unwrap();
+    assert!(desk.heartbeat(&id, 3, 12), "it comes while the round is under way");
+    assert_eq!(desk.acknowledged(first), [1, 2]);
+    let second = desk.leader.begin_round().unwrap();
+    assert_eq!(desk.acknowledged(second), [3]);
+}
+
+#[test]
+fn what_a_failed_round_was_for_is_never_acknowledged() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    desk.heartbeat(&id, 1, 10);
+    drop(desk.leader.begin_round().unwrap());
+    assert_eq!(desk.leader.begin_round(), None);
+    desk.heartbeat(&id, 2, 20);
+    let round = desk.leader.begin_round().unwrap();
+    assert_eq!(desk.acknowledged(round), [2]);
+}
+
+#[test]
+fn an_acknowledgement_names_the_assignment_of_the_state_that_the_round_confirmed() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    desk.heartbeat(&id, 7, 10);
+    let round = desk.leader.begin_round().unwrap();
+    let before = desk.state.hosts[&host("h1")].assignment_revision;
+    make_group(&mut desk);
+    let expected = desk.state.hosts[&host("h1")].assignment_revision;
+    assert!(expected > before);
+    let acks = desk.leader.acknowledge(round, &desk.state);
+    assert_eq!(acks, [Acknowledgement { session: id, seq: 7, assignment: expected }]);
+}
+
+/// Group g on h1, which gets a disk for it.
+fn make_group(desk: &mut Desk) {
+    let place = quorate_domain::DiskId { host: host("h1"), name: DiskName::new("d1").unwrap() };
+    desk.apply(Command::RecordDisk {
+        disk: place,
+        incarnation: Incarnation(1),
+        identity: DiskIdentity("medium".into()),
+        path: "/data".into(),
+        capacity_bytes: 1,
+        verdict: Verdict::Healthy,
+        reasons: vec![],
+    });
+    desk.apply(Command::CreateGroup {
+        group: GroupId::new("g").unwrap(),
+        primary: MemberSpec { host: host("h1"), disk: None },
+        backups: vec![],
+        labels: BTreeMap::new(),
+    });
+}
+
+#[test]
+fn a_start_of_the_agent_that_is_no_longer_recorded_is_not_renewed() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    desk.heartbeat(&id, 1, 10);
+    let round = desk.leader.begin_round().unwrap();
+    desk.apply(hello("h1", 2).registration(&desk.state).unwrap());
+    assert_eq!(desk.acknowledged(round), [] as [u64; 0]);
+}
+
+#[test]
+fn a_session_that_is_over_is_neither_heard_nor_renewed() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let old = desk.session("h1", 1, 0);
+    desk.heartbeat(&old, 1, 10);
+    let round = desk.leader.begin_round().unwrap();
+    let new = desk.session("h1", 1, 20);
+    assert!(new.number > old.number);
+    assert_eq!(desk.acknowledged(round), [] as [u64; 0]);
+    assert!(!desk.heartbeat(&old, 2, 30));
+    assert_eq!(desk.leader.begin_round(), None);
+    desk.leader.close_session(&old);
+    assert!(desk.leader.is_open(&new) && desk.leader.seen(&host("h1")).unwrap().connected);
+    desk.leader.close_session(&new);
+    assert!(!desk.leader.is_open(&new) && !desk.leader.seen(&host("h1")).unwrap().connected);
+}
+
+#[test]
+fn the_heartbeats_of_a_session_that_wait_are_bounded() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    for seq in 0..20 {
+        desk.heartbeat(&id, seq, 1);
+    }
+    let round = desk.leader.begin_round().unwrap();
+    assert_eq!(desk.acknowledged(round).len(), RENEWALS_MAX);
+}
+
+#[test]
+fn nothing_is_carried_from_one_leadership_to_the_next() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    desk.heartbeat(&id, 1, 10);
+    desk.term = 2;
+    let look = desk.look(500);
+    assert_eq!(look.ended, [host("h1")]);
+    assert_eq!(desk.leader.begin_round(), None, "what waited is forgotten");
+    assert_eq!(desk.leader.seen(&host("h1")), None);
+    assert!(!desk.heartbeat(&id, 2, 510));
+    assert_eq!(desk.leader.observations().led_since, Mono(500));
+    let next = desk.session("h1", 1, 520);
+    assert!(next.number > id.number, "no number is used twice");
+}
+
+#[test]
+fn a_coordinator_that_no_longer_leads_forgets_everything_and_plans_nothing() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    let look = desk.leader.look(None, &desk.state, Term(1), Mono(100));
+    assert_eq!(look, Look { ended: vec![host("h1")], stalled_ms: None, next: Next::Wait });
+    assert!(!desk.leader.is_open(&id));
+    let late = desk.leader.open_session(&host("h1"), Incarnation(1), Term(1), Mono(110));
+    assert_eq!(late, None, "that leadership is over");
+}
+
+#[test]
+fn no_wait_counts_before_the_leadership_has_applied_an_entry_of_its_own() {
+    let mut desk = Desk::new();
+    desk.session_known("h1");
+    let early = desk.leader.look(Some(leading(2)), &desk.state, Term(1), Mono(1_000));
+    assert_eq!(early.next, Next::Wait);
+    assert_eq!(desk.leader.grace_left_ms(Mono(1_000)), None);
+    desk.term = 2;
+    assert_eq!(planned(desk.look(1_500)), [] as [&str; 0]);
+    assert_eq!(desk.leader.grace_left_ms(Mono(1_500)), Some(D));
+    let mut now = 1_500;
+    while now + 1_000 < 1_500 + D {
+        now += 1_000;
+        assert_eq!(planned(desk.look(now)), [] as [&str; 0], "at {now}");
+    }
+    assert_eq!(planned(desk.look(1_500 + D)), ["liveness/offline"]);
+}
+
+#[test]
+fn a_leader_that_stood_still_expires_nobody_for_a_grace_period() {
+    let mut desk = Desk::new();
+    desk.session_known("h1");
+    let mut now = 0;
+    desk.look(now);
+    while now < D - 500 {
+        now += 1_000;
+        desk.look(now);
+    }
+    let late = now + STALL_MS + 1;
+    let look = desk.look(late);
+    assert_eq!(look.stalled_ms, Some(STALL_MS + 1));
+    assert_eq!(planned(look), [] as [&str; 0]);
+    assert_eq!(desk.leader.grace_left_ms(Mono(late)), Some(D));
+}
+
+#[test]
+fn the_first_look_of_a_leader_of_an_empty_log_forms_the_cluster() {
+    let mut leader = Leader::default();
+    let look = leader.look(Some(leading(1)), &State::default(), Term(1), Mono(0));
+    assert_eq!(look.next, Next::FormCluster);
+}
+
+impl Desk {
+    /// A host that the state knows and this leader has not heard of.
+    fn session_known(&mut self, name: &str) {
+        let command = hello(name, 1).registration(&self.state).unwrap();
+        self.apply(command);
+    }
+}
+
+#[test]
+fn a_host_that_registers_for_the_first_time_does_not_count_as_silent() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    for now in (1_000..20_000).step_by(1_000) {
+        desk.look(now);
+    }
+    desk.leader.expect_host(&host("h1"), Incarnation(1), Term(1), Mono(20_000));
+    desk.session_known("h1");
+    assert_eq!(planned(desk.look(20_100)), [] as [&str; 0]);
+    desk.leader.expect_host(&host("h2"), Incarnation(1), Term(9), Mono(20_200));
+    assert_eq!(desk.leader.seen(&host("h2")), None, "that is another leadership");
+}
+
+#[test]
+fn a_hello_is_registered_only_when_it_says_something_new() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    desk.session("h1", 3, 0);
+    assert_eq!(hello("h1", 3).registration(&desk.state), None);
+    let moved = Hello { address: "127.0.0.1:7501".into(), ..hello("h1", 3) };
+    for changed in [hello("h1", 4), moved, hello("h2", 3)] {
+        let command = changed.registration(&desk.state);
+        assert!(matches!(command, Some(Command::RegisterHost { .. })), "{changed:?}");
+    }
+}
+
+fn told(epoch: u64, state: GroupState) -> (GroupId, GroupObservation) {
+    (GroupId::new("g").unwrap(), GroupObservation { epoch: Epoch(epoch), state, reason: String::new() })
+}
+
+#[test]
+fn a_report_takes_the_place_of_the_one_before_and_the_last_epoch_counts() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    let medium = DiskObservation {
+        identity: DiskIdentity("medium".into()),
+        path: "/data".into(),
+        capacity_bytes: 1,
+        free_bytes: 1,
+        verdict: Verdict::Healthy,
+        reasons: vec![],
+        checked_at: Timestamp(0),
+    };
+    let first = Report {
+        installed: Revision(4),
+        stopping: true,
+        disks_complete: true,
+        disks: [(DiskName::new("d1").unwrap(), medium)].into(),
+        groups: vec![told(5, GroupState::Acting), told(4, GroupState::Ended)],
+    };
+    assert!(desk.leader.report(&id, first, Mono(100)));
+    let seen = desk.leader.seen(&host("h1")).unwrap();
+    assert_eq!(seen.groups.values().map(|told| told.epoch.0).collect::<Vec<_>>(), [5]);
+    assert_eq!((seen.last_contact, seen.stopping, seen.disks.len()), (Mono(100), true, 1));
+    assert_eq!(desk.leader.session(&host("h1")).unwrap().installed, Revision(4));
+    assert!(desk.leader.report(&id, Report::default(), Mono(200)));
+    let seen = desk.leader.seen(&host("h1")).unwrap();
+    assert!(seen.groups.is_empty() && seen.disks.is_empty() && !seen.stopping && !seen.disks_complete);
+}
+
+#[test]
+fn an_agent_is_sent_its_whole_assignment_and_then_each_change_once() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    desk.session("h1", 1, 0);
+    let mut assignments = Assignments::begin(&desk.state, host("h1"));
+    assert!(assignments.sent().entries.is_empty());
+    assert_eq!(assignments.follow(&desk.state), None);
+    let from = assignments.sent().revision;
+    make_group(&mut desk);
+    let delta = assignments.follow(&desk.state).unwrap();
+    let to = desk.state.hosts[&host("h1")].assignment_revision;
+    assert_eq!((delta.from, delta.to, delta.changed.len(), delta.removed.len()), (from, to, 1, 0));
+    assert_eq!(assignments.follow(&desk.state), None);
+    let gone = Assignments::begin(&State::default(), host("h1")).follow(&State::default());
+    assert_eq!(gone, None, "a host that is not known has nothing to follow");
+}
