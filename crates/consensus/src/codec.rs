@@ -4,7 +4,7 @@
 
 use crate::types::{Batch, Entry, LogId, MemberNode, SnapshotMeta, StoredMembership, Vote};
 use bytes::Bytes;
-use openraft::{CommittedLeaderId, EntryPayload, Membership};
+use openraft::{CommittedLeaderId, EntryPayload, LeaderId, Membership};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +33,6 @@ pub enum CodecError {
 struct LogIdRecord {
     #[prost(uint64, tag = "1")]
     term: u64,
-    #[prost(uint64, tag = "2")]
-    node: u64,
     #[prost(uint64, tag = "3")]
     index: u64,
 }
@@ -102,12 +100,28 @@ struct SnapshotMetaRecord {
     snapshot_id: String,
 }
 
+/// Names an entry. A term has one leader, so its number is enough.
+pub fn entry_id(term: u64, index: u64) -> LogId {
+    LogId::new(CommittedLeaderId::new(term, 0), index)
+}
+
+/// Whom a vote is for; zero, which is no node, for nobody.
+pub fn voted_for(vote: &Vote) -> u64 {
+    vote.leader_id.voted_for().unwrap_or(0)
+}
+
+/// A vote in a term, for a node or, with zero, for nobody yet.
+pub fn ballot(term: u64, node: u64, committed: bool) -> Vote {
+    let voted_for = (node != 0).then_some(node);
+    Vote { leader_id: LeaderId { term, voted_for }, committed }
+}
+
 fn log_id_record(id: &LogId) -> LogIdRecord {
-    LogIdRecord { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
+    LogIdRecord { term: id.leader_id.term, index: id.index }
 }
 
 fn log_id(record: &LogIdRecord) -> LogId {
-    LogId::new(CommittedLeaderId::new(record.term, record.node), record.index)
+    entry_id(record.term, record.index)
 }
 
 fn membership_record(membership: &Membership<u64, MemberNode>) -> MembershipRecord {
@@ -172,7 +186,7 @@ pub fn decode_log_id(bytes: &[u8]) -> Result<LogId, CodecError> {
 
 /// A vote as bytes.
 pub fn encode_vote(vote: &Vote) -> Bytes {
-    VoteRecord { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed }
+    VoteRecord { term: vote.leader_id.term, node: voted_for(vote), committed: vote.committed }
         .encode_to_vec()
         .into()
 }
@@ -183,11 +197,7 @@ pub fn encode_vote(vote: &Vote) -> Bytes {
 /// [`CodecError`] when they are not one.
 pub fn decode_vote(bytes: &[u8]) -> Result<Vote, CodecError> {
     let record: VoteRecord = decode("vote", bytes)?;
-    Ok(if record.committed {
-        Vote::new_committed(record.term, record.node)
-    } else {
-        Vote::new(record.term, record.node)
-    })
+    Ok(ballot(record.term, record.node, record.committed))
 }
 
 /// An entry as bytes.
@@ -254,4 +264,23 @@ pub fn decode_snapshot_meta(bytes: &[u8]) -> Result<SnapshotMeta, CodecError> {
         last_membership: stored_membership(members),
         snapshot_id: record.snapshot_id,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_has_one_leader_so_votes_for_two_nodes_in_it_do_not_compare() {
+        let (one, other) = (ballot(4, 1, false), ballot(4, 2, false));
+        assert_eq!(one.partial_cmp(&other), None, "openraft is built without single-term-leader");
+        assert!(ballot(4, 0, false) < one && one < ballot(4, 1, true) && one < ballot(5, 2, false));
+    }
+
+    #[test]
+    fn votes_come_back_as_they_were_also_those_for_nobody() {
+        for vote in [ballot(0, 0, false), ballot(7, 0, false), ballot(7, 3, false), ballot(7, 3, true)] {
+            assert_eq!(decode_vote(&encode_vote(&vote)).unwrap(), vote);
+        }
+    }
 }

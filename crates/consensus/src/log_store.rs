@@ -122,7 +122,7 @@ impl LogStore {
     /// start a leader has a new term, and all that is counted by terms (waits, readiness) holds.
     pub(crate) async fn abandon_leadership(&self, node: CoordinatorId) -> Result<(), WalError> {
         let vote = self.memory().vote;
-        let Some(led) = vote.filter(|vote| vote.committed && vote.leader_id.node_id == node.0) else {
+        let Some(led) = vote.filter(|vote| vote.committed && codec::voted_for(vote) == node.0) else {
             return Ok(());
         };
         let next = Vote::new(led.leader_id.term + 1, node.0);

@@ -1,8 +1,7 @@
 //! openraft's messages as protobuf and back. Entries and memberships stay in the bytes of the log.
 
-use openraft::{
-    CommittedLeaderId,
-    raft::{AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, VoteRequest, VoteResponse},
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, VoteRequest, VoteResponse,
 };
 use quorate_consensus::{
     codec::{self, CodecError},
@@ -24,24 +23,20 @@ fn required<T>(value: Option<T>, field: &'static str) -> Result<T, BadMessage> {
 }
 
 fn log_id_to_pb(id: LogId) -> pb::LogId {
-    pb::LogId { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
+    pb::LogId { term: id.leader_id.term, index: id.index }
 }
 
 fn log_id(id: pb::LogId) -> LogId {
-    LogId::new(CommittedLeaderId::new(id.term, id.node), id.index)
+    codec::entry_id(id.term, id.index)
 }
 
 pub(super) fn vote_to_pb(vote: Vote) -> pb::Ballot {
-    pb::Ballot { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed }
+    pb::Ballot { term: vote.leader_id.term, node: codec::voted_for(&vote), committed: vote.committed }
 }
 
 pub(super) fn vote(ballot: Option<pb::Ballot>) -> Result<Vote, BadMessage> {
     let ballot = required(ballot, "vote")?;
-    Ok(if ballot.committed {
-        Vote::new_committed(ballot.term, ballot.node)
-    } else {
-        Vote::new(ballot.term, ballot.node)
-    })
+    Ok(codec::ballot(ballot.term, ballot.node, ballot.committed))
 }
 
 pub(super) fn append_to_pb(request: &AppendEntriesRequest<TypeConfig>) -> pb::AppendEntriesRequest {
