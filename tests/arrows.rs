@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "quorate-agent",
         ],
     ),
+    ("quorate-sim", &["quorate-domain", "quorate-planner", "quorate-leader-core", "quorate-agent-core"]),
     ("quorate-xtask", &[]),
     (
         "quorate-tests",
@@ -66,7 +67,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
     ("openraft", &["quorate-consensus", "quorate-coordinator"]),
     ("sled", &["quorate-consensus"]),
     ("tonic", &["quorate-rpc", "quorate-coordinator", "quorate-agent", "quorate", "quorate-tests"]),
-    ("anyhow", &["quorate", "quorate-xtask", "quorate-tests"]),
+    ("anyhow", &["quorate", "quorate-sim", "quorate-xtask", "quorate-tests"]),
 ];
 
 /// Rooms without time, chance, threads or IO; and what would bring those in.

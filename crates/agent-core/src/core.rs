@@ -12,6 +12,8 @@ use crate::{
     tenure::{Stage, Tenure},
     time::{BootMs, NEVER},
 };
+#[cfg(planted)]
+use quorate_domain::planted::{self, Bug};
 use quorate_domain::{
     Assignment, AssignmentEntry, Epoch, GroupId, Incarnation, LeaseSettings, Revision, Role,
 };
@@ -26,12 +28,8 @@ pub struct Start {
     pub on_disk: DurableEpochs,
     /// Until the coordinators say otherwise.
     pub settings: LeaseSettings,
-    /// When it began: every lease of an earlier start is over one lease later, if that start is gone.
+    /// When it began: every lease of an earlier start in this place is over one lease later.
     pub at: BootMs,
-    /// True when it is certain that the start before has ended: the same folder, locked, on the same boot of the same
-    /// machine. Otherwise a copy of the folder may be in use elsewhere; its lease can be renewed until the coordinators
-    /// know this start.
-    pub predecessor_gone: bool,
 }
 
 /// The epochs of one group on this host.
@@ -66,9 +64,11 @@ pub struct Core {
     installed: Installed,
     ledger: Ledger,
     slots: BTreeMap<GroupId, Slot>,
-    /// When every lease of an earlier start is over; [`NEVER`] until that can be known.
-    over_by: BootMs,
-    predecessor_gone: bool,
+    /// When every lease of an earlier start in this place is over.
+    over_here_by: BootMs,
+    /// When every lease of another start elsewhere is over: it can be renewed until the coordinators know this one.
+    /// [`NEVER`] until they do.
+    over_elsewhere_by: BootMs,
     stopping: Option<String>,
     storage_failed: bool,
     stopped: bool,
@@ -79,8 +79,12 @@ pub struct Core {
 impl Core {
     /// A host that has just started: fenced, whatever it was before. The steps end what the start before left.
     pub fn new(start: Start) -> (Self, Vec<Step>) {
-        let over_by = if start.predecessor_gone { start.at.after_ms(start.on_disk.lease_ms) } else { NEVER };
-        let left = start.on_disk.primary_of.clone();
+        let over_here_by = start.at.after_ms(start.on_disk.lease_ms);
+        let here = start.on_disk.primary_of.iter().cloned().map(|held| (held, over_here_by, true));
+        let elsewhere = start.on_disk.elsewhere.iter().cloned().map(|held| (held, NEVER, false));
+        let left: Vec<_> = here.chain(elsewhere).collect();
+        #[cfg(planted)]
+        let left = if planted::is(Bug::ActAfterRestart) { Vec::new() } else { left };
         let ledger = Ledger::new(start.on_disk);
         let mut core = Self {
             incarnation: start.incarnation,
@@ -89,20 +93,20 @@ impl Core {
             installed: Installed::default(),
             ledger,
             slots: BTreeMap::new(),
-            over_by,
-            predecessor_gone: start.predecessor_gone,
+            over_here_by,
+            over_elsewhere_by: NEVER,
             stopping: None,
             storage_failed: false,
             stopped: false,
             reported: Vec::new(),
             steps: Vec::new(),
         };
-        for (group, epoch) in left {
+        for ((group, epoch), over_by, only_here) in left {
             core.ledger.ended(&group, epoch);
             let slot = core.slots.entry(group).or_default();
             slot.past.extend(slot.tenure.take());
             let reason = "the agent was restarted".to_owned();
-            slot.tenure = Some(Tenure::inherited(epoch, over_by, start.predecessor_gone, reason));
+            slot.tenure = Some(Tenure::inherited(epoch, over_by, only_here, reason));
         }
         let steps = core.reconcile(start.at);
         (core, steps)
@@ -123,9 +127,11 @@ impl Core {
         self.installed.revision().unwrap_or_default()
     }
 
-    /// The coordinators refused the incarnation and this start took another: every epoch that it held has ended.
+    /// The coordinators refused the incarnation and this start took another: every epoch that it held has ended. They
+    /// know another start, which they renew until they know this one again.
     pub fn renumbered(&mut self, incarnation: Incarnation, now: BootMs) -> Vec<Step> {
         self.incarnation = self.incarnation.max(incarnation);
+        self.over_elsewhere_by = NEVER;
         self.reconcile(now)
     }
 
@@ -133,12 +139,12 @@ impl Core {
     pub fn welcomed(&mut self, settings: LeaseSettings, now: BootMs) -> Vec<Step> {
         self.judge(now);
         self.settings = settings;
-        if self.over_by == NEVER {
+        if self.over_elsewhere_by == NEVER {
             // The coordinators know this start now, and renew no other from here on.
             // That one counts its lease on another clock.
             let longest = self.settings.longest_lease_ms().max(self.ledger.stored_lease_ms());
-            self.over_by = now.after_ms(longest);
-            let over_by = self.over_by;
+            self.over_elsewhere_by = now.after_ms(longest);
+            let over_by = self.over_elsewhere_by;
             self.slots.values_mut().flat_map(Slot::all).for_each(|tenure| tenure.over_at_last(over_by));
         }
         self.reconcile(now)
@@ -175,6 +181,12 @@ impl Core {
     /// The leader acknowledged a heartbeat.
     pub fn heartbeat_acknowledged(&mut self, seq: u64, needs: Revision, now: BootMs) -> Vec<Step> {
         self.judge(now);
+        #[cfg(planted)]
+        if planted::is(Bug::LeaseFromReceipt) {
+            self.lease.pretend_sent(seq, now);
+        }
+        #[cfg(planted)]
+        let needs = if planted::is(Bug::RenewalWithoutAssignment) { Revision(0) } else { needs };
         self.lease.acknowledged(seq, needs, self.installed.revision());
         self.reconcile(now)
     }
@@ -252,6 +264,10 @@ impl Core {
         };
         if entry.role != Role::Primary || entry.epoch != epoch {
             return Err(format!("epoch {epoch} was revoked"));
+        }
+        #[cfg(planted)]
+        if planted::is(Bug::ActAfterRestart) {
+            return Ok(());
         }
         if entry.granted_to != self.incarnation {
             return Err(format!(
@@ -367,9 +383,12 @@ impl Core {
         }
         if let Err(reason) = self.mandate(group, epoch) {
             self.ledger.ended(group, epoch);
-            // Until its end is certain, another restart must find it.
-            self.ledger.begins(group, epoch);
-            return Tenure::inherited(epoch, self.over_by, self.predecessor_gone, reason);
+            // Had a start in this place held it, it would be on disk: whoever holds it may be running elsewhere.
+            #[cfg(planted)]
+            if planted::is(Bug::PredecessorAssumed) {
+                return Tenure::inherited(epoch, self.over_here_by, true, reason);
+            }
+            return Tenure::inherited(epoch, self.over_elsewhere_by, false, reason);
         }
         let highest = self.ledger.highest(group);
         if epoch < highest {
@@ -413,7 +432,7 @@ impl Core {
     /// No lease is counted for longer than a restart would wait for.
     fn size_lease(&mut self, now: BootMs) {
         let wanted = self.settings.lease_ms;
-        let longest_running = self.lease.promised().max(self.over_by);
+        let longest_running = self.lease.promised().max(self.over_here_by).max(self.over_elsewhere_by);
         self.ledger.lease_length(wanted, longest_running <= now.after_ms(wanted));
         self.lease.resize(&self.settings, self.ledger.stored_lease_ms());
     }

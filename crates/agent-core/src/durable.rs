@@ -14,6 +14,9 @@ pub struct DurableEpochs {
     /// Where this host is, or may still be taken for, primary: written before the promote hook starts, struck out once
     /// the end of the epoch is certain.
     pub primary_of: BTreeSet<(GroupId, Epoch)>,
+    /// What `primary_of` named in another place: this folder is a copy, or the machine has booted since, so the start
+    /// that held these may be running elsewhere.
+    pub elsewhere: BTreeSet<(GroupId, Epoch)>,
     /// The longest lease that may be running: a restart waits for its end where nothing else is certain, and no lease
     /// is counted for longer.
     pub lease_ms: u64,
@@ -22,7 +25,17 @@ pub struct DurableEpochs {
 impl Default for DurableEpochs {
     fn default() -> Self {
         let lease_ms = LeaseSettings::default().lease_ms;
-        Self { highest: BTreeMap::new(), primary_of: BTreeSet::new(), lease_ms }
+        Self { highest: BTreeMap::new(), primary_of: BTreeSet::new(), elsewhere: BTreeSet::new(), lease_ms }
+    }
+}
+
+impl DurableEpochs {
+    /// What is left when the folder is found in another place than the one it was last used in: whoever held an epoch
+    /// there may go on with it.
+    #[must_use]
+    pub fn moved(mut self) -> Self {
+        self.elsewhere.append(&mut self.primary_of);
+        self
     }
 }
 
@@ -44,6 +57,12 @@ impl Ledger {
         let former = on_disk.highest.keys().cloned().collect();
         // Whatever an earlier start has seen was not granted to this one: it acts only under a new epoch.
         let ended = on_disk.highest.clone();
+        #[cfg(planted)]
+        let ended = if quorate_domain::planted::is(quorate_domain::planted::Bug::ActAfterRestart) {
+            BTreeMap::new()
+        } else {
+            ended
+        };
         Self { wanted: on_disk.clone(), stored: on_disk, under_way: None, requests: 0, former, ended }
     }
 
@@ -88,7 +107,9 @@ impl Ledger {
     }
 
     pub(crate) fn is_over(&mut self, group: &GroupId, epoch: Epoch) {
-        self.wanted.primary_of.remove(&(group.clone(), epoch));
+        let held = (group.clone(), epoch);
+        self.wanted.primary_of.remove(&held);
+        self.wanted.elsewhere.remove(&held);
     }
 
     /// True when a crash at this instant would leave everything on disk that acting under the epoch asks for.

@@ -102,6 +102,14 @@ impl Lease {
         self.last_seq
     }
 
+    /// As if a heartbeat had been sent at another time.
+    #[cfg(planted)]
+    pub(crate) fn pretend_sent(&mut self, seq: u64, at: BootMs) {
+        if let Some(sent) = self.outstanding.get_mut(&seq) {
+            sent.at = at;
+        }
+    }
+
     /// Counts an acknowledged renewal, or keeps it until `needs` is installed. An unknown number is ignored.
     pub fn acknowledged(&mut self, seq: u64, needs: Revision, installed: Option<Revision>) {
         let Some(sent) = self.outstanding.get_mut(&seq) else { return };

@@ -144,6 +144,11 @@ impl Tenure {
     }
 
     fn demoted(&mut self, outcome: HookOutcome) {
+        #[cfg(planted)]
+        if quorate_domain::planted::is(quorate_domain::planted::Bug::ReleaseWhileTold) {
+            self.stage = Stage::Over;
+            return;
+        }
         self.stage = match outcome {
             HookOutcome::Succeeded if self.only_here => Stage::Over,
             HookOutcome::Succeeded | HookOutcome::NotConfigured => Stage::Lingering(self.told),

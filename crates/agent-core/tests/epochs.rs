@@ -31,13 +31,7 @@ fn snapshot(revision: u64, entries: Vec<AssignmentEntry>) -> Assignment {
 
 fn started(at: u64, incarnation: u64, on_disk: DurableEpochs) -> (Core, Vec<Step>) {
     let settings = LeaseSettings::default();
-    Core::new(Start {
-        incarnation: Incarnation(incarnation),
-        on_disk,
-        settings,
-        at: BootMs(at),
-        predecessor_gone: true,
-    })
+    Core::new(Start { incarnation: Incarnation(incarnation), on_disk, settings, at: BootMs(at) })
 }
 
 /// A host that acts for the group under epoch 5, its lease counted from 1,000 ms, and what is on its disk.
@@ -261,10 +255,9 @@ fn a_start_on_a_copied_folder_waits_for_the_other_start_until_the_coordinators_k
     let settings = LeaseSettings::default();
     let start = Start {
         incarnation: Incarnation(2),
-        on_disk,
+        on_disk: on_disk.moved(),
         settings: settings.clone(),
         at: BootMs(2_000),
-        predecessor_gone: false,
     };
     let (mut core, _) = Core::new(start);
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_100);
@@ -292,12 +285,49 @@ fn after_a_restart_whose_demote_hook_is_no_help_ended_waits_one_lease() {
 }
 
 #[test]
-fn an_epoch_granted_to_another_start_is_ended_although_nothing_of_it_is_on_disk() {
+fn what_a_copied_folder_names_is_still_elsewhere_at_its_second_start_in_the_new_place() {
+    let (_, on_disk) = acting();
+    let (_, steps) = started(2_000, 2, on_disk.moved());
+    let [.., Step::RunHook { .. }] = steps.as_slice() else { panic!("{steps:?}") };
+    // It dies before anything is settled, and starts again where it was.
+    let (_, on_disk) = acting();
+    let (mut core, _) = started(3_000, 3, on_disk.moved());
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 3_100);
+    core.tick(BootMs(100_000));
+    assert_eq!(states(&core), []);
+}
+
+#[test]
+fn an_epoch_granted_to_a_start_that_left_nothing_here_may_be_held_elsewhere() {
     let (mut core, _) = started(1_000, 2, DurableEpochs::default());
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(1_100));
     assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 1_200);
+    core.tick(BootMs(50_000));
+    assert_eq!(states(&core), [], "the coordinators renew that start until they know this one");
+    let settings = LeaseSettings::default();
+    core.welcomed(settings.clone(), BootMs(50_000));
+    core.tick(BootMs(50_000 + settings.longest_lease_ms()));
     assert_eq!(states(&core), [(5, GroupState::Ended)]);
+}
+
+#[test]
+fn a_start_that_was_refused_waits_for_the_one_that_the_coordinators_know_instead() {
+    let settings = LeaseSettings::default();
+    let (mut core, _) = acting();
+    core.welcomed(settings.clone(), BootMs(1_200));
+    // A copy of the folder has registered as start 2 and was granted epoch 6.
+    core.session_lost(BootMs(20_000));
+    core.renumbered(Incarnation(3), BootMs(20_100));
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 20_200);
+    core.welcomed(settings.clone(), BootMs(20_300));
+    core.assignment_snapshot(snapshot(9, vec![entry(6, Role::Primary, 2)]), BootMs(20_310));
+    finished(&mut core, 6, HookKind::Demote, HookOutcome::Succeeded, 20_400);
+    let over = 20_300 + settings.longest_lease_ms();
+    core.tick(BootMs(over - 1));
+    assert_eq!(states(&core), [], "start 2 may act under a lease of a moment ago");
+    core.tick(BootMs(over));
+    assert_eq!(states(&core), [(6, GroupState::Ended)]);
 }
 
 #[test]
@@ -321,11 +351,15 @@ fn an_end_that_is_not_certain_yet_is_waited_for_over_two_restarts() {
         Step::StoreEpochs { epochs, .. } => Some(epochs.clone()),
         _ => None,
     });
-    let (mut core, steps) = started(2_000, 3, on_disk.unwrap());
+    let (mut core, _) = started(2_000, 3, on_disk.unwrap());
+    let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2_100));
     assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
-    core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2_100));
     finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, 2_200);
-    assert_eq!((states(&core), core.next_wake()), (vec![], Some(BootMs(8_000))));
+    assert_eq!(states(&core), []);
+    let settings = LeaseSettings::default();
+    core.welcomed(settings.clone(), BootMs(2_300));
+    let over = BootMs(2_300 + settings.longest_lease_ms());
+    assert_eq!((states(&core), core.next_wake()), (vec![], Some(over)));
 }
 
 #[test]

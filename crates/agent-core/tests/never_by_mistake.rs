@@ -377,13 +377,7 @@ impl World {
 
 fn start(incarnation: u64, on_disk: DurableEpochs, now: u64) -> (Core, Vec<Step>) {
     let settings = LeaseSettings::default();
-    Core::new(Start {
-        incarnation: Incarnation(incarnation),
-        on_disk,
-        settings,
-        at: BootMs(now),
-        predecessor_gone: true,
-    })
+    Core::new(Start { incarnation: Incarnation(incarnation), on_disk, settings, at: BootMs(now) })
 }
 
 proptest! {

@@ -13,7 +13,7 @@ use crate::{
     state_folder::{Identity, StateError},
 };
 use quorate_agent_core::{BootMs, Core, HookKind, Step};
-use quorate_domain::{DiskName, Epoch, GroupId, Incarnation, Timestamp};
+use quorate_domain::{DiskName, Epoch, GroupId, Incarnation, StartId, Timestamp};
 use quorate_rpc::{
     Failure,
     session::{
@@ -51,6 +51,7 @@ pub(crate) struct Driver {
     /// When a report is due although nothing but times and free space has changed.
     refresh_at: BootMs,
     stale_steps: u32,
+    start: StartId,
     complained: Option<(String, BootMs)>,
     stop_by: Option<BootMs>,
     stopped: bool,
@@ -82,6 +83,8 @@ impl Driver {
             report_due: false,
             refresh_at: BootMs(0),
             stale_steps: 0,
+            // Never zero, which means that it was not told.
+            start: StartId(rand::random_range(1..=u64::MAX)),
             complained: None,
             stop_by: None,
             stopped: false,
@@ -370,6 +373,7 @@ impl Driver {
             address: self.options.advertise.clone(),
             instance: self.identity.instance.clone(),
             incarnation: self.core.incarnation(),
+            start: self.start,
             protocol: SESSION_PROTOCOL,
         }
     }

@@ -105,6 +105,8 @@ pub struct Identity {
 struct EpochsFile {
     highest: BTreeMap<GroupId, Epoch>,
     primary_of: Vec<(GroupId, Epoch)>,
+    #[serde(default)]
+    elsewhere: Vec<(GroupId, Epoch)>,
     lease_ms: u64,
 }
 
@@ -113,8 +115,6 @@ struct EpochsFile {
 pub struct StateFolder {
     folder: PathBuf,
     identity: Identity,
-    /// True when the start before this was in this very place: the lock says that it is gone.
-    predecessor_gone: bool,
     /// Holds the lock as long as it is open.
     _lock: File,
 }
@@ -148,19 +148,18 @@ impl StateFolder {
             let (found, wanted) = (identity.host, host.clone());
             return Err(StateError::OtherHost { folder: folder.to_owned(), found, wanted });
         }
-        let epochs = read_epochs(folder)?;
-        let predecessor_gone = identity.place == place;
-        identity.place = place;
+        let mut epochs = read_epochs(folder)?;
+        if identity.place != place {
+            // The lock says that the start before is gone only if it was in this very place. Before the identity, so
+            // that a start that is cut short here does it again.
+            epochs = epochs.moved();
+            write_epochs(folder, &epochs)?;
+            identity.place = place;
+        }
         identity.incarnation = identity.incarnation.next().max(Incarnation(unix_ms));
-        let mut state =
-            Self { folder: folder.to_owned(), identity: identity.clone(), predecessor_gone, _lock: lock };
+        let mut state = Self { folder: folder.to_owned(), identity: identity.clone(), _lock: lock };
         state.replace_identity(identity)?;
         Ok((state, epochs))
-    }
-
-    /// True when it is certain that the start before this has ended.
-    pub fn predecessor_gone(&self) -> bool {
-        self.predecessor_gone
     }
 
     /// Who the agent is.
@@ -268,6 +267,7 @@ fn read_epochs(folder: &Path) -> Result<DurableEpochs, StateError> {
     Ok(DurableEpochs {
         highest: epochs.highest,
         primary_of: epochs.primary_of.into_iter().collect(),
+        elsewhere: epochs.elsewhere.into_iter().collect(),
         lease_ms: epochs.lease_ms,
     })
 }
@@ -276,6 +276,7 @@ fn write_epochs(folder: &Path, epochs: &DurableEpochs) -> Result<(), StateError>
     let file = EpochsFile {
         highest: epochs.highest.clone(),
         primary_of: epochs.primary_of.iter().cloned().collect(),
+        elsewhere: epochs.elsewhere.iter().cloned().collect(),
         lease_ms: epochs.lease_ms,
     };
     write_file(folder, EPOCHS, &file)
@@ -348,6 +349,7 @@ mod tests {
             highest: [(group.clone(), Epoch(7))].into(),
             primary_of: [(group, Epoch(7))].into(),
             lease_ms: 2_000,
+            ..DurableEpochs::default()
         }
     }
 
@@ -393,16 +395,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (original, copy) = (dir.path().join("original"), dir.path().join("copy"));
         let (state, _) = StateFolder::open(&original, &host("h1"), 5).unwrap();
-        assert!(state.predecessor_gone(), "there was none");
+        state.store_epochs(&epochs()).unwrap();
         fs::create_dir(&copy).unwrap();
         for name in [IDENTITY, EPOCHS] {
             fs::copy(original.join(name), copy.join(name)).unwrap();
         }
-        let (copied, _) = StateFolder::open(&copy, &host("h1"), 7).unwrap();
-        assert!(!copied.predecessor_gone());
+        let (copied, left) = StateFolder::open(&copy, &host("h1"), 7).unwrap();
+        assert_eq!(left, epochs().moved());
         assert!(copied.identity().incarnation > state.identity().incarnation);
-        drop(state);
-        assert!(StateFolder::open(&original, &host("h1"), 9).unwrap().0.predecessor_gone());
+        drop((state, copied));
+        let (_, again) = StateFolder::open(&copy, &host("h1"), 8).unwrap();
+        assert_eq!(again, epochs().moved(), "the second start in the new place knows it too");
+        assert_eq!(StateFolder::open(&original, &host("h1"), 9).unwrap().1, epochs());
     }
 
     #[test]

@@ -80,9 +80,12 @@ impl Gateway {
                 format!("this is {cluster}; correct the agent's coordinators, or give it an empty state_dir");
             return Err(ApiError::Invalid(InvalidField::new("cluster_id", problem, remedy)).into());
         }
-        let ParsedHello { host, zone, address, instance, incarnation, .. } = hello;
+        let ParsedHello { host, zone, address, instance, incarnation, start, .. } = hello;
         let view = self
-            .register(Hello { host: host.clone(), zone, address, instance, incarnation }, leadership.term)
+            .register(
+                Hello { host: host.clone(), zone, address, instance, incarnation, start },
+                leadership.term,
+            )
             .await?;
         let (id, bell) = self
             .memory

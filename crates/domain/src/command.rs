@@ -5,7 +5,8 @@ use crate::{
     disk::{DiskIdentity, Verdict, VerdictReason},
     host::HostStatus,
     ids::{
-        ClusterId, DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId, Term, Zone,
+        ClusterId, DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId, StartId,
+        Term, Zone,
     },
     operation::FailoverReason,
     settings::Settings,
@@ -56,8 +57,11 @@ pub enum Command {
         address: String,
         /// Its state folder.
         instance: InstanceId,
-        /// Its start.
+        /// Its start, as it counts them.
         incarnation: Incarnation,
+        /// Its start, by a number that no other has.
+        #[serde(default, skip_serializing_if = "StartId::is_unknown")]
+        start: StartId,
     },
     /// A host's status changed.
     MarkHost {

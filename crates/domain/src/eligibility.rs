@@ -39,6 +39,10 @@ pub enum Ineligible {
 /// The first reason against it.
 pub fn eligibility(state: &State, member: &Member) -> Result<(), Ineligible> {
     let host = state.hosts.get(&member.host).ok_or(Ineligible::HostUnknown)?;
+    #[cfg(planted)]
+    if crate::planted::is(crate::planted::Bug::PromoteUnfit) {
+        return Ok(());
+    }
     if host.status != HostStatus::Online {
         return Err(Ineligible::HostNotOnline(host.status.to_string()));
     }

@@ -5,7 +5,7 @@ use crate::{
     disk::{DiskIdentity, Verdict, VerdictReason},
     group::Member,
     host::HostStatus,
-    ids::{ClusterId, DiskId, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId, Zone},
+    ids::{ClusterId, DiskId, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId, StartId, Zone},
     operation::FailoverReason,
     settings::Settings,
 };
@@ -25,11 +25,19 @@ pub enum Event {
         address: String,
         instance: InstanceId,
         incarnation: Incarnation,
+        #[serde(default, skip_serializing_if = "StartId::is_unknown")]
+        start: StartId,
     },
     /// A host's zone or address changed.
     HostUpdated { host: HostId, zone: Zone, address: String },
     /// A host's agent started anew: what was granted to its earlier start is void.
-    HostRestarted { host: HostId, instance: InstanceId, incarnation: Incarnation },
+    HostRestarted {
+        host: HostId,
+        instance: InstanceId,
+        incarnation: Incarnation,
+        #[serde(default, skip_serializing_if = "StartId::is_unknown")]
+        start: StartId,
+    },
     /// A host's status changed.
     HostStatusChanged {
         host: HostId,

@@ -46,13 +46,14 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
 
 fn host(state: &mut State, committed: &Committed, event: &Event) {
     match event {
-        Event::HostRegistered { host, zone, address, instance, incarnation } => {
+        Event::HostRegistered { host, zone, address, instance, incarnation, start } => {
             let record = Host {
                 id: host.clone(),
                 address: address.clone(),
                 zone: zone.clone(),
                 instance: instance.clone(),
                 incarnation: *incarnation,
+                start: *start,
                 status: HostStatus::Online,
                 error_count: 0,
                 last_transition: Transition { at: committed.at, from: None, reason: "registered".into() },
@@ -65,9 +66,9 @@ fn host(state: &mut State, committed: &Committed, event: &Event) {
             record.zone = zone.clone();
             record.address.clone_from(address);
         }),
-        Event::HostRestarted { host, instance, incarnation } => change_host(state, host, |record| {
+        Event::HostRestarted { host, instance, incarnation, start } => change_host(state, host, |record| {
             record.instance = instance.clone();
-            record.incarnation = *incarnation;
+            (record.incarnation, record.start) = (*incarnation, *start);
             record.assignment_revision = committed.revision;
         }),
         Event::HostStatusChanged { host, to, reason, .. } => change_host(state, host, |record| {
@@ -240,6 +241,10 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
                 });
                 let surplus = record.history.len().saturating_sub(HISTORY_MAX);
                 record.history.drain(..surplus);
+                #[cfg(planted)]
+                if crate::planted::is(crate::planted::Bug::MapOrder) {
+                    crate::planted::shuffle(&mut record.backups);
+                }
             });
             change_operation(state, *operation, |record| {
                 record.to = Some(to.clone());

@@ -1,6 +1,6 @@
 //! A storage host, as the coordinators know it.
 
-use crate::ids::{HostId, Incarnation, InstanceId, Revision, Timestamp, Zone};
+use crate::ids::{HostId, Incarnation, InstanceId, Revision, StartId, Timestamp, Zone};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -58,8 +58,11 @@ pub struct Host {
     pub zone: Zone,
     /// Which state folder its agent uses.
     pub instance: InstanceId,
-    /// Which start of the agent.
+    /// Which start of the agent, as it counts them: rises with every start, and no two starts share one.
     pub incarnation: Incarnation,
+    /// Tells that start from another one that counts alike.
+    #[serde(default, skip_serializing_if = "StartId::is_unknown")]
+    pub start: StartId,
     /// Whether it is heard of.
     pub status: HostStatus,
     /// How often it went offline.

@@ -186,6 +186,19 @@ number!(
     Incarnation, ""
 );
 number!(
+    /// Drawn at random by each start of a host's agent: two starts on copies of one folder may count alike, and are
+    /// told apart by it. Zero in records that were made before it was known.
+    StartId, ""
+);
+
+impl StartId {
+    /// True in records that were made before it was known.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.0 == 0
+    }
+}
+number!(
     /// An operation, numbered by the revision that began it.
     OperationId, "op-"
 );

@@ -22,6 +22,8 @@ pub mod host;
 pub mod ids;
 pub mod invariants;
 pub mod operation;
+#[cfg(planted)]
+pub mod planted;
 pub mod rejection;
 pub mod request;
 pub mod rows;
@@ -38,7 +40,7 @@ pub use group::{Group, Member, Phase, Switch};
 pub use host::{Host, HostStatus, ServiceMode};
 pub use ids::{
     ClusterId, CoordinatorId, DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId,
-    RequestId, Revision, Term, Timestamp, Zone,
+    RequestId, Revision, StartId, Term, Timestamp, Zone,
 };
 pub use operation::{Operation, OperationStatus, Step, StepName, StepStatus};
 pub use rejection::Rejection;

@@ -17,6 +17,9 @@ pub struct Leader {
     pub(crate) ready: bool,
     numbered: u64,
     pub(crate) last_look: Option<Mono>,
+    /// The waits of the last leadership.
+    #[cfg(planted)]
+    waits: BTreeMap<(quorate_domain::GroupId, quorate_domain::Epoch), Mono>,
 }
 
 impl Leader {
@@ -45,6 +48,8 @@ impl Leader {
     /// are over.
     fn start_over(&mut self) -> Vec<HostId> {
         let fresh = Self { numbered: self.numbered, last_look: self.last_look, ..Self::default() };
+        #[cfg(planted)]
+        let fresh = Self { waits: self.observations.revoked_since.clone(), ..fresh };
         std::mem::replace(self, fresh).sessions.into_keys().collect()
     }
 
@@ -54,6 +59,8 @@ impl Leader {
         if self.observations.term == term && self.observations.leader == leader {
             return Vec::new();
         }
+        #[cfg(planted)]
+        let waits = std::mem::take(&mut self.waits);
         let ended = self.start_over();
         self.observations = Observations {
             leader,
@@ -62,6 +69,10 @@ impl Leader {
             observe_until: Mono(u64::MAX),
             ..Observations::default()
         };
+        #[cfg(planted)]
+        if quorate_domain::planted::is(quorate_domain::planted::Bug::WaitKeptAcrossLeaders) {
+            self.observations.revoked_since = waits;
+        }
         ended
     }
 

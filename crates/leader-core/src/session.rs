@@ -1,7 +1,8 @@
 //! One session with an agent, and what the agent says in it.
 
 use quorate_domain::{
-    Command, DiskName, GroupId, Host, HostId, Incarnation, InstanceId, Revision, ServiceMode, State, Zone,
+    Command, DiskName, GroupId, Host, HostId, Incarnation, InstanceId, Revision, ServiceMode, StartId, State,
+    Zone,
 };
 use quorate_planner::{DiskObservation, GroupObservation, HostObservation};
 use std::collections::BTreeMap;
@@ -39,8 +40,10 @@ pub struct Hello {
     pub address: String,
     /// Its state folder.
     pub instance: InstanceId,
-    /// Its start.
+    /// Its start, as it counts them.
     pub incarnation: Incarnation,
+    /// Its start, by a number that no other has.
+    pub start: StartId,
 }
 
 impl Hello {
@@ -53,12 +56,13 @@ impl Hello {
             address: self.address.clone(),
             instance: self.instance.clone(),
             incarnation: self.incarnation,
+            start: self.start,
         })
     }
 
     fn is_recorded_as(&self, host: &Host) -> bool {
-        (&host.instance, host.incarnation, &host.zone, &host.address)
-            == (&self.instance, self.incarnation, &self.zone, &self.address)
+        (&host.instance, host.incarnation, host.start, &host.zone, &host.address)
+            == (&self.instance, self.incarnation, self.start, &self.zone, &self.address)
     }
 }
 

@@ -4,8 +4,8 @@
 
 use quorate_domain::{
     Cause, ClusterId, Command, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, GroupState, HostId,
-    Incarnation, InstanceId, Outcome, Proposal, Revision, ServiceMode, Settings, State, Term, Timestamp,
-    Verdict, Zone, apply, command::MemberSpec,
+    Incarnation, InstanceId, Outcome, Proposal, Revision, ServiceMode, Settings, StartId, State, Term,
+    Timestamp, Verdict, Zone, apply, command::MemberSpec,
 };
 use quorate_leader_core::{
     Acknowledgement, Assignments, Hello, Leader, Leading, Look, Next, RENEWALS_MAX, Report, STALL_MS,
@@ -28,6 +28,7 @@ fn hello(name: &str, incarnation: u64) -> Hello {
         address: "127.0.0.1:7500".into(),
         instance: InstanceId::new(format!("i-{name}")).unwrap(),
         incarnation: Incarnation(incarnation),
+        start: StartId(1),
     }
 }
 
@@ -289,7 +290,8 @@ fn a_hello_is_registered_only_when_it_says_something_new() {
     desk.session("h1", 3, 0);
     assert_eq!(hello("h1", 3).registration(&desk.state), None);
     let moved = Hello { address: "127.0.0.1:7501".into(), ..hello("h1", 3) };
-    for changed in [hello("h1", 4), moved, hello("h2", 3)] {
+    let copied = Hello { start: StartId(2), ..hello("h1", 3) };
+    for changed in [hello("h1", 4), moved, copied, hello("h2", 3)] {
         let command = changed.registration(&desk.state);
         assert!(matches!(command, Some(Command::RegisterHost { .. })), "{changed:?}");
     }

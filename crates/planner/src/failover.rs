@@ -47,6 +47,10 @@ impl<'a> View<'a> {
     /// What the agent of the primary's host, in its recorded start, says of the group's present epoch.
     fn report(&self, group: &Group) -> Option<&'a GroupObservation> {
         let seen = self.observations.current(self.primary_host(group)?)?;
+        #[cfg(planted)]
+        if quorate_domain::planted::is(quorate_domain::planted::Bug::NoEpochCheck) {
+            return seen.groups.get(&group.id);
+        }
         seen.groups.get(&group.id).filter(|report| report.epoch == group.epoch)
     }
 }

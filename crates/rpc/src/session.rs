@@ -2,8 +2,8 @@
 
 use quorate_domain::{
     Assignment, AssignmentDelta, ClusterId, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId,
-    GroupState, HostId, Incarnation, InstanceId, LeaseSettings, Revision, ServiceMode, Term, Timestamp,
-    Verdict, VerdictReason, Zone,
+    GroupState, HostId, Incarnation, InstanceId, LeaseSettings, Revision, ServiceMode, StartId, Term,
+    Timestamp, Verdict, VerdictReason, Zone,
 };
 
 /// The version of the session's messages that this build speaks.
@@ -41,6 +41,8 @@ pub struct ParsedHello {
     pub instance: InstanceId,
     /// Which start of the agent.
     pub incarnation: Incarnation,
+    /// Drawn at random by that start.
+    pub start: StartId,
     /// The version of the messages that the agent speaks.
     pub protocol: u32,
 }

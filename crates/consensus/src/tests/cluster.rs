@@ -16,7 +16,7 @@ use openraft::{
 };
 use quorate_domain::{
     Cause, ClusterId, Command, CoordinatorId, HostId, Incarnation, InstanceId, Outcome, RequestId, Settings,
-    Zone,
+    StartId, Zone,
 };
 use quorate_runtime::{clock::SystemClock, shutdown::Shutdown};
 use std::{
@@ -207,6 +207,7 @@ fn register(number: u64) -> Command {
         address: "127.0.0.1:1".into(),
         instance: InstanceId::new("i").unwrap(),
         incarnation: Incarnation(1),
+        start: StartId(1),
     }
 }
 

@@ -11,7 +11,7 @@ use openraft::{
     storage::RaftStateMachine,
     testing::{StoreBuilder, Suite},
 };
-use quorate_domain::{Cause, ClusterId, Command, Proposal, Revision, Settings, Timestamp};
+use quorate_domain::{Cause, ClusterId, Command, Proposal, Revision, Settings, StartId, Timestamp};
 use tempfile::TempDir;
 
 struct Builder;
@@ -61,6 +61,7 @@ fn register(host: &str) -> Command {
         address: "127.0.0.1:1".into(),
         instance: InstanceId::new("i").unwrap(),
         incarnation: Incarnation(1),
+        start: StartId(1),
     }
 }
 

@@ -14,27 +14,32 @@ use crate::{
 pub(super) const HOSTS_MAX: usize = 10_000;
 
 pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
-    let Command::RegisterHost { host, zone, address, instance, incarnation } = command else {
+    let Command::RegisterHost { host, zone, address, instance, incarnation, start } = command else {
         return Ok(vec![]);
     };
     let (host, zone, address) = (host.clone(), zone.clone(), address.clone());
-    let (instance, incarnation) = (instance.clone(), *incarnation);
+    let (instance, incarnation, start) = (instance.clone(), *incarnation, *start);
     let Some(known) = state.hosts.get(&host) else {
         if state.hosts.len() >= HOSTS_MAX {
             return Err(Rejection::LimitReached { what: "hosts".into(), limit: HOSTS_MAX });
         }
-        return Ok(vec![Event::HostRegistered { host, zone, address, instance, incarnation }]);
+        return Ok(vec![Event::HostRegistered { host, zone, address, instance, incarnation, start }]);
     };
     if known.instance != instance && known.status != HostStatus::Offline {
         return Err(Rejection::HostIdInUse { host, instance: known.instance.to_string() });
     }
-    let same_start = known.instance == instance && known.incarnation == incarnation;
+    let same_start = (&known.instance, known.incarnation, known.start) == (&instance, incarnation, start);
+    #[cfg(planted)]
+    let same_start = same_start
+        || (crate::planted::is(crate::planted::Bug::StartsShareNumber)
+            && (&known.instance, known.incarnation) == (&instance, incarnation));
+    // Also one that counts alike: what is granted to an incarnation is granted to one process.
     if !same_start && incarnation <= known.incarnation {
         return Err(Rejection::StaleIncarnation { host, recorded: known.incarnation, offered: incarnation });
     }
     let mut events = Vec::new();
     if !same_start {
-        events.push(Event::HostRestarted { host: host.clone(), instance, incarnation });
+        events.push(Event::HostRestarted { host: host.clone(), instance, incarnation, start });
     }
     if (&known.zone, &known.address) != (&zone, &address) {
         events.push(Event::HostUpdated { host, zone, address });

@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use quorate_domain::{
     Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, GroupId, HostId, HostStatus,
-    Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings, State, Term, Timestamp, Verdict,
-    VerdictReason, Zone,
+    Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings, StartId, State, Term, Timestamp,
+    Verdict, VerdictReason, Zone,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -62,6 +62,7 @@ pub(crate) fn opening() -> Vec<(Term, Proposal)> {
             address: format!("10.0.0.{number}:7000"),
             instance: instance(number),
             incarnation: Incarnation(1),
+            start: StartId(1),
         });
         commands.push(Command::RecordDisk {
             disk: DiskId { host: host(number), name: disk(0) },
@@ -219,6 +220,7 @@ impl Move {
                     address: format!("10.0.0.{}:7000", self.choice % 3),
                     instance: instance(if self.luck < 4 { self.other } else { self.host }),
                     incarnation,
+                    start: StartId(u64::from(self.luck) % 2),
                 }
             }
             1 | 2 => Command::MarkHost {

@@ -2,8 +2,8 @@
 
 use crate::stage::{Stage, disk_id, finding, h, mark, register, report};
 use quorate_domain::{
-    AssignmentEntry, Command, DiskIdentity, Event, HostStatus, Incarnation, InstanceId, Role, Verdict, Zone,
-    assignment::assignment, disk::REASONS_MAX,
+    AssignmentEntry, Command, DiskIdentity, Event, HostStatus, Incarnation, InstanceId, Role, StartId,
+    Verdict, Zone, assignment::assignment, disk::REASONS_MAX,
 };
 
 #[test]
@@ -17,6 +17,7 @@ fn a_host_registers_once_and_the_same_start_again_changes_nothing() {
             address: "10.0.0.1:7000".into(),
             instance: InstanceId::new("i-h4").unwrap(),
             incarnation: Incarnation(7),
+            start: StartId(1),
         }]
     );
     assert_eq!(stage.host("h4").status, HostStatus::Online);
@@ -57,6 +58,24 @@ fn registration_refuses_earlier_starts_and_other_agents() {
 }
 
 #[test]
+fn a_start_that_counts_like_the_recorded_one_is_refused_until_it_counts_higher() {
+    let mut stage = Stage::hosts();
+    stage.ok(register("h1", "i-h1", 5));
+    let copy = |incarnation| {
+        let mut command = register("h1", "i-h1", incarnation);
+        if let Command::RegisterHost { start, .. } = &mut command {
+            *start = StartId(2);
+        }
+        command
+    };
+    assert_eq!(stage.refused(copy(5)), "STALE_INCARNATION");
+    assert_eq!(stage.host("h1").start, StartId(1));
+    let restarted = stage.ok(copy(6));
+    assert!(matches!(restarted[..], [Event::HostRestarted { start: StartId(2), .. }]), "{restarted:?}");
+    assert_eq!(stage.refused(register("h1", "i-h1", 6)), "STALE_INCARNATION");
+}
+
+#[test]
 fn another_agent_may_take_the_name_of_a_host_that_is_offline() {
     let mut stage = Stage::hosts();
     stage.ok(mark("h1", 1, HostStatus::Offline));
@@ -66,6 +85,7 @@ fn another_agent_may_take_the_name_of_a_host_that_is_offline() {
             host: h("h1"),
             instance: InstanceId::new("another").unwrap(),
             incarnation: Incarnation(2),
+            start: StartId(1),
         }]
     );
     assert_eq!(stage.host("h1").status, HostStatus::Offline, "only contact makes it online");

@@ -4,8 +4,8 @@ use crate::stage::{cluster, d, disk_id, finding, g, h, member, waited};
 use quorate_domain::{
     Cause, Command, Committed, Disk, DiskIdentity, Epoch, Event, Evidence, Group, GroupId, Host, HostStatus,
     Incarnation, InstanceId, LeaseSettings, Operation, OperationId, OperationStatus, Outcome, Phase,
-    Proposal, Rejection, RequestId, Revision, Settings, Step, StepName, StepStatus, Switch, Term, Timestamp,
-    Verdict, Zone,
+    Proposal, Rejection, RequestId, Revision, Settings, StartId, Step, StepName, StepStatus, Switch, Term,
+    Timestamp, Verdict, Zone,
     command::{Fencing, MemberSpec},
     eligibility::Ineligible,
     group::Blocked,
@@ -74,6 +74,7 @@ pub(crate) fn stored_hosts() -> Vec<Host> {
         zone: zone(),
         instance: instance(),
         incarnation: Incarnation(300),
+        start: StartId(0),
         status,
         error_count: 2,
         last_transition: Transition { at: Timestamp(4_000), from, reason: "why".into() },
@@ -225,6 +226,7 @@ fn commands() -> Vec<Command> {
             address: "10.0.0.1:7000".into(),
             instance: instance(),
             incarnation,
+            start: StartId(0),
         },
         Command::MarkHost {
             host: host.clone(),
@@ -309,9 +311,10 @@ fn host_events() -> Vec<Event> {
             address: address.clone(),
             instance: instance(),
             incarnation,
+            start: StartId(0),
         },
         Event::HostUpdated { host: host.clone(), zone: zone(), address },
-        Event::HostRestarted { host: host.clone(), instance: instance(), incarnation },
+        Event::HostRestarted { host: host.clone(), instance: instance(), incarnation, start: StartId(0) },
         Event::HostStatusChanged {
             host,
             from: HostStatus::Online,

@@ -2,8 +2,8 @@
 
 use quorate_domain::{
     Applied, Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Event, Group, GroupId, Host,
-    HostId, HostStatus, Incarnation, InstanceId, Member, OperationId, Outcome, Proposal, Settings, State,
-    Term, Timestamp, Verdict, VerdictReason, Zone, apply,
+    HostId, HostStatus, Incarnation, InstanceId, Member, OperationId, Outcome, Proposal, Settings, StartId,
+    State, Term, Timestamp, Verdict, VerdictReason, Zone, apply,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -63,6 +63,7 @@ pub(crate) fn register(host: &str, instance: &str, incarnation: u64) -> Command 
         address: "10.0.0.1:7000".into(),
         instance: InstanceId::new(instance).expect("a valid name"),
         incarnation: Incarnation(incarnation),
+        start: StartId(1),
     }
 }
 

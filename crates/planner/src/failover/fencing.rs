@@ -12,6 +12,14 @@ pub(super) fn fencing(plan: &mut Plan, view: &View<'_>, group: &Group, released:
         return Some(Fencing::Released);
     }
     let since = *view.observations.revoked_since.get(&(group.id.clone(), group.epoch))?;
+    #[cfg(planted)]
+    {
+        use quorate_domain::planted::{Bug, is};
+        let wait_ms = view.state.settings().lease.wait_ms;
+        if is(Bug::PromoteBeforeD) && view.now.since_ms(since) > wait_ms / 3 {
+            return Some(Fencing::Waited { waited_ms: wait_ms, term: view.observations.term });
+        }
+    }
     let due = since.plus_ms(view.state.settings().lease.wait_ms);
     if view.now < due {
         plan.wake(due);

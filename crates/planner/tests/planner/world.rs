@@ -2,8 +2,8 @@
 
 use quorate_domain::{
     Applied, Cause, ClusterId, Command, CoordinatorId, DiskId, DiskIdentity, DiskName, Event, Group, GroupId,
-    GroupState, HostId, HostStatus, Incarnation, InstanceId, Outcome, Proposal, Settings, State, Term,
-    Timestamp, Verdict, Zone, apply,
+    GroupState, HostId, HostStatus, Incarnation, InstanceId, Outcome, Proposal, Settings, StartId, State,
+    Term, Timestamp, Verdict, Zone, apply,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -73,6 +73,7 @@ impl World {
             address: "127.0.0.1:7000".into(),
             instance: InstanceId::new(format!("i-{id}")).expect("a valid name"),
             incarnation: Incarnation(incarnation),
+            start: StartId(incarnation),
         });
     }
 

@@ -9,7 +9,7 @@ use crate::{
     },
     session::{ParsedAgentMessage, ParsedHeartbeat, ParsedHello, ParsedReport, SESSION_PROTOCOL},
 };
-use quorate_domain::{Incarnation, Revision, ServiceMode};
+use quorate_domain::{Incarnation, Revision, ServiceMode, StartId};
 use quorate_runtime::address::Address;
 
 impl TryFrom<wire::AgentMessage> for ParsedAgentMessage {
@@ -58,6 +58,7 @@ impl TryFrom<wire::Hello> for ParsedHello {
             address: address("address", hello.address)?,
             instance: name("instance", &hello.instance)?,
             incarnation: Incarnation(positive("incarnation", hello.incarnation)?),
+            start: StartId(positive("start", hello.start)?),
             protocol: hello.protocol,
         })
     }
@@ -72,6 +73,7 @@ impl From<&ParsedHello> for wire::Hello {
             address: hello.address.clone(),
             instance: hello.instance.to_string(),
             incarnation: hello.incarnation.0,
+            start: hello.start.0,
             protocol: hello.protocol,
         }
     }

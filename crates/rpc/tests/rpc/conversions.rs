@@ -25,6 +25,7 @@ fn hello() -> wire::Hello {
         address: "10.0.0.9:7500".into(),
         instance: "i1".into(),
         incarnation: 3,
+        start: 77,
         protocol: 1,
     }
 }
@@ -174,6 +175,7 @@ fn each_bad_field_of_a_hello_names_itself() {
         ("hello.address", |hello| hello.address = "x".repeat(1 << 20)),
         ("hello.instance", |hello| hello.instance = "\n".into()),
         ("hello.incarnation", |hello| hello.incarnation = 0),
+        ("hello.start", |hello| hello.start = 0),
         ("hello.protocol", |hello| hello.protocol = 0),
     ];
     for (field, spoil) in table {

@@ -3,8 +3,8 @@
 use quorate_domain::{
     Cause, Committed, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Group, GroupId, Host, HostId,
     HostStatus, Incarnation, Member, Operation, OperationId, OperationStatus, Phase, RequestId, Revision,
-    Step, StepName, StepStatus, Switch, Timestamp, Verdict, VerdictReason, group::Blocked, host::Transition,
-    operation::FailoverReason,
+    StartId, Step, StepName, StepStatus, Switch, Timestamp, Verdict, VerdictReason, group::Blocked,
+    host::Transition, operation::FailoverReason,
 };
 use quorate_rpc::pb::types as wire;
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ fn a_host_leaves_what_only_the_leader_knows_to_the_caller() {
         zone: "z1".parse().unwrap(),
         instance: "i1".parse().unwrap(),
         incarnation: Incarnation(3),
+        start: StartId(4),
         status: HostStatus::Suspect,
         error_count: 2,
         last_transition: Transition {

@@ -1,0 +1,340 @@
+//! One storage host: an agent around the real agent-core, its disk, its hooks, and the platform's processes.
+
+mod process;
+mod session;
+
+use crate::{
+    env::{Env, Timer},
+    message::{Connection, CoordinatorSays, Packet},
+    network::Node,
+    oracle::{Claim, Fact},
+    time::Moment,
+};
+use process::Process;
+use quorate_agent_core::{BootMs, DurableEpochs, LocalRole};
+use quorate_domain::{Epoch, GroupId, HostId, Incarnation, InstanceId, StartId, Verdict};
+use std::collections::BTreeMap;
+
+/// What an agent has on its disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder {
+    instance: InstanceId,
+    incarnation: Incarnation,
+    epochs: DurableEpochs,
+    /// It was written on this machine, since its last boot.
+    at_home: bool,
+}
+
+/// What a process of the platform was told.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    epoch: Epoch,
+    incarnation: Incarnation,
+    start: StartId,
+    /// It may write until its clock shows this.
+    until_ms: u64,
+}
+
+/// A storage host's machine.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    /// Its place in the network.
+    pub(crate) node: Node,
+    /// Its name.
+    pub(crate) host: HostId,
+    life: u32,
+    folder: Folder,
+    process: Option<Process>,
+    platform: BTreeMap<GroupId, Told>,
+    /// What the oracle was told last.
+    claims: BTreeMap<GroupId, Claim>,
+    standing_still: Option<Vec<Standstill>>,
+    /// What the checks of its disk say.
+    verdict: Verdict,
+    /// How often its disk was replaced.
+    replaced: u32,
+    /// Its promote hooks fail.
+    pub(crate) hooks_fail: bool,
+    /// A leader has taken it in since it was last set to false.
+    pub(crate) was_welcomed: bool,
+}
+
+#[derive(Debug)]
+enum Standstill {
+    Packet(Packet),
+    Timer(Timer),
+}
+
+impl Agent {
+    /// A machine on which no agent has run yet.
+    pub(crate) fn new(node: Node, host: HostId) -> Self {
+        let instance = InstanceId::new(format!("i-{host}")).expect("a host's name makes a name");
+        Self {
+            node,
+            host,
+            life: 0,
+            folder: Folder {
+                instance,
+                incarnation: Incarnation(0),
+                epochs: DurableEpochs::default(),
+                at_home: true,
+            },
+            process: None,
+            platform: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            standing_still: None,
+            verdict: Verdict::Healthy,
+            replaced: 0,
+            hooks_fail: false,
+            was_welcomed: false,
+        }
+    }
+
+    /// True while its process exists.
+    pub(crate) fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// True while its process exists and is not stopped.
+    pub(crate) fn runs(&self) -> bool {
+        self.process.is_some() && self.standing_still.is_none()
+    }
+
+    /// What the checks of its disk say.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// A copy of its state folder, for another machine.
+    pub(crate) fn copied_folder(&self) -> Folder {
+        Folder { at_home: false, ..self.folder.clone() }
+    }
+
+    /// Takes over a folder that was made elsewhere.
+    pub(crate) fn take_folder(&mut self, host: HostId, folder: Folder) {
+        self.host = host;
+        self.folder = folder;
+    }
+
+    /// Starts the agent on what its disk has.
+    pub(crate) fn start(&mut self, env: &mut Env) {
+        if self.process.is_some() {
+            return;
+        }
+        self.life += 1;
+        // All of this is durable before the agent does anything.
+        if !self.folder.at_home {
+            self.folder.epochs = std::mem::take(&mut self.folder.epochs).moved();
+        }
+        self.folder.incarnation = Incarnation(self.folder.incarnation.0 + 1);
+        self.folder.at_home = true;
+        let now = BootMs(env.local_ms(self.node));
+        let start = env.chance(self.node).draw(1..=u64::MAX);
+        let (process, steps) = Process::new(&self.folder, now, start, env);
+        let incarnation = self.folder.incarnation;
+        env.note(self.node, || format!("starts for the {incarnation}. time"));
+        self.process = Some(process);
+        self.act(env, |agent, env| agent.perform(steps, env));
+        if env.plan.habits.asks_every_ms > 0 {
+            self.ask_again(env);
+        }
+    }
+
+    /// Kills the agent. The platform's processes go on with what they were told.
+    pub(crate) fn crash(&mut self, env: &mut Env) -> bool {
+        let Some(process) = self.process.take() else { return false };
+        if let Some((_, epochs)) = process.storing()
+            && env.chance(self.node).happens(500_000)
+        {
+            self.folder.epochs = epochs.clone();
+        }
+        env.note(self.node, || "dies".to_owned());
+        self.life += 1;
+        self.standing_still = None;
+        self.claim(env);
+        true
+    }
+
+    /// The whole machine loses power.
+    pub(crate) fn lose_power(&mut self, env: &mut Env) -> bool {
+        let was_up = self.crash(env);
+        self.platform.clear();
+        self.folder.at_home = false;
+        self.claim(env);
+        env.reboot(self.node);
+        was_up
+    }
+
+    /// Stops the process, as a signal does.
+    pub(crate) fn pause(&mut self, env: &mut Env) -> bool {
+        if !self.runs() {
+            return false;
+        }
+        env.note(self.node, || "stands still".to_owned());
+        self.standing_still = Some(Vec::new());
+        true
+    }
+
+    /// Lets it go on with everything that has come meanwhile.
+    pub(crate) fn resume(&mut self, env: &mut Env) {
+        let Some(waiting) = self.standing_still.take() else { return };
+        env.note(self.node, || format!("goes on, {} things are waiting", waiting.len()));
+        for thing in waiting {
+            match thing {
+                Standstill::Packet(packet) => self.arrival(packet, env),
+                Standstill::Timer(timer) => self.waking(self.life, timer, env),
+            }
+        }
+    }
+
+    /// Tells the agent to stop in order.
+    pub(crate) fn stop(&mut self, env: &mut Env) -> bool {
+        if !self.runs() {
+            return false;
+        }
+        env.note(self.node, || "is told to stop".to_owned());
+        self.act(env, Self::begin_stop);
+        true
+    }
+
+    /// Its disk fails, or another one is put in its place.
+    pub(crate) fn set_disk(&mut self, verdict: Verdict, env: &mut Env) -> bool {
+        let changed = self.verdict != verdict;
+        self.verdict = verdict;
+        self.replaced += u32::from(verdict == Verdict::Healthy);
+        env.note(self.node, || format!("has a disk that is {verdict}"));
+        if self.runs() {
+            self.act(env, |agent, _| agent.want_report());
+        }
+        changed
+    }
+
+    /// A packet arrives.
+    pub(crate) fn arrival(&mut self, packet: Packet, env: &mut Env) {
+        if let Some(waiting) = &mut self.standing_still {
+            waiting.push(Standstill::Packet(packet));
+            return;
+        }
+        if let Packet::ToAgent(connection, says) = packet
+            && self.process.is_some()
+        {
+            self.act(env, |agent, env| agent.hear(connection, says, env));
+        }
+    }
+
+    /// A timer of an earlier start means nothing any more.
+    pub(crate) fn waking(&mut self, life: u32, timer: Timer, env: &mut Env) {
+        if life != self.life || self.process.is_none() {
+            return;
+        }
+        if let Some(waiting) = &mut self.standing_still {
+            waiting.push(Standstill::Timer(timer));
+            return;
+        }
+        self.act(env, |agent, env| match timer {
+            Timer::Wake => agent.woken(env),
+            Timer::Stored(request) => agent.stored(request, env),
+            Timer::Hook(group, epoch, kind) => agent.hook_ends(&group, epoch, kind, env),
+            Timer::Ask => {
+                agent.asked(env);
+                agent.ask_again(env);
+            }
+            _ => {}
+        });
+    }
+
+    /// Does something, then what follows: reports, the next time to wake, and what the oracle must know.
+    fn act(&mut self, env: &mut Env, act: impl FnOnce(&mut Self, &mut Env)) {
+        act(self, env);
+        self.flush_report(env);
+        self.exit_when_stopped(env);
+        self.wake_in_time(env);
+        self.claim(env);
+    }
+
+    fn ask_again(&self, env: &mut Env) {
+        let every_ms = env.plan.habits.asks_every_ms;
+        let after_us = env.chance(self.node).draw(0..=every_ms * 2_000);
+        env.wake_at(env.now.after_us(after_us), self.node, self.life, Timer::Ask);
+    }
+
+    /// The platform's processes ask what they are, and rely on the answer.
+    fn asked(&mut self, env: &mut Env) {
+        let now = BootMs(env.local_ms(self.node));
+        let Some(process) = &mut self.process else { return };
+        for group in process.core.groups() {
+            let Some(answer) = process.core.tell_role(&group, now) else { continue };
+            if answer.role == LocalRole::Primary {
+                let (incarnation, start) = (process.core.incarnation(), process.start);
+                let until_ms = answer.write_deadline.0;
+                self.platform.insert(group, Told { epoch: answer.epoch, incarnation, start, until_ms });
+            } else {
+                self.platform.remove(&group);
+            }
+        }
+    }
+
+    /// True when the agent itself says that it acts for the group now.
+    pub(crate) fn acts_for(&self, group: &GroupId, env: &Env) -> bool {
+        let now = BootMs(env.local_ms(self.node));
+        let role = self.process.as_ref().and_then(|process| process.core.role(group, now));
+        self.runs() && role.is_some_and(|answer| answer.role == LocalRole::Primary)
+    }
+
+    /// Tells the oracle who on this machine may act, as far as it has changed.
+    fn claim(&mut self, env: &mut Env) {
+        let now_ms = env.local_ms(self.node);
+        self.platform.retain(|_, told| told.until_ms > now_ms);
+        let groups: Vec<GroupId> = match &self.process {
+            Some(process) => process.core.groups().into_iter().chain(self.claims.keys().cloned()).collect(),
+            None => self.claims.keys().cloned().collect(),
+        };
+        for group in groups {
+            match self.claim_of(&group, env) {
+                Some(claim) if self.claims.get(&group) == Some(&claim) => {}
+                Some(claim) => {
+                    let epochs = &self.folder.epochs;
+                    let stored = epochs.highest.get(&group).copied();
+                    let named = epochs.primary_of.contains(&(group.clone(), claim.epoch));
+                    env.see(&Fact::Claims { claim: &claim, stored, named });
+                    self.claims.insert(group, claim);
+                }
+                None => {
+                    if self.claims.remove(&group).is_some() {
+                        env.note(self.node, || format!("acts for {group} no more"));
+                        env.see(&Fact::Yields { machine: self.node, group: &group });
+                    }
+                }
+            }
+        }
+    }
+
+    fn claim_of(&self, group: &GroupId, env: &Env) -> Option<Claim> {
+        let clock = env.clock(self.node);
+        let now = BootMs(clock.shows_ms(env.now));
+        let told = self.platform.get(group);
+        let told_until = told.map_or(Moment::default(), |told| clock.reaches(told.until_ms));
+        let role = self.process.as_ref().and_then(|process| {
+            let answer = process.core.role(group, now)?;
+            let who = (process.core.incarnation(), process.start);
+            (answer.role == LocalRole::Primary).then_some((answer, who))
+        });
+        let claim = |(incarnation, start), epoch, until, fresh| {
+            let (machine, group) = (self.node, group.clone());
+            Some(Claim { machine, incarnation, start, group, epoch, until, fresh })
+        };
+        match (role, told) {
+            (Some((answer, who)), _) => {
+                let until = clock.reaches(answer.write_deadline.0).max(told_until);
+                claim(who, answer.epoch, until, true)
+            }
+            (None, Some(told)) => claim((told.incarnation, told.start), told.epoch, told_until, false),
+            (None, None) => None,
+        }
+    }
+
+    /// What a coordinator said on a connection.
+    fn hear(&mut self, connection: Connection, says: CoordinatorSays, env: &mut Env) {
+        self.session_hears(connection, says, env);
+    }
+}

@@ -1,0 +1,191 @@
+//! The agent's process: feeds the core what arrives and performs the steps that come back.
+
+use super::{Agent, Folder, session::Session};
+use crate::env::{Env, Timer};
+use quorate_agent_core::{BootMs, Core, DurableEpochs, HookKind, HookOutcome, Start, Step};
+use quorate_domain::{Epoch, GroupId, LeaseSettings, StartId};
+use std::collections::BTreeSet;
+
+/// How long a killed hook takes to end.
+const KILL_MS: u64 = 10;
+/// A demote hook fails this often, in a million.
+const DEMOTE_FAILS_PPM: u64 = 100_000;
+/// What a stop may take beyond the hooks and the lease.
+const STOP_EXTRA_MS: u64 = 5_000;
+
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) core: Core,
+    pub(super) start: StartId,
+    pub(super) session: Session,
+    pub(super) next_heartbeat: BootMs,
+    pub(super) report_due: bool,
+    storing: Option<(u64, DurableEpochs)>,
+    hooks: BTreeSet<(GroupId, Epoch, HookKind)>,
+    killed: BTreeSet<(GroupId, Epoch)>,
+    wake_due: Option<BootMs>,
+    stop_by: Option<BootMs>,
+    stopped: bool,
+}
+
+impl Process {
+    pub(super) fn new(folder: &Folder, now: BootMs, start: u64, env: &Env) -> (Self, Vec<Step>) {
+        let (core, steps) = Core::new(Start {
+            incarnation: folder.incarnation,
+            on_disk: folder.epochs.clone(),
+            settings: LeaseSettings::default(),
+            at: now,
+        });
+        let process = Self {
+            core,
+            start: StartId(start),
+            session: Session::new(env.plan.coordinators),
+            next_heartbeat: BootMs(0),
+            report_due: false,
+            storing: None,
+            hooks: BTreeSet::new(),
+            killed: BTreeSet::new(),
+            wake_due: None,
+            stop_by: None,
+            stopped: false,
+        };
+        (process, steps)
+    }
+
+    pub(super) fn storing(&self) -> Option<&(u64, DurableEpochs)> {
+        self.storing.as_ref()
+    }
+}
+
+impl Agent {
+    pub(super) fn now(&self, env: &Env) -> BootMs {
+        BootMs(env.local_ms(self.node))
+    }
+
+    pub(super) fn perform(&mut self, steps: Vec<Step>, env: &mut Env) {
+        for step in steps {
+            let Some(process) = &mut self.process else { return };
+            match step {
+                Step::StoreEpochs { request, epochs } => {
+                    process.storing = Some((request, epochs));
+                    let longest = env.plan.sync_max_us;
+                    let takes_us = env.chance(self.node).draw(longest / 10..=longest);
+                    env.wake_at(env.now.after_us(takes_us), self.node, self.life, Timer::Stored(request));
+                }
+                Step::RunHook { group, epoch, kind, reason } => {
+                    process.hooks.insert((group.clone(), epoch, kind));
+                    let longest_ms = if env.plan.habits.hooks { env.plan.habits.hook_max_ms } else { 0 };
+                    let takes_us = env.chance(self.node).draw(0..=longest_ms * 1_000);
+                    env.note(self.node, || format!("{kind} hook of {group} epoch {epoch}: {reason}"));
+                    let timer = Timer::Hook(group, epoch, kind);
+                    env.wake_at(env.now.after_us(takes_us), self.node, self.life, timer);
+                }
+                Step::KillHook { group, epoch } => {
+                    process.killed.insert((group.clone(), epoch));
+                    let timer = Timer::Hook(group, epoch, HookKind::Promote);
+                    env.wake_at(env.now.after_ms(KILL_MS), self.node, self.life, timer);
+                }
+                Step::Report => process.report_due = true,
+                Step::Resync => {
+                    env.counts.add("agents/out-of-step");
+                    self.session_over(None, env);
+                }
+                Step::Stopped => {
+                    process.stopped = true;
+                    process.report_due = true;
+                }
+            }
+        }
+    }
+
+    pub(super) fn stored(&mut self, request: u64, env: &mut Env) {
+        let now = self.now(env);
+        let Some(process) = &mut self.process else { return };
+        let Some((_, epochs)) = process.storing.take_if(|(number, _)| *number == request) else { return };
+        self.folder.epochs = epochs;
+        let steps = process.core.epochs_stored(request, now);
+        self.perform(steps, env);
+    }
+
+    pub(super) fn hook_ends(&mut self, group: &GroupId, epoch: Epoch, kind: HookKind, env: &mut Env) {
+        let now = self.now(env);
+        let fails = self.hooks_fail && env.plan.habits.hooks;
+        let Some(process) = &mut self.process else { return };
+        if !process.hooks.remove(&(group.clone(), epoch, kind)) {
+            return;
+        }
+        let killed = process.killed.remove(&(group.clone(), epoch));
+        let outcome = match kind {
+            _ if !env.plan.habits.hooks => HookOutcome::NotConfigured,
+            HookKind::Promote if killed => HookOutcome::Failed("killed".to_owned()),
+            HookKind::Promote if fails => {
+                env.counts.add("fault/hook-fails");
+                HookOutcome::Failed("exit status 1".to_owned())
+            }
+            HookKind::Demote if env.chance(self.node).happens(DEMOTE_FAILS_PPM) => {
+                HookOutcome::Failed("exit status 1".to_owned())
+            }
+            _ => HookOutcome::Succeeded,
+        };
+        if kind == HookKind::Demote && outcome == HookOutcome::Succeeded {
+            // It has stopped the platform's process.
+            self.platform.remove(group);
+        }
+        let Some(process) = &mut self.process else { return };
+        let steps = process.core.hook_finished(group, epoch, kind, outcome, now);
+        self.perform(steps, env);
+    }
+
+    pub(super) fn begin_stop(&mut self, env: &mut Env) {
+        let now = self.now(env);
+        let Some(process) = &mut self.process else { return };
+        process.report_due = true;
+        let steps = process.core.stop("the agent is stopping", now);
+        let limit_ms = env.plan.habits.hook_max_ms * 2 + process.core.settings().lease_ms + STOP_EXTRA_MS;
+        process.stop_by.get_or_insert(now.after_ms(limit_ms));
+        self.perform(steps, env);
+    }
+
+    pub(super) fn want_report(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.report_due = true;
+        }
+    }
+
+    /// The process ends once every role has, or when that takes too long.
+    pub(super) fn exit_when_stopped(&mut self, env: &mut Env) {
+        let now = self.now(env);
+        let Some(process) = &self.process else { return };
+        let late = process.stop_by.is_some_and(|by| by <= now);
+        if !process.stopped && !late {
+            return;
+        }
+        env.note(self.node, || if late { "gives up stopping in order" } else { "has stopped" }.to_owned());
+        self.hang_up(env);
+        self.process = None;
+        self.life += 1;
+    }
+
+    /// Wakes up when the core, the session or the next heartbeat wants it.
+    pub(super) fn wake_in_time(&mut self, env: &mut Env) {
+        let Some(process) = &mut self.process else { return };
+        let heartbeat = process.session.is_welcomed().then_some(process.next_heartbeat);
+        let wakes = [Some(process.session.next_wake()), process.core.next_wake(), heartbeat, process.stop_by];
+        let Some(due) = wakes.into_iter().flatten().min() else { return };
+        if process.wake_due.is_none_or(|known| due < known) {
+            process.wake_due = Some(due);
+            env.wake_when_shown(due.0, self.node, self.life, Timer::Wake);
+        }
+    }
+
+    pub(super) fn woken(&mut self, env: &mut Env) {
+        let now = self.now(env);
+        let Some(process) = &mut self.process else { return };
+        if process.wake_due.is_some_and(|due| due <= now) {
+            process.wake_due = None;
+        }
+        let steps = process.core.tick(now);
+        self.perform(steps, env);
+        self.tend_session(env);
+    }
+}

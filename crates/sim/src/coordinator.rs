@@ -1,0 +1,392 @@
+//! One coordinator: modelled Raft around the real domain, leader-core and planner.
+
+mod driver;
+mod gateway;
+mod proposer;
+mod reads;
+
+use crate::{
+    env::{Env, Timer},
+    message::{Answers, Asks, Connection, CoordinatorSays, Packet, Why},
+    network::Node,
+    oracle::Fact,
+    raft::{AppliedCommand, Durable, Entry, Payload, Raft, RaftEvent, RaftMessage, Start},
+};
+use gateway::GatewaySession;
+use proposer::{Asker, Proposer};
+use quorate_domain::{Cause, CoordinatorId, Term};
+use quorate_leader_core::{Leader, Leading};
+use reads::{ReadFor, Reads};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// How often Raft looks at the clock.
+const TICK_MS: u64 = 50;
+/// How long a command may wait, and how long it may be under way.
+const DEADLINE_MS: u64 = 5_000;
+/// Who leads is known to the other parts of a process this late.
+const PUBLISH_MAX_US: u64 = 50_000;
+
+/// Who leads, as the other parts of the process know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Published {
+    leads: bool,
+    term: u64,
+    leader: Option<usize>,
+}
+
+/// A coordinator's machine: what survives, and the process while it runs.
+#[derive(Debug)]
+pub(crate) struct Coordinator {
+    node: Node,
+    life: u32,
+    durable: Durable,
+    process: Option<Process>,
+    /// How much slower than usual its disk is.
+    pub(crate) disk_slowness: u64,
+    /// What happens while it stands still; none while it does not.
+    standing_still: Option<Vec<Standstill>>,
+}
+
+/// What reaches a process that stands still.
+#[derive(Debug)]
+pub(crate) enum Standstill {
+    /// A packet.
+    Packet(Node, Packet),
+    /// A timer.
+    Timer(Timer),
+}
+
+#[derive(Debug)]
+struct Process {
+    raft: Raft,
+    leader: Leader,
+    published: Published,
+    publishing: bool,
+    telling: bool,
+    sessions: BTreeMap<Connection, GatewaySession>,
+    proposer: Proposer,
+    reads: Reads,
+    /// The driver waits for so many answers.
+    driving: usize,
+    look_due_ms: Option<u64>,
+}
+
+impl Coordinator {
+    /// A machine on which nothing has run yet.
+    pub(crate) fn new(node: Node) -> Self {
+        Self {
+            node,
+            life: 0,
+            durable: Durable::default(),
+            process: None,
+            disk_slowness: 1,
+            standing_still: None,
+        }
+    }
+
+    fn id(&self) -> CoordinatorId {
+        CoordinatorId(self.node as u64 + 1)
+    }
+
+    /// True while its process exists and is not stopped.
+    pub(crate) fn runs(&self) -> bool {
+        self.process.is_some() && self.standing_still.is_none()
+    }
+
+    /// Its Raft, while it runs.
+    pub(crate) fn raft(&self) -> Option<&Raft> {
+        self.process.as_ref().map(|process| &process.raft)
+    }
+
+    /// Starts the process on what its disk has.
+    pub(crate) fn start(&mut self, env: &mut Env) {
+        if self.process.is_some() {
+            return;
+        }
+        self.life += 1;
+        let durable = std::mem::take(&mut self.durable);
+        env.see(&Fact::Started { node: self.node, ballot: durable.ballot });
+        let start = Start {
+            me: self.node,
+            voters: env.plan.coordinators,
+            timing: env.plan.timing,
+            durable,
+            now_ms: env.local_ms(self.node),
+        };
+        let raft = Raft::new(start, env.chance(self.node));
+        env.see(&Fact::Restored { node: self.node, at: raft.applied(), state: raft.state() });
+        env.note(self.node, || format!("starts in term {} at entry {}", raft.term(), raft.applied().index));
+        self.process = Some(Process {
+            raft,
+            leader: Leader::default(),
+            published: Published::default(),
+            publishing: false,
+            telling: false,
+            sessions: BTreeMap::new(),
+            proposer: Proposer::default(),
+            reads: Reads::default(),
+            driving: 0,
+            look_due_ms: None,
+        });
+        let now_ms = env.local_ms(self.node);
+        env.wake_when_shown(now_ms + TICK_MS, self.node, self.life, Timer::Tick);
+    }
+
+    /// Kills the process; a part of what was not synced may survive.
+    pub(crate) fn crash(&mut self, env: &mut Env) -> bool {
+        let Some(process) = self.process.take() else { return false };
+        let unsynced = process.raft.unsynced();
+        let kept = env.chance(self.node).index(unsynced + 1);
+        env.counts.add_many("raft/unsynced-writes-lost", (unsynced - kept) as u64);
+        env.note(self.node, || format!("dies with {unsynced} writes under way, of which {kept} survive"));
+        self.durable = process.raft.crash(kept);
+        self.life += 1;
+        self.standing_still = None;
+        true
+    }
+
+    /// Stops the process, as a signal does. False when there is none, or it stands still already.
+    pub(crate) fn pause(&mut self, env: &mut Env) -> bool {
+        if !self.runs() {
+            return false;
+        }
+        env.note(self.node, || "stands still".to_owned());
+        self.standing_still = Some(Vec::new());
+        true
+    }
+
+    /// Lets it go on with everything that has come meanwhile.
+    pub(crate) fn resume(&mut self, env: &mut Env) {
+        let Some(waiting) = self.standing_still.take() else { return };
+        env.note(self.node, || format!("goes on, {} things are waiting", waiting.len()));
+        for thing in waiting {
+            match thing {
+                Standstill::Packet(from, packet) => self.arrival(from, packet, env),
+                Standstill::Timer(timer) => self.waking(self.life, timer, env),
+            }
+        }
+    }
+
+    /// A packet arrives.
+    pub(crate) fn arrival(&mut self, from: Node, packet: Packet, env: &mut Env) {
+        if let Some(waiting) = &mut self.standing_still {
+            waiting.push(Standstill::Packet(from, packet));
+            return;
+        }
+        let node = self.node;
+        if self.process.is_none() {
+            self.refuse(from, &packet, env);
+            return;
+        }
+        self.with(env, |process, desk, env| match packet {
+            Packet::Raft(message) => {
+                process.raft.receive(from, message, env.now, env.local_ms(node));
+            }
+            Packet::FromAgent(connection, says) => process.hear(desk, from, connection, says, env),
+            Packet::Request(number, asks) => process.asked(desk, from, number, asks, env),
+            Packet::ToAgent(..) | Packet::Response(..) => {}
+        });
+    }
+
+    /// Nobody listens on this machine: whoever opened a connection learns that at once.
+    fn refuse(&self, from: Node, packet: &Packet, env: &mut Env) {
+        match packet {
+            Packet::FromAgent(connection, _) => {
+                let over = CoordinatorSays::Over(Why::NotLeader(None));
+                env.send(self.node, from, Packet::ToAgent(*connection, over));
+            }
+            Packet::Request(number, _) => {
+                env.send(self.node, from, Packet::Response(*number, Answers::Unavailable));
+            }
+            _ => {}
+        }
+    }
+
+    /// A timer of an earlier start means nothing any more.
+    pub(crate) fn waking(&mut self, life: u32, timer: Timer, env: &mut Env) {
+        if life != self.life || self.process.is_none() {
+            return;
+        }
+        if let Some(waiting) = &mut self.standing_still {
+            waiting.push(Standstill::Timer(timer));
+            return;
+        }
+        let node = self.node;
+        self.with(env, |process, desk, env| match timer {
+            Timer::Tick => {
+                let now_ms = env.local_ms(node);
+                let mut chance = env.chance(node).clone();
+                process.raft.tick(env.now, now_ms, &mut chance);
+                *env.chance(node) = chance;
+                process.give_up_late(now_ms, desk, env);
+                process.look_if_due(desk, env);
+                env.wake_when_shown(now_ms + TICK_MS, node, desk.life, Timer::Tick);
+            }
+            Timer::Written => {
+                let more = process.raft.written(env.now, env.local_ms(node));
+                if more {
+                    desk.write(env);
+                }
+            }
+            Timer::Look => process.look_if_due(desk, env),
+            Timer::Publish => process.publish(desk, env),
+            Timer::Tell => process.tell_assignments(desk, env),
+            _ => {}
+        });
+    }
+
+    /// Does something in the process, then everything that follows from it.
+    fn with(&mut self, env: &mut Env, act: impl FnOnce(&mut Process, &Desk, &mut Env)) {
+        let desk =
+            Desk { node: self.node, life: self.life, id: self.id(), disk_slowness: self.disk_slowness };
+        let Some(process) = &mut self.process else { return };
+        act(process, &desk, env);
+        process.follow_up(&desk, env);
+        let raft = &process.raft;
+        env.see(&Fact::Stands {
+            node: self.node,
+            ballot: raft.ballot(),
+            committed: raft.committed(),
+            applied: raft.applied(),
+            log_len: raft.log_len(),
+            waiting: process.waiting(),
+        });
+    }
+}
+
+/// What a process knows of the machine that it runs on.
+#[derive(Debug, Clone, Copy)]
+struct Desk {
+    node: Node,
+    life: u32,
+    id: CoordinatorId,
+    disk_slowness: u64,
+}
+
+impl Desk {
+    /// The disk begins to write a batch.
+    fn write(self, env: &mut Env) {
+        let longest = env.plan.sync_max_us * self.disk_slowness;
+        let takes_us = env.chance(self.node).draw(longest / 10..=longest);
+        if self.disk_slowness > 1 {
+            env.counts.add("disk/slow-writes");
+        }
+        env.wake_at(env.now.after_us(takes_us), self.node, self.life, Timer::Written);
+    }
+}
+
+impl Process {
+    /// Everything that waits for something.
+    fn waiting(&self) -> usize {
+        self.sessions.len() + self.proposer.waiting() + self.reads.waiting()
+    }
+
+    fn leading(&self, desk: &Desk) -> Option<Leading> {
+        let Published { leads, term, .. } = self.published;
+        leads.then_some(Leading { coordinator: desk.id, term: Term(term) })
+    }
+
+    /// Performs what Raft wants, and lets the other parts go on, until nothing is left to do.
+    fn follow_up(&mut self, desk: &Desk, env: &mut Env) {
+        loop {
+            let events = self.raft.take_events();
+            let idle = events.is_empty();
+            let mut through = None;
+            for event in events {
+                self.raft_event(event, &mut through, desk, env);
+            }
+            if through.is_some() {
+                self.tell_soon(desk, env);
+                self.want_look(desk, env);
+            }
+            self.read_on(desk, env);
+            self.propose_on(desk, env);
+            if idle {
+                break;
+            }
+        }
+        self.publish_soon(desk, env);
+    }
+
+    fn raft_event(&mut self, event: RaftEvent, through: &mut Option<Arc<Entry>>, desk: &Desk, env: &mut Env) {
+        let node = desk.node;
+        match event {
+            RaftEvent::Send(to, message) => {
+                if let RaftMessage::Voted { term, granted: true, .. } = message {
+                    env.see(&Fact::Granted { node, term, to });
+                }
+                env.see(&Fact::Spoke { node, term: message.term() });
+                env.send(node, to, Packet::Raft(message));
+            }
+            RaftEvent::Writing => desk.write(env),
+            RaftEvent::Won(term) => {
+                env.note(node, || format!("leads in term {term}"));
+                env.see(&Fact::Won { node, term });
+            }
+            RaftEvent::Lost => {
+                env.note(node, || "leads no more".to_owned());
+                self.give_up_all(desk, env);
+            }
+            RaftEvent::Answered { peer, sent } => {
+                env.see(&Fact::Answered { leader: node, term: self.raft.term(), peer, asked: sent.at });
+            }
+            RaftEvent::Committed(entry) => env.see(&Fact::Committed { node, entry: &entry }),
+            RaftEvent::Applied(command) => self.command_applied(&command, desk, env),
+            RaftEvent::Through(entry, state) => {
+                let index = entry.index;
+                env.see(&Fact::Through { node, index, state: &state });
+                self.entry_through(&entry);
+                *through = Some(entry);
+            }
+            RaftEvent::Installed { at, state } => {
+                env.note(node, || format!("has a snapshot of entry {}", at.index));
+                env.see(&Fact::Restored { node, at, state: &state });
+            }
+        }
+    }
+
+    fn command_applied(&mut self, command: &AppliedCommand, desk: &Desk, env: &mut Env) {
+        let AppliedCommand { entry, nth, before, after, applied } = command;
+        let Payload::Commands(proposals) = &entry.payload else { return };
+        let (node, nth, proposal) = (desk.node, *nth, &proposals[*nth]);
+        env.see(&Fact::Applied { node, entry, nth, proposal, before, after, applied });
+        self.applied(entry, nth, applied, desk, env);
+    }
+
+    fn publish_soon(&mut self, desk: &Desk, env: &mut Env) {
+        if !self.publishing && self.published != self.known() {
+            self.publishing = true;
+            let after_us = env.chance(desk.node).draw(0..=PUBLISH_MAX_US);
+            env.wake_at(env.now.after_us(after_us), desk.node, desk.life, Timer::Publish);
+        }
+    }
+
+    fn known(&self) -> Published {
+        Published { leads: self.raft.leads(), term: self.raft.term(), leader: self.raft.leader() }
+    }
+
+    fn publish(&mut self, desk: &Desk, env: &mut Env) {
+        self.publishing = false;
+        let before = self.published;
+        self.published = self.known();
+        if before.leads && (before.leads, before.term) != (self.published.leads, self.published.term) {
+            self.end_sessions(desk, env);
+        }
+        self.want_look(desk, env);
+    }
+
+    fn asked(&mut self, desk: &Desk, client: Node, number: u64, asks: Asks, env: &mut Env) {
+        if !self.published.leads {
+            let answer = Answers::NotLeader(self.published.leader);
+            env.send(desk.node, client, Packet::Response(number, answer));
+            return;
+        }
+        match asks {
+            Asks::Change { request, command } => {
+                let cause = Cause::Operator { request_id: request };
+                self.propose(cause, command, Asker::Client(client, number), desk, env);
+            }
+            Asks::Read(group) => self.reads.wait(ReadFor::Client(client, number, group)),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What surrounds the nodes: time, the network, clocks, what is to happen, and who watches.
+
+use crate::{
+    chance::Chance,
+    count::Counts,
+    message::Packet,
+    network::{Fate, Network, Node},
+    oracle::{Fact, Oracle},
+    plan::Plan,
+    time::{Clock, Moment},
+    timeline::Timeline,
+};
+use quorate_agent_core::HookKind;
+use quorate_domain::{Epoch, GroupId};
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+/// What a node asked to be woken for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A coordinator's Raft looks at the clock.
+    Tick,
+    /// The first batch on the way to a coordinator's disk is durable.
+    Written,
+    /// A coordinator's driver looks at the world.
+    Look,
+    /// A coordinator tells agents what has changed for them.
+    Tell,
+    /// A coordinator publishes who leads.
+    Publish,
+    /// An agent has something to do at this time.
+    Wake,
+    /// An agent's epochs are durable.
+    Stored(u64),
+    /// A hook of an agent ends.
+    Hook(GroupId, Epoch, HookKind),
+    /// A client does the next thing, or gives up waiting for an answer to this try.
+    Act(u64),
+    /// A process of the platform asks its agent.
+    Ask,
+}
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    /// A packet arrives.
+    Arrival { from: Node, to: Node, packet: Packet },
+    /// A node is woken; `life` is the start of it that asked.
+    Waking { node: Node, life: u32, timer: Timer },
+    /// A fault of the plan begins.
+    FaultBegins(usize),
+    /// It does another step.
+    FaultGoesOn(usize, u32),
+    /// It ends.
+    FaultEnds(usize),
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    at: Moment,
+    order: u64,
+    what: Happening,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// The surroundings of all nodes.
+#[derive(Debug)]
+pub(crate) struct Env {
+    /// What the run is made from.
+    pub(crate) plan: Plan,
+    /// True time.
+    pub(crate) now: Moment,
+    /// The network.
+    pub(crate) network: Network,
+    /// Watches and judges.
+    pub(crate) oracle: Oracle,
+    /// How often what happened.
+    pub(crate) counts: Counts,
+    /// The last events of each node, when somebody wants to read them.
+    pub(crate) timeline: Option<Timeline>,
+    clocks: Vec<Clock>,
+    wall_ahead_ms: Vec<i64>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    scheduled: u64,
+    /// Chance of the nodes themselves.
+    chance: Vec<Chance>,
+    connections: u64,
+}
+
+impl Env {
+    /// A world in which nothing has happened.
+    pub(crate) fn new(plan: Plan, traced: bool) -> Self {
+        // One machine more than there are hosts, for a copy of one.
+        let nodes = plan.coordinators + plan.agents + 1 + plan.clients;
+        let rho = i64::try_from(plan.lease.clock_error_ppm).unwrap_or(0);
+        let mut chance = Chance::new(plan.seed, 2);
+        let clocks = (0..nodes)
+            .map(|_| {
+                let error = i64::try_from(chance.draw(0..=plan.lease.clock_error_ppm * 2)).unwrap_or(0) - rho;
+                // The two ends of what is allowed are where mistakes show.
+                let error = if chance.happens(400_000) { rho * error.signum() } else { error };
+                Clock::new(Moment::default(), chance.draw(0..=10_000_000_000), error)
+            })
+            .collect();
+        Self {
+            now: Moment::default(),
+            network: Network::new(nodes, plan.weather, plan.seed),
+            oracle: Oracle::new(&plan),
+            counts: Counts::default(),
+            timeline: traced.then(|| Timeline::new(&plan)),
+            clocks,
+            wall_ahead_ms: vec![0; nodes],
+            queue: BinaryHeap::new(),
+            scheduled: 0,
+            chance: (0..nodes as u64).map(|node| Chance::new(plan.seed, 100 + node)).collect(),
+            connections: 0,
+            plan,
+        }
+    }
+
+    /// Chance of a node's own.
+    pub(crate) fn chance(&mut self, node: Node) -> &mut Chance {
+        &mut self.chance[node]
+    }
+
+    /// A node's clock.
+    pub(crate) fn clock(&self, node: Node) -> Clock {
+        self.clocks[node]
+    }
+
+    /// What a node's clock shows.
+    pub(crate) fn local_ms(&self, node: Node) -> u64 {
+        self.clocks[node].shows_ms(self.now)
+    }
+
+    /// The machine has booted: its clock begins anew.
+    pub(crate) fn reboot(&mut self, node: Node) {
+        let shown_us = self.chance[node].draw(0..=2_000_000);
+        self.clocks[node] = Clock::new(self.now, shown_us, self.clocks[node].error_ppm());
+    }
+
+    /// A node's wall clock, in milliseconds since 1970.
+    pub(crate) fn wall_ms(&self, node: Node) -> u64 {
+        let true_ms = 1_700_000_000_000 + self.now.0 / 1_000;
+        true_ms.saturating_add_signed(self.wall_ahead_ms[node])
+    }
+
+    /// A wall clock jumps.
+    pub(crate) fn jump_wall_clock(&mut self, node: Node, by_ms: i64) {
+        self.wall_ahead_ms[node] += by_ms;
+    }
+
+    /// A number for a connection that no other has.
+    pub(crate) fn new_connection(&mut self) -> u64 {
+        self.connections += 1;
+        self.connections
+    }
+
+    /// Lets something happen.
+    pub(crate) fn schedule(&mut self, at: Moment, what: Happening) {
+        self.scheduled += 1;
+        self.queue.push(Reverse(Scheduled { at: at.max(self.now), order: self.scheduled, what }));
+    }
+
+    /// Wakes a node at a moment.
+    pub(crate) fn wake_at(&mut self, at: Moment, node: Node, life: u32, timer: Timer) {
+        self.schedule(at, Happening::Waking { node, life, timer });
+    }
+
+    /// Wakes a node when its clock shows this.
+    pub(crate) fn wake_when_shown(&mut self, ms: u64, node: Node, life: u32, timer: Timer) {
+        self.wake_at(self.clocks[node].reaches(ms), node, life, timer);
+    }
+
+    /// The next thing that happens, and lets time pass up to it; none when that would be after `until`.
+    pub(crate) fn next(&mut self, until: Moment) -> Option<Happening> {
+        if self.queue.peek()?.0.at > until {
+            return None;
+        }
+        let Reverse(next) = self.queue.pop()?;
+        self.now = next.at;
+        Some(next.what)
+    }
+
+    /// Sends a packet on its way.
+    pub(crate) fn send(&mut self, from: Node, to: Node, packet: Packet) {
+        match self.network.send(from, to, &packet, self.now) {
+            Fate::Arrives(at, twice) => {
+                if let Some(again) = twice {
+                    let packet = packet.clone();
+                    self.schedule(again, Happening::Arrival { from, to, packet });
+                }
+                self.schedule(at, Happening::Arrival { from, to, packet });
+            }
+            Fate::Lost | Fate::Held => {}
+        }
+    }
+
+    /// Tells the oracle.
+    pub(crate) fn see(&mut self, fact: &Fact<'_>) {
+        self.oracle.see(fact, self.now, &mut self.counts);
+    }
+
+    /// Writes a line into the timeline, if somebody wants to read it.
+    pub(crate) fn note(&mut self, node: Node, line: impl FnOnce() -> String) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.add(self.now, node, line());
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What must have happened somewhere in a set of runs, lest it proves nothing.
+
+use crate::fault::Kind;
+
+/// Counts of decisions and refusals that a few hundred runs always reach.
+const DECISIONS: &[&str] = &[
+    "agents/incarnation-raised",
+    "clients/answered",
+    "decision/disk-failed",
+    "decision/disk-healthy",
+    "decision/failover-begun-disk-failed",
+    "decision/failover-begun-host-lost",
+    "decision/failover-begun-host-restarted",
+    "decision/failover-begun-released",
+    "decision/failover-begun-requested",
+    "decision/failover-blocked",
+    "decision/failover-completed",
+    "decision/failover-resumed-by-a-new-leader",
+    "decision/group-created",
+    "decision/group-deleted",
+    "decision/host-offline",
+    "decision/host-online",
+    "decision/host-restarted",
+    "decision/host-suspect",
+    "decision/operation-failed",
+    "decision/primary-released",
+    "decision/primary-switched",
+    "decision/start-failed",
+    "leader/stood-still-and-only-observes",
+    "raft/elections-won",
+    "raft/snapshots-restored",
+    "raft/unsynced-writes-lost",
+    "refused/NO_ELIGIBLE_BACKUP",
+    "refused/STALE_INCARNATION",
+    "refused/WRONG_PHASE",
+    "renewals/acknowledged",
+    "renewals/rounds-without-a-quorum",
+];
+
+/// The names of all counts that must not be zero: every kind of fault, and what is decided because of them.
+pub fn expected() -> impl Iterator<Item = String> {
+    let faults = Kind::ALL.iter().map(|kind| format!("fault/{kind}"));
+    faults.chain(DECISIONS.iter().map(|name| (*name).to_owned()))
+}

@@ -1,0 +1,378 @@
+//! Makes faults take effect, proves that they did, and mends what they broke.
+
+use crate::{env::Happening, fault::Kind, network::Node, world::World};
+use quorate_domain::Verdict;
+
+/// A flapping link changes this often.
+const FLAP_MS: u64 = 300;
+
+/// What a fault has broken.
+#[derive(Debug, Default)]
+pub(crate) struct Active {
+    undo: Vec<Undo>,
+    /// How often its effect had shown when it began.
+    shown: u64,
+    begun: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Undo {
+    Mend(Node, Node),
+    StartCoordinator(usize),
+    ResumeCoordinator(usize),
+    FastDisk(usize),
+    StartAgent(usize),
+    ResumeAgent(usize),
+    HooksWork(usize),
+    EndCopy,
+    ReplaceDisk(usize),
+    ClearUp,
+}
+
+/// How it shows that a fault has had an effect.
+enum Effect {
+    /// It was certain when it began.
+    AtOnce(bool),
+    /// By what the counts say when it ends.
+    Later,
+}
+
+impl World {
+    pub(crate) fn fault_begins(&mut self, index: usize) {
+        let fault = self.env.plan.faults[index];
+        self.active[index].shown = self.shown(fault.kind);
+        self.active[index].begun = true;
+        let world = self.env.plan.coordinators + self.env.plan.agents + 1 + self.env.plan.clients;
+        self.env.note(world, || format!("fault {index} begins: {} for {} ms", fault.kind, fault.lasts_ms));
+        let effect = self.inject(index, fault.kind, fault.target);
+        if let Effect::AtOnce(true) = effect {
+            self.env.counts.add(format!("fault/{}", fault.kind));
+        }
+        self.env.schedule(self.env.now.after_ms(fault.lasts_ms), Happening::FaultEnds(index));
+    }
+
+    pub(crate) fn fault_ends(&mut self, index: usize) {
+        if !std::mem::take(&mut self.active[index].begun) {
+            return;
+        }
+        let kind = self.env.plan.faults[index].kind;
+        let showed = self.shown(kind) > self.active[index].shown;
+        if showed {
+            self.env.counts.add(format!("fault/{kind}"));
+        }
+        let world = self.env.plan.coordinators + self.env.plan.agents + 1 + self.env.plan.clients;
+        self.env.note(world, || format!("fault {index} ends: {kind}"));
+        let undo = std::mem::take(&mut self.active[index].undo);
+        undo.into_iter().rev().for_each(|undo| self.undo(undo));
+    }
+
+    /// A fault that comes and goes does so once more.
+    pub(crate) fn fault_goes_on(&mut self, index: usize, step: u32) {
+        if !self.active[index].begun {
+            return;
+        }
+        let links: Vec<(Node, Node)> = self.links_of(self.env.plan.faults[index].target);
+        for (from, to) in links {
+            if step.is_multiple_of(2) {
+                self.cut(index, from, to);
+            } else {
+                self.mend(from, to);
+                self.active[index].undo.retain(|undo| !matches!(undo, Undo::Mend(..)));
+            }
+        }
+        self.env.schedule(self.env.now.after_ms(FLAP_MS), Happening::FaultGoesOn(index, step + 1));
+    }
+
+    /// Ends every fault, lets everything run, and calms the network.
+    pub(crate) fn heal(&mut self) {
+        for index in 0..self.active.len() {
+            self.fault_ends(index);
+        }
+        self.env.network.calm();
+        self.env.plan.assignment_lag_ms = 1;
+        for coordinator in &mut self.coordinators {
+            coordinator.start(&mut self.env);
+        }
+        let hosts = self.env.plan.agents;
+        for agent in self.agents.iter_mut().take(hosts) {
+            agent.start(&mut self.env);
+        }
+        self.clients.iter_mut().for_each(|client| client.tame = true);
+    }
+
+    /// How often the effect of a kind has shown so far.
+    fn shown(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Loss | Kind::Duplicates => self.env.network.spoiled,
+            Kind::SlowDisk => self.env.counts.of("disk/slow-writes"),
+            Kind::FolderCopied => self.agents.last().map_or(0, |copy| u64::from(copy.was_welcomed)),
+            Kind::LeaderCut
+            | Kind::MinoritySplit
+            | Kind::MajoritySplit
+            | Kind::LeaderMute
+            | Kind::LeaderDeaf
+            | Kind::OneWay
+            | Kind::Bridge
+            | Kind::AgentCut
+            | Kind::OldLeaderOnly
+            | Kind::Flapping => self.env.network.stopped,
+            // These show at once, or count themselves.
+            _ => 0,
+        }
+    }
+
+    fn inject(&mut self, index: usize, kind: Kind, target: u64) -> Effect {
+        match kind {
+            Kind::LeaderCrash => self.crash(index, &[self.leader_or(target)]),
+            Kind::FollowerCrash => self.crash(index, &[self.follower(target)]),
+            Kind::AllCrash => self.crash(index, &(0..self.coordinators.len()).collect::<Vec<_>>()),
+            Kind::LeaderPause => self.pause(index, self.leader_or(target)),
+            Kind::FollowerPause => self.pause(index, self.follower(target)),
+            Kind::SlowDisk => {
+                let place = pick(target, self.coordinators.len());
+                self.coordinators[place].disk_slowness = 2 + target % 60;
+                self.active[index].undo.push(Undo::FastDisk(place));
+                Effect::Later
+            }
+            Kind::WallClockJump => {
+                let by_ms = i64::try_from(target % 7_200_000).unwrap_or(0) - 3_600_000;
+                self.env.jump_wall_clock(pick(target, self.coordinators.len()), by_ms);
+                Effect::AtOnce(true)
+            }
+            Kind::Loss | Kind::Delay | Kind::Duplicates => self.bad_weather(index, kind, target),
+            Kind::AgentCrash
+            | Kind::HostCrash
+            | Kind::AgentPause
+            | Kind::AgentStop
+            | Kind::DiskFailed
+            | Kind::HookFails
+            | Kind::FolderCopied => self.harm_host(index, kind, target),
+            _ => self.cut_links(index, kind, target),
+        }
+    }
+
+    fn leader_or(&self, target: u64) -> usize {
+        self.leader().unwrap_or_else(|| pick(target, self.coordinators.len()))
+    }
+
+    fn follower(&self, target: u64) -> usize {
+        let leader = self.leader();
+        let others: Vec<usize> =
+            (0..self.coordinators.len()).filter(|place| Some(*place) != leader).collect();
+        others[pick(target, others.len())]
+    }
+
+    /// A host; one that is primary of something, three times of four.
+    fn host(&self, target: u64) -> usize {
+        let hosts = self.env.plan.agents;
+        let any = pick(target >> 8, hosts);
+        if target.is_multiple_of(4) {
+            return any;
+        }
+        let Some(state) = self.newest_state() else { return any };
+        let primaries: Vec<usize> = (0..hosts)
+            .filter(|place| {
+                let host = &self.agents[*place].host;
+                state.groups.values().any(|group| group.primary.host == *host)
+            })
+            .collect();
+        if primaries.is_empty() { any } else { primaries[pick(target >> 8, primaries.len())] }
+    }
+
+    fn crash(&mut self, index: usize, places: &[usize]) -> Effect {
+        let mut met = false;
+        for place in places {
+            if self.coordinators[*place].crash(&mut self.env) {
+                met = true;
+                self.active[index].undo.push(Undo::StartCoordinator(*place));
+            }
+        }
+        Effect::AtOnce(met)
+    }
+
+    fn pause(&mut self, index: usize, place: usize) -> Effect {
+        let met = self.coordinators[place].pause(&mut self.env);
+        if met {
+            self.active[index].undo.push(Undo::ResumeCoordinator(place));
+        }
+        Effect::AtOnce(met)
+    }
+
+    fn bad_weather(&mut self, index: usize, kind: Kind, target: u64) -> Effect {
+        self.env.network.spoil(|weather| match kind {
+            Kind::Loss => weather.loss_ppm += 20_000 + target % 400_000,
+            Kind::Duplicates => {
+                weather.twice_ppm += 50_000 + target % 400_000;
+                weather.jitter_us += target % 50_000;
+            }
+            _ => {
+                weather.delay_us += target % 300_000;
+                weather.jitter_us += target % 1_500_000;
+            }
+        });
+        self.active[index].undo.push(Undo::ClearUp);
+        if kind == Kind::Delay { Effect::AtOnce(true) } else { Effect::Later }
+    }
+
+    fn harm_host(&mut self, index: usize, kind: Kind, target: u64) -> Effect {
+        let place = self.host(target);
+        let env = &mut self.env;
+        let agent = &mut self.agents[place];
+        let (met, undo) = match kind {
+            Kind::AgentCrash => (agent.crash(env), Undo::StartAgent(place)),
+            Kind::HostCrash => (agent.lose_power(env), Undo::StartAgent(place)),
+            Kind::AgentPause => (agent.pause(env), Undo::ResumeAgent(place)),
+            Kind::AgentStop => (agent.stop(env), Undo::StartAgent(place)),
+            Kind::DiskFailed => (agent.set_disk(Verdict::Failed, env), Undo::ReplaceDisk(place)),
+            Kind::HookFails => {
+                agent.hooks_fail = true;
+                (false, Undo::HooksWork(place))
+            }
+            _ => return self.copy_folder(index, place),
+        };
+        self.active[index].undo.push(undo);
+        Effect::AtOnce(met)
+    }
+
+    /// There is one machine for copies: while it is in use, nothing is copied.
+    fn copy_folder(&mut self, index: usize, place: usize) -> Effect {
+        let Some((copy, originals)) = self.agents.split_last_mut() else { return Effect::AtOnce(false) };
+        if !copy.is_up() {
+            let original = &originals[place];
+            copy.take_folder(original.host.clone(), original.copied_folder());
+            copy.was_welcomed = false;
+            self.active[index].shown = 0;
+            copy.start(&mut self.env);
+            self.active[index].undo.push(Undo::EndCopy);
+        }
+        Effect::Later
+    }
+
+    fn cut(&mut self, index: usize, from: Node, to: Node) {
+        self.env.network.cut(from, to);
+        self.active[index].undo.push(Undo::Mend(from, to));
+    }
+
+    fn cut_both(&mut self, index: usize, one: Node, other: Node) {
+        self.cut(index, one, other);
+        self.cut(index, other, one);
+    }
+
+    fn mend(&mut self, from: Node, to: Node) {
+        for packet in self.env.network.mend(from, to) {
+            self.env.send(from, to, packet);
+        }
+    }
+
+    /// The two directions of a link between a coordinator and any other node.
+    fn links_of(&self, target: u64) -> Vec<(Node, Node)> {
+        let coordinator = pick(target, self.coordinators.len());
+        let nodes = self.coordinators.len() + self.env.plan.agents;
+        let other = pick(target >> 16, nodes);
+        if coordinator == other { vec![] } else { vec![(coordinator, other), (other, coordinator)] }
+    }
+
+    fn cut_links(&mut self, index: usize, kind: Kind, target: u64) -> Effect {
+        let leader = self.leader_or(target);
+        let peers: Vec<Node> = (0..self.coordinators.len()).filter(|place| *place != leader).collect();
+        match kind {
+            Kind::LeaderCut => peers.iter().for_each(|peer| self.cut_both(index, leader, *peer)),
+            Kind::LeaderMute => peers.iter().for_each(|peer| self.cut(index, leader, *peer)),
+            Kind::LeaderDeaf => peers.iter().for_each(|peer| self.cut(index, *peer, leader)),
+            Kind::OneWay => {
+                let links = self.links_of(target);
+                if let Some((from, to)) = links.get(pick(target >> 32, links.len().max(1))) {
+                    self.cut(index, *from, *to);
+                }
+            }
+            Kind::Flapping => self.fault_goes_on(index, 0),
+            Kind::AgentCut => {
+                let node = self.agents[self.host(target)].node;
+                (0..self.coordinators.len()).for_each(|place| self.cut_both(index, node, place));
+            }
+            Kind::MinoritySplit => self.split(index, leader, target),
+            Kind::MajoritySplit => self.split(index, self.follower(target), target),
+            Kind::Bridge => self.bridge(index, target),
+            _ => self.only_the_old_leader(index, leader, target),
+        }
+        Effect::Later
+    }
+
+    /// One coordinator, with as many others as a minority may have and about half of all agents and clients, on one
+    /// side.
+    fn split(&mut self, index: usize, with: usize, target: u64) {
+        let coordinators = self.coordinators.len();
+        let minority = (coordinators - 1) / 2;
+        let nodes = coordinators + self.agents.len() + self.clients.len();
+        let near = |node: Node| match node {
+            node if node == with => true,
+            node if node < coordinators => {
+                let rank = (node + coordinators - with) % coordinators;
+                rank < minority.max(1) && target.is_multiple_of(2)
+            }
+            node => (target >> (node % 60)).is_multiple_of(2),
+        };
+        for one in 0..nodes {
+            for other in (0..coordinators).filter(|other| near(*other) != near(one)) {
+                self.cut_both(index, one, other);
+            }
+        }
+    }
+
+    /// Two halves that only one coordinator connects.
+    fn bridge(&mut self, index: usize, target: u64) {
+        let coordinators = self.coordinators.len();
+        let bridge = pick(target, coordinators);
+        let rest: Vec<usize> = (0..coordinators).filter(|place| *place != bridge).collect();
+        let (left, right) = rest.split_at(rest.len() / 2);
+        for one in left {
+            for other in right {
+                self.cut_both(index, *one, *other);
+            }
+        }
+    }
+
+    fn only_the_old_leader(&mut self, index: usize, leader: usize, target: u64) {
+        let others: Vec<usize> = (0..self.coordinators.len()).filter(|place| *place != leader).collect();
+        for other in &others {
+            self.cut_both(index, leader, *other);
+        }
+        let near: Vec<Node> = self
+            .agents
+            .iter()
+            .map(|agent| agent.node)
+            .filter(|node| (target >> (node % 60)).is_multiple_of(2))
+            .collect();
+        for node in near {
+            for other in &others {
+                self.cut_both(index, node, *other);
+            }
+        }
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        let env = &mut self.env;
+        match undo {
+            Undo::Mend(from, to) => self.mend(from, to),
+            Undo::StartCoordinator(place) => self.coordinators[place].start(env),
+            Undo::ResumeCoordinator(place) => self.coordinators[place].resume(env),
+            Undo::FastDisk(place) => self.coordinators[place].disk_slowness = 1,
+            Undo::StartAgent(place) => self.agents[place].start(env),
+            Undo::ResumeAgent(place) => self.agents[place].resume(env),
+            Undo::HooksWork(place) => self.agents[place].hooks_fail = false,
+            Undo::ReplaceDisk(place) => {
+                self.agents[place].set_disk(Verdict::Healthy, env);
+            }
+            Undo::ClearUp => env.network.clear_up(),
+            Undo::EndCopy => {
+                if let Some(copy) = self.agents.last_mut() {
+                    copy.lose_power(env);
+                }
+            }
+        }
+    }
+}
+
+fn pick(target: u64, length: usize) -> usize {
+    usize::try_from(target % length.max(1) as u64).unwrap_or(0)
+}

@@ -1,0 +1,95 @@
+//! What nodes say to each other.
+
+use crate::raft::RaftMessage;
+use quorate_domain::{
+    Assignment, AssignmentDelta, Command, GroupId, LeaseSettings, Outcome, RequestId, Revision, ServiceMode,
+};
+use quorate_leader_core::{Hello, Report};
+
+/// Names one connection of an agent to a coordinator.
+pub(crate) type Connection = u64;
+
+/// What an agent says in a session.
+#[derive(Debug, Clone)]
+pub(crate) enum AgentSays {
+    /// Its first word.
+    Hello(Hello),
+    /// It asks for a renewal.
+    Heartbeat { seq: u64, installed: Revision, mode: ServiceMode },
+    /// What the host is.
+    Report(Report),
+    /// It is gone.
+    Bye,
+}
+
+/// What a coordinator says in a session.
+#[derive(Debug, Clone)]
+pub(crate) enum CoordinatorSays {
+    /// The session is open.
+    Welcome { lease: LeaseSettings },
+    /// The whole assignment.
+    Snapshot(Assignment),
+    /// A change of it.
+    Delta(AssignmentDelta),
+    /// A renewal counts.
+    Renewed { seq: u64, assignment: Revision },
+    /// The session is over.
+    Over(Why),
+}
+
+/// Why a session is over or was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Another coordinator leads, if it is known.
+    NotLeader(Option<usize>),
+    /// The state knows a later start of the agent.
+    StaleIncarnation,
+    /// Anything else.
+    Refused,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub(crate) enum Asks {
+    /// A command under a request id.
+    Change { request: RequestId, command: Command },
+    /// A group, as a quorum confirms it.
+    Read(GroupId),
+}
+
+/// What a client is answered.
+#[derive(Debug, Clone)]
+pub(crate) enum Answers {
+    /// The command's outcome.
+    Done(Outcome),
+    /// The group's register, and the revision of the state that it was read from.
+    Value { revision: Revision, value: Option<String> },
+    /// Ask another coordinator; nothing was done.
+    NotLeader(Option<usize>),
+    /// No quorum, or too busy; nothing was done.
+    Unavailable,
+    /// Nobody knows what became of it.
+    Unknown,
+}
+
+/// A message and what it belongs to.
+#[derive(Debug, Clone)]
+pub(crate) enum Packet {
+    /// Between coordinators.
+    Raft(RaftMessage),
+    /// From an agent.
+    FromAgent(Connection, AgentSays),
+    /// To an agent.
+    ToAgent(Connection, CoordinatorSays),
+    /// From a client: the number of its try.
+    Request(u64, Asks),
+    /// To a client.
+    Response(u64, Answers),
+}
+
+impl Packet {
+    /// True for what travels on a stream that keeps order and loses nothing while it lasts.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self, Self::FromAgent(..) | Self::ToAgent(..))
+    }
+}

@@ -1,0 +1,91 @@
+//! What the oracle is told.
+
+use crate::{
+    message::{Answers, Asks},
+    network::Node,
+    raft::{Ballot, Entry, Place},
+    time::Moment,
+};
+use quorate_domain::{Applied, Epoch, GroupId, HostId, Incarnation, Proposal, Revision, StartId, State};
+use std::sync::Arc;
+
+/// A right to act as primary, as somebody on a host uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The machine.
+    pub(crate) machine: Node,
+    /// The start of its agent.
+    pub(crate) incarnation: Incarnation,
+    /// The same process, whatever it counts itself.
+    pub(crate) start: StartId,
+    /// The group.
+    pub(crate) group: GroupId,
+    /// Under which epoch.
+    pub(crate) epoch: Epoch,
+    /// When it ends if nothing more happens, in true time.
+    pub(crate) until: Moment,
+    /// It is of this instant; otherwise it is what is left of an earlier one.
+    pub(crate) fresh: bool,
+}
+
+/// How a world is that should be well again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Health {
+    /// A coordinator leads and a quorum says so.
+    pub(crate) led: bool,
+    /// Groups that could have a primary that acts, and do not have exactly one.
+    pub(crate) without_primary: Vec<String>,
+    /// How the coordinators' states differ; none when they do not, or nobody has looked yet.
+    pub(crate) differences: Option<String>,
+}
+
+/// Something that is true.
+#[derive(Debug)]
+pub(crate) enum Fact<'a> {
+    /// A coordinator won an election.
+    Won { node: Node, term: u64 },
+    /// A coordinator gave its vote away.
+    Granted { node: Node, term: u64, to: Node },
+    /// A coordinator spoke to another in this term.
+    Spoke { node: Node, term: u64 },
+    /// Where a coordinator stands after an event.
+    Stands { node: Node, ballot: Ballot, committed: u64, applied: Place, log_len: usize, waiting: usize },
+    /// A coordinator starts from what it finds on its disk.
+    Started { node: Node, ballot: Ballot },
+    /// An entry is committed, as a coordinator knows.
+    Committed { node: Node, entry: &'a Arc<Entry> },
+    /// A coordinator applied a command.
+    Applied {
+        node: Node,
+        entry: &'a Arc<Entry>,
+        nth: usize,
+        proposal: &'a Proposal,
+        before: &'a State,
+        after: &'a State,
+        applied: &'a Applied,
+    },
+    /// The same, for the first coordinator that did so: this is what was decided.
+    Decided { term: u64, proposal: &'a Proposal, before: &'a State, after: &'a State, applied: &'a Applied },
+    /// A coordinator has applied an entry and everything before.
+    Through { node: Node, index: u64, state: &'a State },
+    /// A coordinator has a state from a snapshot.
+    Restored { node: Node, at: Place, state: &'a State },
+    /// A coordinator's question was answered: it had been asked at this moment.
+    Answered { leader: Node, term: u64, peer: Node, asked: Moment },
+    /// An agent sent a heartbeat.
+    HeartbeatSent { machine: Node, start: StartId, seq: u64 },
+    /// It reached a coordinator.
+    HeartbeatArrived { node: Node, machine: Node, host: &'a HostId, start: StartId, seq: u64 },
+    /// A coordinator acknowledged it.
+    Renewed { node: Node, term: u64, machine: Node, start: StartId, seq: u64, assignment: Revision },
+    /// Somebody on a machine may act until then; replaces what the machine claimed of the group before.
+    Claims { claim: &'a Claim, stored: Option<Epoch>, named: bool },
+    /// Nobody on the machine acts for the group any more.
+    Yields { machine: Node, group: &'a GroupId },
+    /// A client asked for something, for the first time.
+    Asked { client: Node, number: u64, asks: &'a Asks },
+    /// It has the answer.
+    Returned { client: Node, number: u64, asks: &'a Asks, answers: &'a Answers },
+    /// All faults have ended at this moment, and this is how the world is now.
+    Healing { since: Moment, health: &'a Health },
+}

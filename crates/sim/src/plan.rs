@@ -1,0 +1,232 @@
+//! What a seed stands for: the size of the world, its pace, its faults and its clients. Every parameter is drawn, so
+//! that a run looks at one corner of what is possible and many runs look at all of it.
+
+use crate::{
+    chance::Chance,
+    fault::{Fault, Kind},
+    raft::Timing,
+    time::Moment,
+};
+use quorate_domain::LeaseSettings;
+use std::fmt;
+
+/// How a network behaves when nothing is wrong with it, and how much worse it may get.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weather {
+    /// The shortest way from node to node.
+    pub(crate) delay_us: u64,
+    /// What may come on top.
+    pub(crate) jitter_us: u64,
+    /// Datagrams that are lost, in a million.
+    pub(crate) loss_ppm: u64,
+    /// Datagrams that arrive twice, in a million.
+    pub(crate) twice_ppm: u64,
+    /// Sessions of agents keep no order, which is worse than what TCP can do.
+    pub(crate) unordered: bool,
+}
+
+/// What the platform on a host is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Habits {
+    /// Hosts have hooks.
+    pub(crate) hooks: bool,
+    /// The longest run of a hook.
+    pub(crate) hook_max_ms: u64,
+    /// The platform's processes ask for their role this often; zero: never.
+    pub(crate) asks_every_ms: u64,
+}
+
+/// How likely each thing is that a client does, in parts of their sum.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mix {
+    /// Sets a label.
+    pub(crate) write: u64,
+    /// Reads a group.
+    pub(crate) read: u64,
+    /// Asks for a failover.
+    pub(crate) failover: u64,
+    /// Creates or deletes a group.
+    pub(crate) remake: u64,
+    /// Sends a finished request again.
+    pub(crate) again: u64,
+}
+
+/// Everything about a run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where it comes from.
+    pub seed: u64,
+    /// The most events of the safety phase.
+    pub steps: u64,
+    /// Three or five.
+    pub coordinators: usize,
+    /// Five to thirty.
+    pub agents: usize,
+    /// Groups at the beginning.
+    pub(crate) groups: usize,
+    /// Programs that ask for things.
+    pub clients: usize,
+    /// A client does something this often.
+    pub(crate) client_pause_ms: u64,
+    /// What clients do.
+    pub(crate) mix: Mix,
+    /// H, T, D and the rest.
+    pub(crate) lease: LeaseSettings,
+    /// Raft.
+    pub(crate) timing: Timing,
+    /// The network.
+    pub(crate) weather: Weather,
+    /// The longest that a coordinator takes to tell an agent of a change of its assignment; renewals do not wait for it.
+    pub(crate) assignment_lag_ms: u64,
+    /// The longest a batch takes to become durable.
+    pub(crate) sync_max_us: u64,
+    /// Hosts.
+    pub(crate) habits: Habits,
+    /// When the safety phase ends.
+    pub(crate) horizon: Moment,
+    /// What goes wrong before.
+    pub faults: Vec<Fault>,
+}
+
+/// Faults begin once the cluster had time to form.
+const QUIET_MS: u64 = 12_000;
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64, steps: u64) -> Self {
+        let mut chance = Chance::new(seed, 1);
+        let coordinators = *chance.pick(&[3, 3, 5]);
+        let agents = if chance.happens(700_000) { chance.draw(5..=12) } else { chance.draw(13..=30) };
+        let agents = usize::try_from(agents).unwrap_or(5);
+        let horizon = Moment::default().after_ms(chance.draw(50_000..=140_000));
+        Self {
+            seed,
+            steps,
+            coordinators,
+            agents,
+            groups: 1 + chance.index(agents.min(10)),
+            clients: 1 + chance.index(3),
+            client_pause_ms: *chance.pick(&[100, 300, 1_000]),
+            mix: mix(&mut chance),
+            lease: lease(&mut chance),
+            timing: timing(&mut chance),
+            weather: weather(&mut chance),
+            assignment_lag_ms: *chance.pick(&[1, 5, 5, 50, 500, 12_000]),
+            sync_max_us: *chance.pick(&[500, 2_000, 10_000]),
+            habits: habits(&mut chance),
+            horizon,
+            faults: faults(&mut chance, horizon),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "seed {}: {} coordinators, {} agents, {} groups, {} clients, {} faults in {} s",
+            self.seed,
+            self.coordinators,
+            self.agents,
+            self.groups,
+            self.clients,
+            self.faults.len(),
+            self.horizon
+        )?;
+        writeln!(f, "  {:?}\n  {:?}\n  {:?}\n  {:?}", self.lease, self.timing, self.weather, self.habits)?;
+        for Fault { number, kind, at, lasts_ms, .. } in &self.faults {
+            writeln!(f, "  {at:>12} fault {number}: {kind} for {lasts_ms} ms")?;
+        }
+        Ok(())
+    }
+}
+
+fn mix(chance: &mut Chance) -> Mix {
+    Mix {
+        write: chance.draw(1..=10),
+        read: chance.draw(1..=10),
+        failover: chance.draw(0..=4),
+        remake: chance.draw(0..=1),
+        again: chance.draw(0..=3),
+    }
+}
+
+/// The defaults, or settings close to what start-up would refuse: with little room a mistake shows sooner.
+fn lease(chance: &mut Chance) -> LeaseSettings {
+    let usual = LeaseSettings::default();
+    let tight = |settings: LeaseSettings| {
+        let wait_ms = settings.longest_lease_ms() + settings.margin_ms;
+        LeaseSettings { wait_ms, ..settings }
+    };
+    match chance.index(4) {
+        0 => usual,
+        1 => tight(LeaseSettings { margin_ms: 10, ..usual }),
+        2 => tight(LeaseSettings {
+            heartbeat_ms: 500,
+            lease_ms: 4_000,
+            write_stop_ms: 3_999,
+            margin_ms: 10,
+            ..usual
+        }),
+        _ => tight(LeaseSettings {
+            heartbeat_ms: chance.draw(300..=1_200),
+            lease_ms: 5_000,
+            write_stop_ms: chance.draw(4_000..=4_999),
+            clock_error_ppm: *chance.pick(&[100, 10_000, 50_000]),
+            margin_ms: 10,
+            ..usual
+        }),
+    }
+}
+
+fn timing(chance: &mut Chance) -> Timing {
+    let (heartbeat_ms, election_min_ms, election_max_ms) =
+        *chance.pick(&[(100, 500, 800), (100, 500, 800), (50, 150, 300)]);
+    Timing {
+        heartbeat_ms,
+        election_min_ms,
+        election_max_ms,
+        snapshot_every: *chance.pick(&[20, 60, 400]),
+        keep_entries: *chance.pick(&[0, 10, 100]),
+    }
+}
+
+fn weather(chance: &mut Chance) -> Weather {
+    let often = chance.happens(500_000);
+    Weather {
+        delay_us: *chance.pick(&[100, 500, 2_000]),
+        jitter_us: *chance.pick(&[200, 2_000, 20_000]),
+        loss_ppm: if often { chance.draw(0..=20_000) } else { 0 },
+        twice_ppm: if often { chance.draw(0..=20_000) } else { 0 },
+        unordered: chance.happens(100_000),
+    }
+}
+
+fn habits(chance: &mut Chance) -> Habits {
+    Habits {
+        hooks: chance.happens(600_000),
+        hook_max_ms: *chance.pick(&[50, 500, 2_500]),
+        asks_every_ms: *chance.pick(&[0, 100, 700, 3_000]),
+    }
+}
+
+/// A swarm: about half of all kinds, at a pace of their own.
+fn faults(chance: &mut Chance, horizon: Moment) -> Vec<Fault> {
+    let mut kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|_| chance.happens(450_000)).collect();
+    if kinds.is_empty() {
+        kinds.push(*chance.pick(Kind::ALL));
+    }
+    let pace_ms = chance.draw(1_500..=12_000);
+    let longest_ms = *chance.pick(&[2_000, 8_000, 20_000]);
+    let mut found = Vec::new();
+    let mut at = Moment::default().after_ms(QUIET_MS);
+    loop {
+        at = at.after_us(chance.draw(100_000..=2_000 * pace_ms));
+        if at >= horizon {
+            return found;
+        }
+        let lasts_ms = chance.draw(50..=longest_ms);
+        let (number, kind, target) = (found.len(), *chance.pick(&kinds), chance.draw(0..=u64::MAX));
+        found.push(Fault { number, kind, at, lasts_ms, target });
+    }
+}

@@ -1,0 +1,271 @@
+//! The world: all nodes, and what happens to them in order of true time.
+
+use crate::{
+    agent::Agent,
+    client::{self, Client},
+    coordinator::Coordinator,
+    count::Counts,
+    env::{Env, Happening},
+    inject::Active,
+    network::Node,
+    oracle::{EQUAL_MS, Fact, Health, Violation},
+    plan::Plan,
+    raft::Raft,
+    time::Moment,
+};
+use quorate_domain::{State, Verdict, group::Phase};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// How often a healed world is looked at.
+const LOOK_EVERY_MS: u64 = 100;
+/// Clients fall silent this long after everything is healed, so that states can become equal.
+const CLIENTS_MS: u64 = 22_000;
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The first thing that did not hold.
+    pub violation: Option<Violation>,
+    /// A digest of everything that happened: equal for two runs of the same plan.
+    pub digest: u64,
+    /// How often what happened.
+    pub counts: Counts,
+    /// How many events there were.
+    pub steps: u64,
+    /// How much time passed in the world.
+    pub lasted: Moment,
+    /// The last events of each node, if they were asked for.
+    pub timeline: Vec<String>,
+}
+
+/// Everything there is.
+pub struct World {
+    pub(crate) env: Env,
+    pub(crate) coordinators: Vec<Coordinator>,
+    /// The hosts, and one machine more for a copy of one.
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) clients: Vec<Client>,
+    /// What each fault of the plan has broken and its end must mend.
+    pub(crate) active: Vec<Active>,
+    /// Nothing goes wrong any more.
+    healed: bool,
+    digest: DefaultHasher,
+    steps: u64,
+}
+
+impl World {
+    /// The world of a plan, in which nothing runs yet.
+    pub fn new(plan: Plan, traced: bool) -> Self {
+        let (coordinators, machines, clients) = (plan.coordinators, plan.agents + 1, plan.clients);
+        let (groups, faults) = (plan.groups, plan.faults.len());
+        let env = Env::new(plan, traced);
+        let first_client = coordinators + machines;
+        Self {
+            coordinators: (0..coordinators).map(Coordinator::new).collect(),
+            agents: (0..machines).map(|n| Agent::new(coordinators + n, client::host(n + 1))).collect(),
+            clients: (0..clients)
+                .map(|n| Client::new(first_client + n, if n == 0 { groups } else { 0 }))
+                .collect(),
+            active: (0..faults).map(|_| Active::default()).collect(),
+            healed: false,
+            digest: DefaultHasher::new(),
+            steps: 0,
+            env,
+        }
+    }
+
+    /// Runs a plan to its end, or to the first thing that does not hold.
+    pub fn run(plan: Plan, traced: bool) -> Report {
+        let mut world = Self::new(plan, traced);
+        world.begin();
+        world.safety_phase();
+        if world.env.oracle.violation.is_none() {
+            world.healing_phase();
+        }
+        world.report()
+    }
+
+    fn begin(&mut self) {
+        let env = &mut self.env;
+        for coordinator in &mut self.coordinators {
+            coordinator.start(env);
+        }
+        let hosts = env.plan.agents;
+        for agent in self.agents.iter_mut().take(hosts) {
+            agent.start(env);
+        }
+        for client in &mut self.clients {
+            client.start(env);
+        }
+        for (index, fault) in env.plan.faults.clone().into_iter().enumerate() {
+            env.schedule(fault.at, Happening::FaultBegins(index));
+        }
+    }
+
+    fn safety_phase(&mut self) {
+        let horizon = self.env.plan.horizon;
+        while self.steps < self.env.plan.steps && self.env.oracle.violation.is_none() {
+            let Some(next) = self.env.next(horizon) else { break };
+            self.happen(next);
+        }
+        if self.steps < self.env.plan.steps {
+            self.env.now = self.env.now.max(horizon);
+        }
+    }
+
+    /// All faults end, everything runs, and the world must become well in time.
+    fn healing_phase(&mut self) {
+        self.heal();
+        self.healed = true;
+        let since = self.env.now;
+        let mut look = since;
+        let mut tame = false;
+        while self.env.now < since.after_ms(EQUAL_MS) && self.env.oracle.violation.is_none() {
+            look = look.after_ms(LOOK_EVERY_MS);
+            while let Some(next) = self.env.next(look) {
+                self.happen(next);
+                if self.env.oracle.violation.is_some() {
+                    return;
+                }
+            }
+            self.env.now = look;
+            if !tame && look >= since.after_ms(CLIENTS_MS) {
+                tame = true;
+                self.clients.iter_mut().for_each(|client| client.silent = true);
+            }
+            // A digest is dear, and is asked for only at the end.
+            let health = self.health(look >= since.after_ms(EQUAL_MS));
+            self.env.see(&Fact::Healing { since, health: &health });
+        }
+    }
+
+    fn happen(&mut self, what: Happening) {
+        self.steps += 1;
+        let env = &mut self.env;
+        (env.now, kind(&what)).hash(&mut self.digest);
+        match what {
+            Happening::Arrival { from, to, packet } => match self.place(to) {
+                Place::Coordinator(n) => self.coordinators[n].arrival(from, packet, &mut self.env),
+                Place::Agent(n) => self.agents[n].arrival(packet, &mut self.env),
+                Place::Client(n) => self.clients[n].arrival(from, packet, &mut self.env),
+            },
+            Happening::Waking { node, life, timer } => match self.place(node) {
+                Place::Coordinator(n) => self.coordinators[n].waking(life, timer, &mut self.env),
+                Place::Agent(n) => self.agents[n].waking(life, timer, &mut self.env),
+                Place::Client(n) => self.clients[n].waking(&timer, &mut self.env),
+            },
+            Happening::FaultBegins(_) if self.healed => {}
+            Happening::FaultBegins(index) => self.fault_begins(index),
+            Happening::FaultGoesOn(index, step) => self.fault_goes_on(index, step),
+            Happening::FaultEnds(index) => self.fault_ends(index),
+        }
+    }
+
+    fn place(&self, node: Node) -> Place {
+        let (coordinators, machines) = (self.coordinators.len(), self.agents.len());
+        match node {
+            node if node < coordinators => Place::Coordinator(node),
+            node if node < coordinators + machines => Place::Agent(node - coordinators),
+            node => Place::Client(node - coordinators - machines),
+        }
+    }
+
+    /// The coordinator that leads, as a quorum would say; the one of the highest term if several believe it.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        let led = self.coordinators.iter().enumerate().filter_map(|(place, coordinator)| {
+            let raft = coordinator.raft().filter(|raft| raft.leads())?;
+            Some((raft.term(), place))
+        });
+        led.max().map(|(_, place)| place)
+    }
+
+    /// The state of whoever has applied most.
+    pub(crate) fn newest_state(&self) -> Option<&State> {
+        let rafts = self.coordinators.iter().filter_map(Coordinator::raft);
+        rafts.max_by_key(|raft| raft.applied().index).map(Raft::state)
+    }
+
+    fn health(&self, at_the_end: bool) -> Health {
+        let led = self.leader().is_some_and(|leader| {
+            let now_ms = self.env.local_ms(leader);
+            self.coordinators[leader].raft().is_some_and(|raft| raft.can_decide(now_ms))
+        });
+        let differences = if at_the_end { self.differences() } else { None };
+        Health { led, without_primary: self.without_primary(), differences }
+    }
+
+    /// How the coordinators' states differ.
+    fn differences(&self) -> Option<String> {
+        let standing: Vec<(u64, u64, String)> = self
+            .coordinators
+            .iter()
+            .filter_map(Coordinator::raft)
+            .map(|raft| (raft.term(), raft.applied().index, raft.state().digest()))
+            .collect();
+        let equal = standing.len() == self.coordinators.len()
+            && standing.windows(2).all(|pair| (pair[0].1, &pair[0].2) == (pair[1].1, &pair[1].2));
+        (!equal).then(|| format!("(term, entry, digest) of the coordinators are {standing:?}"))
+    }
+
+    /// Groups that could have a primary that acts, and do not have exactly one.
+    fn without_primary(&self) -> Vec<String> {
+        let Some(state) = self.newest_state() else { return vec!["there is no state".to_owned()] };
+        let mut found = Vec::new();
+        for group in state.groups.values() {
+            if matches!(group.phase, Phase::Deleting { .. }) {
+                continue;
+            }
+            let hosts = &self.agents[..self.env.plan.agents];
+            let able = hosts.iter().any(|agent| {
+                group.member(&agent.host).is_some() && agent.runs() && agent.verdict() != Verdict::Failed
+            });
+            let acting: Vec<String> = self
+                .agents
+                .iter()
+                .filter(|agent| agent.acts_for(&group.id, &self.env))
+                .map(|agent| agent.host.to_string())
+                .collect();
+            if able && acting.len() != 1 {
+                found.push(format!(
+                    "{} is {} under epoch {} with primary {}, and acting are {acting:?}; blocked: {:?}",
+                    group.id, group.phase, group.epoch, group.primary.host, group.blocked
+                ));
+            }
+        }
+        found
+    }
+
+    fn report(mut self) -> Report {
+        for coordinator in &self.coordinators {
+            if let Some(raft) = coordinator.raft() {
+                (raft.term(), raft.applied().index, raft.state().digest()).hash(&mut self.digest);
+            }
+        }
+        let (env, steps) = (self.env, self.steps);
+        Report {
+            violation: env.oracle.violation,
+            digest: self.digest.finish(),
+            counts: env.counts,
+            steps,
+            lasted: env.now,
+            timeline: env.timeline.map(|timeline| timeline.lines()).unwrap_or_default(),
+        }
+    }
+}
+
+enum Place {
+    Coordinator(usize),
+    Agent(usize),
+    Client(usize),
+}
+
+/// What an event is, for the digest.
+fn kind(what: &Happening) -> (u8, usize, u64) {
+    match what {
+        Happening::Arrival { from, to, .. } => (0, *from, *to as u64),
+        Happening::Waking { node, life, .. } => (1, *node, u64::from(*life)),
+        Happening::FaultBegins(index) => (2, *index, 0),
+        Happening::FaultGoesOn(index, step) => (3, *index, u64::from(*step)),
+        Happening::FaultEnds(index) => (4, *index, 0),
+    }
+}

@@ -1,0 +1,70 @@
+//! Every planted bug is caught within a stated number of seeds, and by the invariant that it breaks. Built only with
+//! `--cfg planted`; `cargo xtask sim` does that.
+
+#![cfg(planted)]
+
+use quorate_domain::planted::{Bug, plant};
+use quorate_sim::{Plan, World};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+/// The most events of a run.
+const STEPS: u64 = 200_000;
+
+/// The bug, the most seeds that it may take, and the numbers of the invariants of which one must say so.
+const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
+    (Bug::NoQuorumRound, 5, &["I7", "I9", "I15"]),
+    (Bug::LeaseFromReceipt, 40, &["I9", "I12", "I13"]),
+    (Bug::RenewalWithoutAssignment, 400, &["I9", "I12"]),
+    (Bug::PromoteBeforeD, 20, &["I9", "I12"]),
+    (Bug::WaitKeptAcrossLeaders, 100, &["I12"]),
+    (Bug::NoEpochCheck, 200, &["I9", "I10", "I12"]),
+    (Bug::PromoteUnfit, 20, &["I16", "I20"]),
+    (Bug::ActAfterRestart, 20, &["I11", "I14"]),
+    (Bug::ReleaseWhileTold, 20, &["I9", "I12"]),
+    (Bug::SnapshotWithoutRequests, 5, &["I6", "I8"]),
+    (Bug::MapOrder, 5, &["I6"]),
+    (Bug::StartsShareNumber, 100, &["I9", "I10"]),
+    (Bug::PredecessorAssumed, 100, &["I9", "I12"]),
+];
+
+/// The first seed that catches a bug, and what it said.
+fn first_catch(bug: Bug, limit: u64) -> Option<(u64, String)> {
+    plant(Some(bug));
+    (1..=limit).find_map(|seed| {
+        let report = World::run(Plan::of(seed, STEPS), false);
+        report.violation.map(|violation| (seed, format!("{}: {}", violation.invariant, violation.what)))
+    })
+}
+
+#[test]
+fn every_planted_bug_is_caught_within_its_number_of_seeds() {
+    let named: Vec<Bug> = CAUGHT_WITHIN.iter().map(|(bug, ..)| *bug).collect();
+    assert_eq!(named, Bug::ALL, "each bug has its line, in order");
+    let (next, threads) = (AtomicUsize::new(0), thread::available_parallelism().map_or(1, usize::from));
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((bug, limit, by)) = CAUGHT_WITHIN.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let caught = first_catch(*bug, *limit);
+                    let (seed, what) =
+                        caught.unwrap_or_else(|| panic!("{bug} is not caught in {limit} seeds"));
+                    println!("{bug}: caught by seed {seed} of {limit}: {what}");
+                    let number = what.split(' ').next().unwrap_or_default();
+                    assert!(by.contains(&number), "{bug} was caught by {what}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn without_a_planted_bug_the_same_build_breaks_nothing() {
+    plant(None);
+    for seed in 1..=10 {
+        let report = World::run(Plan::of(seed, STEPS), false);
+        assert_eq!(report.violation, None, "seed {seed}");
+    }
+}
