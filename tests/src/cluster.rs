@@ -5,7 +5,7 @@ mod links;
 mod plan;
 mod questions;
 
-pub use links::Links;
+pub use links::{Links, crosses};
 pub use plan::Plan;
 pub use questions::find_event;
 
@@ -51,15 +51,23 @@ impl Cluster {
     /// When that does not come about.
     pub async fn start(plan: Plan) -> Result<Self> {
         let mut cluster = Self::prepare(plan).await?;
-        for process in cluster.coordinators.values_mut() {
-            process.start()?;
-        }
-        cluster.leader().await?;
-        for process in cluster.agents.values_mut() {
-            process.start()?;
-        }
-        cluster.wait_for_hosts().await?;
+        cluster.start_all().await?;
         Ok(cluster)
+    }
+
+    /// Starts all processes of a prepared cluster, likewise.
+    ///
+    /// # Errors
+    /// When that does not come about.
+    pub async fn start_all(&mut self) -> Result<()> {
+        for process in self.coordinators.values_mut() {
+            process.start()?;
+        }
+        self.leader().await?;
+        for process in self.agents.values_mut() {
+            process.start()?;
+        }
+        self.wait_for_hosts().await
     }
 
     /// Writes all configurations and starts nothing.
@@ -74,7 +82,6 @@ impl Cluster {
             .tempdir_in(binary::scratch()?)
             .context("could not make the cluster's folder")?;
         let loopback = Loopback::draw()?;
-        let links = if plan.linked { Some(Links::open(loopback, plan.coordinators).await?) } else { None };
         let endpoints: Vec<_> =
             (1..=plan.coordinators).map(|id| format!("{}:{API_PORT}", loopback.coordinator(id))).collect();
         let client = Client::connect(&endpoints, ClientOptions::default())?;
@@ -84,11 +91,16 @@ impl Cluster {
             folder: Some(folder),
             coordinators: BTreeMap::new(),
             agents: BTreeMap::new(),
-            links,
+            links: None,
             client,
             finished: false,
         };
         cluster.write_configs(&program)?;
+        if cluster.plan.linked {
+            let agents = cluster.agents.iter().map(|(number, process)| (*number, process.pid_cell()));
+            let agents = agents.collect();
+            cluster.links = Some(Links::open(loopback, cluster.plan.coordinators, &agents).await?);
+        }
         Ok(cluster)
     }
 
@@ -255,9 +267,8 @@ impl Drop for Cluster {
         if !self.finished {
             self.print_tails();
         }
-        if std::env::var_os(KEEP).is_some()
-            && let Some(folder) = self.folder.take()
-        {
+        let kept = std::env::var_os(KEEP).is_some() || (self.plan.keep_on_failure && !self.finished);
+        if kept && let Some(folder) = self.folder.take() {
             eprintln!("--- the cluster's folder is kept: {}", folder.keep().display());
         }
     }
