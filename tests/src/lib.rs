@@ -12,6 +12,7 @@ pub mod origin;
 pub mod probe;
 pub mod process;
 pub mod segment;
+pub mod storm;
 pub mod timing;
 pub mod wait;
 

@@ -54,6 +54,11 @@ impl Timing {
         }
     }
 
+    /// The longest election timeout.
+    pub fn election_max(&self) -> Duration {
+        Duration::from_millis(self.election_max_ms)
+    }
+
     /// T.
     pub fn lease(&self) -> Duration {
         Duration::from_millis(self.lease.lease_ms)
