@@ -21,6 +21,8 @@ pub struct Leadership {
     pub leader: Option<(CoordinatorId, MemberNode)>,
     /// True when this node leads.
     pub leads: bool,
+    /// On a leader: since when this node knows that it leads this term.
+    pub led_since: Option<Instant>,
     /// On a leader: when a quorum last acknowledged it.
     pub quorum_ack: Option<Instant>,
     /// After this long without an acknowledgement a leader decides nothing.
@@ -31,6 +33,13 @@ impl Leadership {
     /// True when this node leads and a quorum acknowledged it lately: only then are writes taken.
     pub fn can_decide(&self) -> bool {
         self.leads && self.quorum_ack.is_some_and(|at| at.elapsed() <= self.stale_after)
+    }
+
+    /// True when this node leads and has waited too long for an acknowledgement of a quorum, be it the next or the
+    /// first.
+    pub fn has_lost_quorum(&self) -> bool {
+        let last = self.quorum_ack.max(self.led_since);
+        self.leads && last.is_some_and(|at| at.elapsed() > self.stale_after)
     }
 }
 
@@ -49,13 +58,22 @@ fn read(metrics: &RaftMetrics<u64, MemberNode>, stale_after: Duration) -> Leader
         term: Term(metrics.current_term),
         leader,
         leads,
+        led_since: leads.then(Instant::now),
         quorum_ack,
         stale_after,
     }
 }
 
+/// What was read anew of the same leadership began when it began.
+fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
+    if read.leads && known.leads && read.term == known.term {
+        read.led_since = known.led_since;
+    }
+    read
+}
+
 /// Follows openraft's metrics: publishes leadership, ends the process on a fatal error, stops the heartbeats of a leader
-/// that no quorum acknowledges (they would keep followers behind a bridge from electing another), and starts an
+/// that has lost its quorum (they would keep followers behind a bridge from electing another), and starts an
 /// election when there has been no leader for a freshly drawn while.
 pub(crate) fn follow(
     raft: Raft,
@@ -95,7 +113,7 @@ pub(crate) fn follow(
             // What was not reported again is not fresher than it was.
             if metrics.has_changed().unwrap_or(true) {
                 latest = metrics.borrow_and_update().clone();
-                leadership = read(&latest, stale_after);
+                leadership = renewed(&leadership, read(&latest, stale_after));
             }
             if let Err(error) = &latest.running_state {
                 if matches!(error, Fatal::Stopped) && token.is_cancelled() {
@@ -104,7 +122,7 @@ pub(crate) fn follow(
                 fatal.fatal(format!("consensus stopped: {error}"));
                 return;
             }
-            let wanted = !leadership.leads || leadership.can_decide() || leadership.quorum_ack.is_none();
+            let wanted = !leadership.has_lost_quorum();
             if wanted != heartbeats {
                 heartbeats = wanted;
                 raft.runtime_config().heartbeat(wanted);
