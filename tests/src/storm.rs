@@ -76,9 +76,8 @@ pub async fn run(options: &Options, say: impl Fn(&str)) -> Result<Report> {
 async fn storm(options: &Options, happened: &mut Vec<Fault>, say: &impl Fn(&str)) -> Result<Report> {
     let started = Instant::now();
     let mut report = Report::new(options);
-    let mut scene = set_up(options, &mut report).await?;
+    let (mut scene, mut audit) = set_up(options, &mut report).await?;
     say(&format!("seed {}, folder {}", options.seed, scene.cluster.root().display()));
-    let mut audit = Audit::begin(&scene.cluster, &scene.groups).await?;
     let available: Vec<Kind> =
         options.kinds.iter().copied().filter(|kind| !report.is_unavailable(*kind)).collect();
     let mut schedule = Schedule::new(options.seed, &available);
@@ -100,7 +99,7 @@ async fn storm(options: &Options, happened: &mut Vec<Fault>, say: &impl Fn(&str)
 }
 
 /// Prepares what some kinds of faults need, and says of each that cannot be why. Then starts everything.
-async fn set_up(options: &Options, report: &mut Report) -> Result<Scene> {
+async fn set_up(options: &Options, report: &mut Report) -> Result<(Scene, Audit)> {
     let plan = Plan {
         coordinators: options.coordinators,
         linked: true,
@@ -139,8 +138,9 @@ async fn set_up(options: &Options, report: &mut Report) -> Result<Scene> {
     for group in &groups {
         cluster.wait_for_active(group, scene::EFFECT).await?;
     }
+    let audit = Audit::begin(&cluster, &groups).await?;
     let clients = Clients::start(&cluster, &groups)?;
-    Ok(Scene { cluster, probe, clients, groups, disk, storage_errors })
+    Ok((Scene { cluster, probe, clients, groups, disk, storage_errors }, audit))
 }
 
 /// One fault, and the recovery from it.

@@ -64,6 +64,18 @@ fn read(metrics: &RaftMetrics<u64, MemberNode>, stale_after: Duration) -> Leader
     }
 }
 
+/// Why the process ends when the core is gone; none when it was asked to stop. A core that ends because of an error
+/// reports it last; one that panicked has no last word, and a node without its core must not live on.
+fn last_words(reported: Option<Fatal<u64>>, stopping: bool) -> Option<String> {
+    match reported {
+        Some(Fatal::Stopped) | None if stopping => None,
+        Some(error) => Some(format!("consensus stopped: {error}")),
+        None => {
+            Some("consensus stopped: raft's core is gone; its last words are in the log above".to_owned())
+        }
+    }
+}
+
 /// What was read anew of the same leadership began when it began.
 fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
     if read.leads && known.leads && read.term == known.term {
@@ -103,10 +115,9 @@ pub(crate) fn follow(
                 () = tokio::time::sleep(CHECK_EVERY) => Ok(()),
             };
             if changed.is_err() {
-                // Without a last word: the core panicked, and a node without its core must not live on.
-                if !token.is_cancelled() {
-                    fatal
-                        .fatal("consensus stopped: raft's core is gone; its last words are in the log above");
+                let reported = metrics.borrow().running_state.clone().err();
+                if let Some(why) = last_words(reported, token.is_cancelled()) {
+                    fatal.fatal(why);
                 }
                 return;
             }
@@ -116,10 +127,9 @@ pub(crate) fn follow(
                 leadership = renewed(&leadership, read(&latest, stale_after));
             }
             if let Err(error) = &latest.running_state {
-                if matches!(error, Fatal::Stopped) && token.is_cancelled() {
-                    return;
+                if let Some(why) = last_words(Some(error.clone()), token.is_cancelled()) {
+                    fatal.fatal(why);
                 }
-                fatal.fatal(format!("consensus stopped: {error}"));
                 return;
             }
             let wanted = !leadership.has_lost_quorum();

@@ -9,9 +9,9 @@ use crate::storm::{
 use anyhow::{Context, Result, ensure};
 
 /// What the system says when there is no room.
-const NO_ROOM: &str = "os error 28";
+const NO_ROOM: &str = "No space left on device";
 /// What it says when the disk fails.
-const DISK_FAILED: &str = "os error 5";
+const DISK_FAILED: &str = "Input/output error";
 
 pub(super) async fn full_disk(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {
     let (id, disk) = scene.disk.take().context("no coordinator has a small disk")?;
@@ -46,6 +46,11 @@ async fn expect_end(scene: &mut Scene, id: u64, why: &str, proof: &mut Proof) ->
     let text = scene.cluster.coordinator(id).said()?;
     let reason = text.get(said..).unwrap_or_default().lines().rev().find(|line| line.contains(why));
     let reason = reason.with_context(|| format!("c{id} ended without a word of {why:?}"))?;
+    let last = text.lines().next_back().unwrap_or_default();
+    ensure!(
+        last.starts_with("error: coordinator: consensus stopped: ") && !last.contains("core is gone"),
+        "the last words of c{id} do not say why it ended: {last}"
+    );
     scene.acknowledges(20).await?;
     proof.effect(format!("c{id} ended with code 1, saying {:?}, the others go on", reason.trim()));
     Ok(())
