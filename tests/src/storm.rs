@@ -13,6 +13,7 @@ mod history;
 mod inject;
 mod linearizable;
 mod proof;
+mod recovery;
 mod report;
 mod scene;
 pub mod schedule;
@@ -147,8 +148,9 @@ async fn set_up(options: &Options, report: &mut Report) -> Result<(Scene, Audit)
 async fn weather(scene: &mut Scene, fault: &Fault, report: &mut Report, say: &impl Fn(&str)) -> Result<()> {
     tokio::time::sleep(fault.rest).await;
     let began = Instant::now();
-    let proof = scene.inject(fault).await?;
-    let recovery = scene.recovers().await?;
+    let mut proof = scene.inject(fault).await?;
+    let healed = proof.take_healed().context("nobody said when the fault was over")?;
+    let recovery = scene.recovers(healed).await?;
     scene.clients.expect_well()?;
     scene.probe.assert_no_two_primaries()?;
     scene.probe.assert_no_broken_promise()?;

@@ -39,7 +39,14 @@ impl Scene {
             Kind::FullDisk => storage::full_disk(self, fault, &mut proof).await,
             Kind::StorageError => storage::storage_error(self, fault, &mut proof).await,
         }?;
-        proof.check()
+        proof.check()?;
+        Ok(proof)
+    }
+
+    /// Heals every link.
+    fn heal_links(&self, proof: &mut Proof) {
+        self.links().heal();
+        proof.healed(self.healed());
     }
 }
 

@@ -1,13 +1,15 @@
 //! What was seen of a fault.
 
+use super::recovery::Healed;
 use anyhow::{Result, ensure};
 use std::fmt;
 
 /// What shows that a fault took effect, and that it was over afterwards.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Proof {
     effect: Vec<String>,
     end: Vec<String>,
+    healed: Option<Healed>,
 }
 
 impl Proof {
@@ -19,14 +21,24 @@ impl Proof {
         self.end.push(seen.into());
     }
 
+    /// From now on nothing is in the way any more: what the cluster still needs is its own time.
+    pub(super) fn healed(&mut self, now: Healed) {
+        self.healed = Some(now);
+    }
+
     /// A fault that nothing shows is none.
     ///
     /// # Errors
     /// When nothing was seen of its effect or of its end.
-    pub(super) fn check(self) -> Result<Self> {
+    pub(super) fn check(&self) -> Result<()> {
         ensure!(!self.effect.is_empty(), "nothing shows that the fault took effect");
         ensure!(!self.end.is_empty(), "nothing shows that the fault was over");
-        Ok(self)
+        Ok(())
+    }
+
+    /// Since when nothing is in the way.
+    pub(super) fn take_healed(&mut self) -> Option<Healed> {
+        self.healed.take()
     }
 }
 
@@ -43,10 +55,11 @@ mod tests {
     #[test]
     fn a_fault_counts_only_with_something_seen_of_its_effect_and_of_its_end() {
         let mut proof = Proof::default();
-        assert!(proof.clone().check().is_err());
+        assert!(proof.check().is_err());
         proof.effect("it was gone");
-        assert!(proof.clone().check().is_err());
+        assert!(proof.check().is_err());
         proof.end("it was back");
-        assert_eq!(proof.check().unwrap().to_string(), "it was gone; healed: it was back");
+        proof.check().unwrap();
+        assert_eq!(proof.to_string(), "it was gone; healed: it was back");
     }
 }

@@ -5,7 +5,7 @@ use super::{
     audit::{Audit, Totals},
     fault::Kind,
     history::Recorder,
-    scene::Recovery,
+    recovery::Recovery,
 };
 use anyhow::{Result, ensure};
 use comfy_table::Table;

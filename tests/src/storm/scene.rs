@@ -11,20 +11,15 @@ use quorate_rpc::{
     Client, ClientOptions,
     pb::{
         control::{GetStatusRequest, GetStatusResponse},
-        types::{GroupPhase, Role},
+        types::Role,
     },
 };
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::{sync::OwnedMutexGuard, task::JoinSet};
 
 /// How long a fault may take to show its effect: an election among survivors, or a whole failover.
 pub(super) const EFFECT: Duration = Duration::from_secs(20);
-/// I20: how long a healed cluster may take to have a leader, one primary for each group, and equal state.
-const LEADER: Duration = Duration::from_secs(5);
-const PRIMARIES: Duration = Duration::from_secs(15);
+/// How long a coordinator may take to catch up.
 const EQUAL: Duration = Duration::from_secs(30);
 /// How long a coordinator may take to say how it is; one that stands still does not.
 const STATUS: Duration = Duration::from_millis(500);
@@ -56,29 +51,6 @@ impl Primary {
     }
 }
 
-/// How long a healed cluster took to be well.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Recovery {
-    /// Until a leader could decide.
-    pub(super) leader: Duration,
-    /// Until every group had a primary at work and every host was online.
-    pub(super) primaries: Duration,
-    /// Until every coordinator had applied what was committed when it was healed.
-    pub(super) equal: Duration,
-}
-
-impl Recovery {
-    /// The longer of each.
-    #[must_use]
-    pub(super) fn max(self, other: Self) -> Self {
-        Self {
-            leader: self.leader.max(other.leader),
-            primaries: self.primaries.max(other.primaries),
-            equal: self.equal.max(other.equal),
-        }
-    }
-}
-
 impl Scene {
     pub(super) fn links(&self) -> &Links {
         self.cluster.links()
@@ -94,17 +66,12 @@ impl Scene {
 
     /// What the coordinators that answer say of themselves.
     pub(super) async fn statuses(&self) -> BTreeMap<u64, GetStatusResponse> {
-        let mut asked = JoinSet::new();
-        for id in self.ids() {
-            let address = self.cluster.api_address(id);
-            asked.spawn(async move {
-                let patience =
-                    ClientOptions { deadline: STATUS, per_try_timeout: STATUS, ..ClientOptions::default() };
-                let client = Client::connect([address], patience).ok()?;
-                Some((id, client.get_status(GetStatusRequest {}).await.ok()?))
-            });
-        }
-        asked.join_all().await.into_iter().flatten().collect()
+        statuses(&self.addresses()).await
+    }
+
+    /// Where the coordinators are asked.
+    pub(super) fn addresses(&self) -> BTreeMap<u64, String> {
+        self.ids().into_iter().map(|id| (id, self.cluster.api_address(id))).collect()
     }
 
     /// Who leads and can decide, and its term.
@@ -241,55 +208,24 @@ impl Scene {
         ensure!(acted.is_none(), "{} acted under its old epoch: {acted:?}", old.name());
         Ok(format!("{} is a backup of {} and acts under epoch {} no more", old.name(), old.group, old.epoch))
     }
+}
 
-    /// I20, counted from now: everything is healed.
-    pub(super) async fn recovers(&self) -> Result<Recovery> {
-        let healed = Instant::now();
-        let since = boottime_ms();
-        let (leader, _) = self.leader_within(LEADER, |_, _| true).await.context("I20")?;
-        let mut recovery = Recovery { leader: healed.elapsed(), ..Recovery::default() };
-        let statuses = self.statuses().await;
-        let applied = statuses.get(&leader).map_or(0, |status| status.applied_index);
-        let left = |limit: Duration| limit.saturating_sub(healed.elapsed());
-        for group in &self.groups {
-            let limit = left(PRIMARIES);
-            wait_until(&format!("I20: group {group} is served"), limit, async || {
-                self.served(group, since).await
-            })
-            .await?;
-        }
-        self.cluster.wait_for_hosts().await?;
-        recovery.primaries = healed.elapsed();
-        ensure!(recovery.primaries <= PRIMARIES, "I20: hosts were online after {:?}", recovery.primaries);
-        wait_until("I20: every coordinator has applied the same", left(EQUAL), async || {
-            let statuses = self.statuses().await;
-            let ids = self.ids();
-            let behind = |id: &&u64| statuses.get(id).is_none_or(|status| status.applied_index < applied);
-            let behind: Vec<&u64> = ids.iter().filter(behind).collect();
-            ensure!(behind.is_empty(), "{behind:?} have not applied {applied}: {:?}", told(&statuses));
-            Ok(())
-        })
-        .await?;
-        recovery.equal = healed.elapsed();
-        Ok(recovery)
+/// What the coordinators at these addresses say of themselves, as far as they answer.
+pub(super) async fn statuses(addresses: &BTreeMap<u64, String>) -> BTreeMap<u64, GetStatusResponse> {
+    let mut asked = JoinSet::new();
+    for (id, address) in addresses.clone() {
+        asked.spawn(async move {
+            let patience =
+                ClientOptions { deadline: STATUS, per_try_timeout: STATUS, ..ClientOptions::default() };
+            let client = Client::connect([address], patience).ok()?;
+            Some((id, client.get_status(GetStatusRequest {}).await.ok()?))
+        });
     }
-
-    /// The group is active, and its primary says that it acts.
-    async fn served(&self, group: &str, since_boot_ms: u64) -> Result<()> {
-        let found = self.cluster.group(group).await?;
-        ensure!(found.phase() == GroupPhase::Active, "{found:?}");
-        let host = found.primary.context("a group without a primary")?.host;
-        let last = self.probe.last(&host, group).context("its primary said nothing")?;
-        ensure!(
-            last.is_primary() && last.at_boot_ms >= since_boot_ms && last.epoch == found.epoch,
-            "{last:?}"
-        );
-        Ok(())
-    }
+    asked.join_all().await.into_iter().flatten().collect()
 }
 
 /// In few words.
-fn told(statuses: &BTreeMap<u64, GetStatusResponse>) -> Vec<String> {
+pub(super) fn told(statuses: &BTreeMap<u64, GetStatusResponse>) -> Vec<String> {
     let one = |(id, status): (&u64, &GetStatusResponse)| {
         format!(
             "{id}: term {} leader {} decides {} applied {}",

@@ -60,6 +60,7 @@ pub(super) async fn freeze(scene: &mut Scene, fault: &Fault, proof: &mut Proof) 
     proof.effect(format!("h{} is in state {state} after {lasted} ms", old.host));
     let thawed = boottime_ms();
     scene.cluster.agent(old.host).resume().await?;
+    proof.healed(scene.healed());
     proof.end(scene.comes_back(&old, thawed).await?);
     Ok(())
 }
@@ -76,7 +77,7 @@ pub(super) async fn cut(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> 
     ensure!(bytes() == at, "{} bytes passed a cut link", bytes() - at);
     proof.effect(format!("its links stand at {at} bytes"));
     let healed = boottime_ms();
-    scene.links().heal();
+    scene.heal_links(proof);
     scene.moves("bytes of the agent", at, bytes).await?;
     proof.end(scene.comes_back(&old, healed).await?);
     Ok(())
@@ -104,7 +105,7 @@ pub(super) async fn old_leader_only(scene: &mut Scene, fault: &Fault, proof: &mu
     ensure!(to_others() == at, "{} bytes passed a cut link", to_others() - at);
     proof.effect(format!("h{} speaks to c{leader} only, c{next} leads term {later}", old.host));
     let healed = boottime_ms();
-    scene.links().heal();
+    scene.heal_links(proof);
     proof.end(scene.comes_back(&old, healed).await?);
     scene.catches_up(leader).await.context("the old leader")
 }
@@ -118,6 +119,7 @@ fn set(scene: &Scene, agent: &Primary, coordinators: &[u64], mode: Mode) {
 async fn start_again(scene: &mut Scene, old: &Primary, proof: &mut Proof) -> Result<()> {
     let started = boottime_ms();
     scene.cluster.agent(old.host).start()?;
+    proof.healed(scene.healed());
     proof.end(scene.comes_back(old, started).await?);
     Ok(())
 }

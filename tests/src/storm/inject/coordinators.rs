@@ -47,6 +47,7 @@ pub(super) async fn kill_all(scene: &mut Scene, fault: &Fault, proof: &mut Proof
     for id in scene.ids() {
         scene.cluster.coordinator(id).start()?;
     }
+    proof.healed(scene.healed());
     let (leader, later) = scene.leader().await?;
     let status = scene.statuses().await.remove(&leader).context("the leader does not answer")?;
     ensure!(later > term, "the term went from {term} to {later}");
@@ -84,7 +85,9 @@ pub(super) async fn rolling_restart(scene: &mut Scene, _: &Fault, proof: &mut Pr
         let status = process.ended(EFFECT).await?;
         ensure!(status.success(), "c{id} was asked to stop and ended with {status}");
         process.start()?;
-        proof.effect(format!("c{id} ended in order and is process {} instead of {before}", process.pid()?));
+        let pid = process.pid()?;
+        proof.healed(scene.healed());
+        proof.effect(format!("c{id} ended in order and is process {pid} instead of {before}"));
         scene.catches_up(id).await?;
     }
     proof.end("each caught up before the next");
@@ -98,6 +101,7 @@ async fn thaw(scene: &mut Scene, id: u64, meanwhile: &str, proof: &mut Proof) ->
     proof.effect(format!("c{id} is in state {state}, {meanwhile}"));
     process.resume().await?;
     let state = process.state()?;
+    proof.healed(scene.healed());
     scene.catches_up(id).await?;
     proof.end(format!("c{id} is in state {state} and has caught up"));
     Ok(())
@@ -106,6 +110,7 @@ async fn thaw(scene: &mut Scene, id: u64, meanwhile: &str, proof: &mut Proof) ->
 /// Starts a coordinator that has ended; it takes part again.
 pub(super) async fn start_again(scene: &mut Scene, id: u64, proof: &mut Proof) -> Result<()> {
     scene.cluster.coordinator(id).start()?;
+    proof.healed(scene.healed());
     scene.catches_up(id).await?;
     proof.end(format!("c{id} runs and has caught up"));
     Ok(())

@@ -47,7 +47,7 @@ async fn end_of_cut(scene: &Scene, sides: &Sides, at: u64, fault: &Fault, proof:
     let now = bytes(scene, sides);
     ensure!(now == at, "{} bytes passed a cut link", now - at);
     proof.effect(format!("the links {:?}-{:?} stand at {at} bytes", sides.0, sides.1));
-    scene.links().heal();
+    scene.heal_links(proof);
     scene.moves("bytes of the healed links", at, || bytes(scene, sides)).await?;
     proof.end("bytes pass again");
     Ok(())
@@ -118,7 +118,7 @@ async fn one_way(scene: &Scene, old: u64, out: bool, fault: &Fault, proof: &mut 
     let came = scene.links().peer_bytes(kept) - other_way;
     ensure!(came > 0, "nothing passed the other way");
     proof.effect(format!("one way stands at {at} bytes, the other passed {came}"));
-    scene.links().heal();
+    scene.heal_links(proof);
     scene.moves("bytes of the lost way", at, count).await?;
     proof.end("bytes pass again");
     caught_up(scene, old, proof).await
@@ -167,7 +167,7 @@ pub(super) async fn slow_links(scene: &mut Scene, fault: &Fault, proof: &mut Pro
     ensure!(fastest >= round, "a write took {fastest:?} over links that take {round:?}");
     hold(fault).await;
     proof.effect(format!("the fastest of {MEASURED} writes took {fastest:?}"));
-    scene.links().heal();
+    scene.heal_links(proof);
     let fastest = wait_until("writes are as fast as ever", EFFECT, async || {
         let fastest = fastest_write(scene).await?;
         ensure!(fastest < round, "the fastest took {fastest:?}");
@@ -234,7 +234,7 @@ pub(super) async fn flapping_links(scene: &mut Scene, fault: &Fault, proof: &mut
         let at = cut(scene, &sides, Mode::Silent).await?;
         tokio::time::sleep(fault.hold / 2).await;
         ensure!(bytes(scene, &sides) == at, "something passed a cut link");
-        scene.links().heal();
+        scene.heal_links(proof);
         scene.moves("bytes of the flapping links", at, || bytes(scene, &sides)).await?;
         tokio::time::sleep(fault.hold / 4).await;
     }
