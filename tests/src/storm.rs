@@ -90,6 +90,7 @@ async fn storm(options: &Options, happened: &mut Vec<Fault>, say: &impl Fn(&str)
             pause(&scene, &mut audit, say).await?;
         }
     }
+    // What came after the last one, and what that one itself has changed.
     pause(&scene, &mut audit, say).await?;
     report.finish(&audit, scene.clients.recorder(), started.elapsed());
     let Scene { cluster, probe, clients, disk, .. } = scene;

@@ -131,8 +131,8 @@ impl Clients {
 
 fn client(cluster: &Cluster, number: u64) -> Result<Client> {
     let options = ClientOptions {
-        deadline: Duration::from_secs(2),
-        per_try_timeout: Duration::from_millis(700),
+        deadline: Duration::from_secs(1),
+        per_try_timeout: Duration::from_millis(500),
         ..ClientOptions::default()
     };
     let count = cluster.plan().coordinators;
