@@ -2,23 +2,34 @@
 
 use super::recovery::Healed;
 use anyhow::{Result, ensure};
-use std::fmt;
+use std::{fmt, time::Instant};
 
 /// What shows that a fault took effect, and that it was over afterwards.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Proof {
+    began: Instant,
     effect: Vec<String>,
     end: Vec<String>,
     healed: Option<Healed>,
 }
 
+impl Default for Proof {
+    fn default() -> Self {
+        Self { began: Instant::now(), effect: Vec::new(), end: Vec::new(), healed: None }
+    }
+}
+
 impl Proof {
     pub(super) fn effect(&mut self, seen: impl Into<String>) {
-        self.effect.push(seen.into());
+        self.effect.push(self.dated(&seen.into()));
     }
 
     pub(super) fn end(&mut self, seen: impl Into<String>) {
-        self.end.push(seen.into());
+        self.end.push(self.dated(&seen.into()));
+    }
+
+    fn dated(&self, seen: &str) -> String {
+        format!("{seen} ({:.1} s)", self.began.elapsed().as_secs_f64())
     }
 
     /// From now on nothing is in the way any more: what the cluster still needs is its own time.
@@ -60,6 +71,6 @@ mod tests {
         assert!(proof.check().is_err());
         proof.end("it was back");
         proof.check().unwrap();
-        assert_eq!(proof.to_string(), "it was gone; healed: it was back");
+        assert_eq!(proof.to_string(), "it was gone (0.0 s); healed: it was back (0.0 s)");
     }
 }

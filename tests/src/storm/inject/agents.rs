@@ -97,13 +97,14 @@ pub(super) async fn old_leader_only(scene: &mut Scene, fault: &Fault, proof: &mu
     let at = scene.still("bytes of the agent to the others", to_others).await?;
     let (next, later) = scene.next_leader(leader, term).await?;
     scene.cannot_decide(leader).await?;
+    proof.effect(format!("c{next} leads term {later} instead of c{leader} in {term}"));
     proof.effect(scene.fenced(&old).await?);
     proof.effect(scene.moved_from(&old).await?);
     let spoken = to_leader();
     scene.moves("bytes of the agent to the old leader", spoken, to_leader).await?;
     hold(fault).await;
     ensure!(to_others() == at, "{} bytes passed a cut link", to_others() - at);
-    proof.effect(format!("h{} speaks to c{leader} only, c{next} leads term {later}", old.host));
+    proof.effect(format!("h{} speaks to c{leader} only", old.host));
     let healed = boottime_ms();
     scene.heal_links(proof);
     proof.end(scene.comes_back(&old, healed).await?);
