@@ -33,7 +33,7 @@ use fault::Kind;
 use scene::Scene;
 use schedule::{Fault, Schedule};
 use small_disk::SmallDisk;
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 use storage_errors::StorageErrors;
 
 /// Faults between two audits.
@@ -57,6 +57,8 @@ pub struct Options {
     pub agents: u64,
     /// What may happen.
     pub kinds: Vec<Kind>,
+    /// What runs in the coordinators' stead so that their storage can fail.
+    pub faulty_program: Option<PathBuf>,
     /// Whether the folder with all logs stays when something is wrong.
     pub keep_on_failure: bool,
 }
@@ -118,7 +120,7 @@ async fn set_up(options: &Options, report: &mut Report) -> Result<(Scene, Audit)
             None
         }
     };
-    let storage_errors = match StorageErrors::find(&cluster.root()) {
+    let storage_errors = match StorageErrors::new(options.faulty_program.as_deref(), &cluster.root()) {
         Ok(errors) => Some(errors),
         Err(error) => {
             report.unavailable(Kind::StorageError, &error);

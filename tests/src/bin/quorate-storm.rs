@@ -6,7 +6,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use quorate_tests::storm::{self, Options, fault::KINDS};
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 /// A soak: faults on a cluster of real processes under load, until both counts are reached. Run it by `cargo xtask
 /// storm`. It ends with a table, or with what is wrong, the seed and the schedule so far; then all logs are kept.
@@ -28,6 +28,9 @@ struct Args {
     /// How many agents there are.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..=20))]
     agents: u64,
+    /// A program that is `quorate` on a disk that fails as a file says; without it no storage errors happen.
+    #[arg(long)]
+    faulty: Option<PathBuf>,
     /// Only faults whose names contain one of these words.
     #[arg(long)]
     only: Vec<String>,
@@ -53,6 +56,7 @@ async fn soak(args: Args) -> Result<()> {
         coordinators: args.coordinators,
         agents: args.agents,
         kinds: KINDS.into_iter().filter(|kind| wanted(kind.name())).collect(),
+        faulty_program: args.faulty,
         keep_on_failure: true,
     };
     let report = storm::run(&options, |line| println!("{line}")).await?;

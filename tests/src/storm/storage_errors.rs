@@ -1,22 +1,19 @@
-//! Storage errors on demand, by a program that is the coordinator in all but one thing: a control file tells it which
-//! calls to the disk shall fail.
+//! Storage errors on demand, by a program that is the coordinator in all but one thing: a file tells it which calls to
+//! the disk shall fail. It takes the same words as `quorate`.
 
 use anyhow::{Context, Result, ensure};
 use std::{
-    env,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
 
-/// Names the program.
-const PROGRAM: &str = "QUORATE_TEST_FAULTY";
-/// What the program looks for in its environment: the path of its control file.
-const CONTROL: &str = "QUORATE_FAULTS";
+/// What the program looks for in its environment: the path of the file.
+const RULES_FILE: &str = "FAULTY_DISK_RULES";
 /// Every sync of a file fails.
 const FAIL_SYNC: &str = "fail sync EIO\n";
 
-/// The program, and where each process has its control file.
+/// The program, and where each process has its file.
 #[derive(Debug, Clone)]
 pub(super) struct StorageErrors {
     program: PathBuf,
@@ -24,15 +21,14 @@ pub(super) struct StorageErrors {
 }
 
 impl StorageErrors {
-    /// The program that the environment names.
+    /// With files in a folder.
     ///
     /// # Errors
-    /// When it names none.
-    pub(super) fn find(folder: &Path) -> Result<Self> {
-        let program = env::var_os(PROGRAM).with_context(|| format!("{PROGRAM} names no program"))?;
-        let program = PathBuf::from(program);
-        ensure!(program.is_file(), "{PROGRAM} names {}, which is no file", program.display());
-        Ok(Self { program, folder: folder.to_owned() })
+    /// When there is no program.
+    pub(super) fn new(program: Option<&Path>, folder: &Path) -> Result<Self> {
+        let program = program.context("no program that fails on demand was given")?;
+        ensure!(program.is_file(), "{} is no program", program.display());
+        Ok(Self { program: program.to_owned(), folder: folder.to_owned() })
     }
 
     /// What runs in a coordinator's stead.
@@ -42,28 +38,28 @@ impl StorageErrors {
 
     /// What its environment says.
     pub(super) fn environment(&self, coordinator: u64) -> Vec<(OsString, OsString)> {
-        vec![(CONTROL.into(), self.control(coordinator).into_os_string())]
+        vec![(RULES_FILE.into(), self.rules(coordinator).into_os_string())]
     }
 
     /// From now on every sync of a coordinator fails.
     ///
     /// # Errors
-    /// When the control file cannot be written.
+    /// When its file cannot be written.
     pub(super) fn fail_syncs(&self, coordinator: u64) -> Result<()> {
         // Under its name all at once: the program may look at any time.
-        let (control, new) = (self.control(coordinator), self.control(coordinator).with_extension("new"));
-        fs::write(&new, FAIL_SYNC).and_then(|()| fs::rename(&new, &control)).context("the control file")
+        let (rules, new) = (self.rules(coordinator), self.rules(coordinator).with_extension("new"));
+        fs::write(&new, FAIL_SYNC).and_then(|()| fs::rename(&new, &rules)).context("the rules of a disk")
     }
 
     /// Its disk works again.
     ///
     /// # Errors
-    /// When the control file cannot be removed.
+    /// When its file cannot be removed.
     pub(super) fn heal(&self, coordinator: u64) -> Result<()> {
-        fs::remove_file(self.control(coordinator)).context("the control file")
+        fs::remove_file(self.rules(coordinator)).context("the rules of a disk")
     }
 
-    fn control(&self, coordinator: u64) -> PathBuf {
-        self.folder.join(format!("c{coordinator}.faults"))
+    fn rules(&self, coordinator: u64) -> PathBuf {
+        self.folder.join(format!("c{coordinator}.disk"))
     }
 }
