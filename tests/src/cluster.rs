@@ -12,6 +12,7 @@ pub use questions::find_event;
 use crate::{
     binary,
     loopback::{AGENT_PORT, API_PORT, Loopback},
+    machine::Machine,
     probe::Probe,
     process::Process,
 };
@@ -42,6 +43,8 @@ pub struct Cluster {
     links: Option<Links>,
     client: Client,
     finished: bool,
+    /// Let go last.
+    _machine: Machine,
 }
 
 impl Cluster {
@@ -77,6 +80,7 @@ impl Cluster {
     pub async fn prepare(plan: Plan) -> Result<Self> {
         plan.timing.check()?;
         let program = tokio::task::spawn_blocking(binary::quorate).await??;
+        let machine = Machine::take(plan.alone).await?;
         let folder = tempfile::Builder::new()
             .prefix("cluster-")
             .tempdir_in(binary::scratch()?)
@@ -94,6 +98,7 @@ impl Cluster {
             links: None,
             client,
             finished: false,
+            _machine: machine,
         };
         cluster.write_configs(&program)?;
         if cluster.plan.linked {

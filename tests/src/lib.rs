@@ -8,6 +8,7 @@ pub mod binary;
 pub mod cluster;
 pub mod link;
 pub mod loopback;
+pub mod machine;
 pub mod origin;
 pub mod probe;
 pub mod process;

@@ -77,9 +77,9 @@ pub async fn run(options: &Options, say: impl Fn(&str)) -> Result<Report> {
 }
 
 async fn storm(options: &Options, happened: &mut Vec<Fault>, say: &impl Fn(&str)) -> Result<Report> {
-    let started = Instant::now();
     let mut report = Report::new(options);
     let (mut scene, mut audit) = set_up(options, &mut report).await?;
+    let started = Instant::now();
     say(&format!("seed {}, folder {}", options.seed, scene.cluster.root().display()));
     let available: Vec<Kind> =
         options.kinds.iter().copied().filter(|kind| !report.is_unavailable(*kind)).collect();
@@ -108,7 +108,8 @@ async fn set_up(options: &Options, report: &mut Report) -> Result<(Scene, Audit)
         coordinators: options.coordinators,
         linked: true,
         keep_on_failure: options.keep_on_failure,
-        timing: Timing::short(),
+        timing: Timing::steady(),
+        alone: true,
         ..Plan::with_agents(options.agents)
     };
     let mut cluster = Cluster::prepare(plan).await?;

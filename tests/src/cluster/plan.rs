@@ -18,6 +18,8 @@ pub struct Plan {
     pub linked: bool,
     /// Whether processes log what happens to them, or only what is wrong.
     pub log_level: &'static str,
+    /// Whether no other cluster may run meanwhile.
+    pub alone: bool,
     /// Whether the folder stays when the test fails, as it does for `QUORATE_TEST_KEEP`.
     pub keep_on_failure: bool,
 }
@@ -32,6 +34,7 @@ impl Plan {
             max_message_bytes: 4 << 20,
             linked: false,
             log_level: "info,openraft=warn",
+            alone: false,
             keep_on_failure: false,
         }
     }
