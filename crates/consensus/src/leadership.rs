@@ -163,3 +163,48 @@ pub(crate) fn follow(
 fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leading(led_ms: u64, acknowledged_ms: Option<u64>) -> Leadership {
+        let ago = |ms| Instant::now().checked_sub(Duration::from_millis(ms)).unwrap();
+        Leadership {
+            node: CoordinatorId(1),
+            term: Term(1),
+            leader: None,
+            leads: true,
+            led_since: Some(ago(led_ms)),
+            quorum_ack: acknowledged_ms.map(ago),
+            stale_after: Duration::from_secs(10),
+        }
+    }
+
+    #[test]
+    fn a_leader_loses_its_quorum_when_the_next_or_the_first_acknowledgement_does_not_come() {
+        assert!(!leading(1_000, None).has_lost_quorum(), "it may still come");
+        assert!(leading(11_000, None).has_lost_quorum());
+        assert!(!leading(90_000, Some(1_000)).has_lost_quorum());
+        assert!(leading(90_000, Some(11_000)).has_lost_quorum());
+        assert!(!Leadership { leads: false, ..leading(90_000, None) }.has_lost_quorum());
+    }
+
+    #[test]
+    fn a_leadership_that_is_reported_again_began_when_it_began() {
+        let known = leading(11_000, None);
+        assert!(renewed(&known, leading(0, None)).has_lost_quorum());
+        let next = Leadership { term: Term(2), ..leading(0, None) };
+        assert!(!renewed(&known, next).has_lost_quorum());
+    }
+
+    #[test]
+    fn the_error_that_the_core_ended_by_is_told_also_when_the_end_is_noticed_first() {
+        let told = |reported| last_words(reported, false).unwrap();
+        assert!(told(Some(Fatal::Panicked)).contains("panicked"));
+        assert!(told(None).contains("core is gone"));
+        assert!(last_words(Some(Fatal::Panicked), true).is_some(), "also while stopping");
+        assert_eq!(last_words(Some(Fatal::Stopped), true), None);
+        assert_eq!(last_words(None, true), None);
+    }
+}
