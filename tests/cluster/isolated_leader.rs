@@ -16,7 +16,7 @@ async fn an_isolated_old_leader_renews_nothing_and_the_majority_goes_on() -> Res
     let group = cluster.wait_for_active("g", SERVED).await?;
     let old = cluster.leader().await?;
     for id in (1..=3).filter(|id| *id != old) {
-        cluster.links().set_api(id, Mode::Closed);
+        cluster.links().set_agent(1, id, Mode::Closed);
     }
     let since = boottime_ms();
     wait_until("h1 renews by the leader alone", SERVED, async || {
@@ -34,9 +34,9 @@ async fn an_isolated_old_leader_renews_nothing_and_the_majority_goes_on() -> Res
         Ok(())
     })
     .await?;
-    let heard = cluster.links().api_bytes(old);
+    let heard = cluster.links().agent_bytes(1, old);
     wait_until("h1 still speaks to the old leader", SERVED, async || {
-        ensure!(cluster.links().api_bytes(old) > heard);
+        ensure!(cluster.links().agent_bytes(1, old) > heard);
         Ok(())
     })
     .await?;
@@ -58,10 +58,7 @@ async fn an_isolated_old_leader_renews_nothing_and_the_majority_goes_on() -> Res
     assert!(latest_lease < probe.reigns("g")[1].from_boot_ms, "h2 acted before the lease of h1 was over");
     cluster.set_label("majority", "g", "written", "by-the-majority").await?;
 
-    cluster.links().set_around(old, Mode::Open);
-    for id in 1..=3 {
-        cluster.links().set_api(id, Mode::Open);
-    }
+    cluster.links().heal();
     cluster.wait_for_equal_states().await?;
     cluster.wait_for_hosts().await?;
     assert_eq!(

@@ -5,13 +5,14 @@ mod links;
 mod plan;
 mod questions;
 
-pub use links::Links;
+pub use links::{Links, crosses};
 pub use plan::Plan;
 pub use questions::find_event;
 
 use crate::{
     binary,
     loopback::{AGENT_PORT, API_PORT, Loopback},
+    machine::Machine,
     probe::Probe,
     process::Process,
 };
@@ -42,6 +43,8 @@ pub struct Cluster {
     links: Option<Links>,
     client: Client,
     finished: bool,
+    /// Let go last.
+    _machine: Machine,
 }
 
 impl Cluster {
@@ -51,15 +54,23 @@ impl Cluster {
     /// When that does not come about.
     pub async fn start(plan: Plan) -> Result<Self> {
         let mut cluster = Self::prepare(plan).await?;
-        for process in cluster.coordinators.values_mut() {
-            process.start()?;
-        }
-        cluster.leader().await?;
-        for process in cluster.agents.values_mut() {
-            process.start()?;
-        }
-        cluster.wait_for_hosts().await?;
+        cluster.start_all().await?;
         Ok(cluster)
+    }
+
+    /// Starts all processes of a prepared cluster, likewise.
+    ///
+    /// # Errors
+    /// When that does not come about.
+    pub async fn start_all(&mut self) -> Result<()> {
+        for process in self.coordinators.values_mut() {
+            process.start()?;
+        }
+        self.leader().await?;
+        for process in self.agents.values_mut() {
+            process.start()?;
+        }
+        self.wait_for_hosts().await
     }
 
     /// Writes all configurations and starts nothing.
@@ -69,12 +80,12 @@ impl Cluster {
     pub async fn prepare(plan: Plan) -> Result<Self> {
         plan.timing.check()?;
         let program = tokio::task::spawn_blocking(binary::quorate).await??;
+        let machine = Machine::take(plan.alone).await?;
         let folder = tempfile::Builder::new()
             .prefix("cluster-")
             .tempdir_in(binary::scratch()?)
             .context("could not make the cluster's folder")?;
         let loopback = Loopback::draw()?;
-        let links = if plan.linked { Some(Links::open(loopback, plan.coordinators).await?) } else { None };
         let endpoints: Vec<_> =
             (1..=plan.coordinators).map(|id| format!("{}:{API_PORT}", loopback.coordinator(id))).collect();
         let client = Client::connect(&endpoints, ClientOptions::default())?;
@@ -84,11 +95,17 @@ impl Cluster {
             folder: Some(folder),
             coordinators: BTreeMap::new(),
             agents: BTreeMap::new(),
-            links,
+            links: None,
             client,
             finished: false,
+            _machine: machine,
         };
         cluster.write_configs(&program)?;
+        if cluster.plan.linked {
+            let agents = cluster.agents.iter().map(|(number, process)| (*number, process.pid_cell()));
+            let agents = agents.collect();
+            cluster.links = Some(Links::open(loopback, cluster.plan.coordinators, &agents).await?);
+        }
         Ok(cluster)
     }
 
@@ -255,9 +272,8 @@ impl Drop for Cluster {
         if !self.finished {
             self.print_tails();
         }
-        if std::env::var_os(KEEP).is_some()
-            && let Some(folder) = self.folder.take()
-        {
+        let kept = std::env::var_os(KEEP).is_some() || (self.plan.keep_on_failure && !self.finished);
+        if kept && let Some(folder) = self.folder.take() {
             eprintln!("--- the cluster's folder is kept: {}", folder.keep().display());
         }
     }

@@ -8,9 +8,12 @@ pub mod binary;
 pub mod cluster;
 pub mod link;
 pub mod loopback;
+pub mod machine;
+pub mod origin;
 pub mod probe;
 pub mod process;
 pub mod segment;
+pub mod storm;
 pub mod timing;
 pub mod wait;
 

@@ -80,8 +80,29 @@ pub struct Reign {
 /// Asks every agent for its roles until it is dropped.
 #[derive(Debug)]
 pub struct Probe {
-    samples: Arc<Mutex<Vec<Sample>>>,
+    heard: Arc<Mutex<Heard>>,
     _askers: JoinSet<()>,
+}
+
+/// By group, epoch and host.
+type Reigns = BTreeMap<(String, u64, String), Reign>;
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// The latest answers.
+    samples: Vec<Sample>,
+    /// What earlier ones amount to.
+    folded: Reigns,
+}
+
+impl Heard {
+    fn reigns(&self) -> Reigns {
+        let mut reigns = self.folded.clone();
+        for sample in &self.samples {
+            count(&mut reigns, sample);
+        }
+        reigns
+    }
 }
 
 impl Probe {
@@ -90,23 +111,32 @@ impl Probe {
     /// # Errors
     /// When one is not an address.
     pub fn start(agents: &[String]) -> Result<Self> {
-        let samples = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::<Mutex<Heard>>::default();
         let mut askers = JoinSet::new();
         for agent in agents {
             let endpoint = transport::endpoint(agent).with_context(|| format!("agent at {agent}"))?;
-            askers.spawn(ask_for_ever(endpoint.connect_lazy(), Arc::clone(&samples)));
+            askers.spawn(ask_for_ever(endpoint.connect_lazy(), Arc::clone(&heard)));
         }
-        Ok(Self { samples, _askers: askers })
+        Ok(Self { heard, _askers: askers })
     }
 
-    /// Everything heard so far.
+    /// Everything heard so far, or since the last [`Probe::fold`].
     pub fn samples(&self) -> Vec<Sample> {
-        self.lock().clone()
+        self.lock().samples.clone()
+    }
+
+    /// Forgets single answers and keeps what they amount to, so that a long test needs little memory.
+    pub fn fold(&self) {
+        let mut heard = self.lock();
+        let samples = std::mem::take(&mut heard.samples);
+        for sample in samples {
+            count(&mut heard.folded, &sample);
+        }
     }
 
     /// The last thing that a host said of a group.
     pub fn last(&self, host: &str, group: &str) -> Option<Sample> {
-        self.lock().iter().rev().find(|sample| sample.host == host && sample.group == group).cloned()
+        self.lock().samples.iter().rev().find(|sample| sample.host == host && sample.group == group).cloned()
     }
 
     /// Waits until a host that fulfils `wanted` is seen to act for a group from now on.
@@ -122,8 +152,8 @@ impl Probe {
         let since = boottime_ms();
         let what = format!("a wanted host acts for {group}");
         wait_until(&what, deadline, async || {
-            let samples = self.lock();
-            let recent = samples.iter().rev().take_while(|sample| sample.at_boot_ms >= since);
+            let heard = self.lock();
+            let recent = heard.samples.iter().rev().take_while(|sample| sample.at_boot_ms >= since);
             let mut of_group = recent.filter(|sample| sample.group == group);
             let found = of_group.clone().find(|sample| sample.is_primary() && wanted(sample));
             found.cloned().with_context(|| format!("the last answer of any host: {:?}", of_group.next()))
@@ -133,7 +163,7 @@ impl Probe {
 
     /// Who acted for a group and when, by the time they were first seen to.
     pub fn reigns(&self, group: &str) -> Vec<Reign> {
-        reigns(&self.lock(), group)
+        of_group(&self.lock().reigns(), group)
     }
 
     /// No two hosts, and no host under two epochs, acted for one group at the same time; no epoch had two holders; and
@@ -142,37 +172,64 @@ impl Probe {
     /// # Errors
     /// What was seen otherwise.
     pub fn assert_no_two_primaries(&self) -> Result<()> {
-        let samples = self.lock();
-        let groups: BTreeSet<&str> = samples.iter().map(|sample| sample.group.as_str()).collect();
-        ensure!(samples.iter().any(Sample::is_primary), "the probe never saw a primary: it proves nothing");
-        for group in groups {
-            judge(group, &reigns(&samples, group))?;
-        }
-        Ok(())
+        self.each_group(judge)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Sample>> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Nobody acted for a group before every process that an earlier primary had told a deadline had to stop.
+    ///
+    /// # Errors
+    /// What was seen otherwise.
+    pub fn assert_no_broken_promise(&self) -> Result<()> {
+        self.each_group(judge_promises)
+    }
+
+    fn each_group(&self, judge: impl Fn(&str, &[Reign]) -> Result<()>) -> Result<()> {
+        let reigns = self.lock().reigns();
+        ensure!(!reigns.is_empty(), "the probe never saw a primary: it proves nothing");
+        let groups: BTreeSet<&str> = reigns.keys().map(|(group, ..)| group.as_str()).collect();
+        groups.into_iter().try_for_each(|group| judge(group, &of_group(&reigns, group)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn reigns(samples: &[Sample], group: &str) -> Vec<Reign> {
-    let mut found: BTreeMap<(u64, &str), Reign> = BTreeMap::new();
-    for sample in samples.iter().filter(|sample| sample.group == group && sample.is_primary()) {
-        let reign = found.entry((sample.epoch, &sample.host)).or_insert_with(|| Reign {
-            host: sample.host.clone(),
-            epoch: sample.epoch,
-            from_boot_ms: sample.at_boot_ms,
-            to_boot_ms: sample.at_boot_ms,
-            promised_boot_ms: 0,
-        });
-        reign.from_boot_ms = reign.from_boot_ms.min(sample.at_boot_ms);
-        reign.to_boot_ms = reign.to_boot_ms.max(sample.at_boot_ms);
-        reign.promised_boot_ms = reign.promised_boot_ms.max(sample.write_deadline_boot_ms);
+/// Makes an answer part of the reign that it tells of.
+fn count(reigns: &mut Reigns, sample: &Sample) {
+    if !sample.is_primary() {
+        return;
     }
-    let mut reigns: Vec<_> = found.into_values().collect();
-    reigns.sort_by_key(|reign| (reign.from_boot_ms, reign.epoch));
-    reigns
+    let key = (sample.group.clone(), sample.epoch, sample.host.clone());
+    let reign = reigns.entry(key).or_insert_with(|| Reign {
+        host: sample.host.clone(),
+        epoch: sample.epoch,
+        from_boot_ms: sample.at_boot_ms,
+        to_boot_ms: sample.at_boot_ms,
+        promised_boot_ms: 0,
+    });
+    reign.from_boot_ms = reign.from_boot_ms.min(sample.at_boot_ms);
+    reign.to_boot_ms = reign.to_boot_ms.max(sample.at_boot_ms);
+    reign.promised_boot_ms = reign.promised_boot_ms.max(sample.write_deadline_boot_ms);
+}
+
+fn of_group(reigns: &Reigns, group: &str) -> Vec<Reign> {
+    let of_group = reigns.iter().filter(|((of, ..), _)| of == group);
+    let mut found: Vec<_> = of_group.map(|(_, reign)| reign.clone()).collect();
+    found.sort_by_key(|reign| (reign.from_boot_ms, reign.epoch));
+    found
+}
+
+fn judge_promises(group: &str, reigns: &[Reign]) -> Result<()> {
+    for (position, later) in reigns.iter().enumerate() {
+        for earlier in reigns[..position].iter().filter(|earlier| earlier.host != later.host) {
+            ensure!(
+                earlier.promised_boot_ms <= later.from_boot_ms,
+                "{group}: a process of {earlier:?} may still write when {later:?} acts"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn judge(group: &str, reigns: &[Reign]) -> Result<()> {
@@ -191,7 +248,7 @@ fn judge(group: &str, reigns: &[Reign]) -> Result<()> {
     Ok(())
 }
 
-async fn ask_for_ever(channel: Channel, samples: Arc<Mutex<Vec<Sample>>>) {
+async fn ask_for_ever(channel: Channel, memory: Arc<Mutex<Heard>>) {
     let mut agent = LocalAgentClient::new(channel);
     let mut ticks = interval(SAMPLE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,7 +257,7 @@ async fn ask_for_ever(channel: Channel, samples: Arc<Mutex<Vec<Sample>>>) {
         // An agent that is down or stands still acts for nothing that it could tell us of.
         if let Ok(Ok(answer)) = timeout(ANSWER_DEADLINE, agent.list_roles(ListRolesRequest {})).await {
             let heard = read(answer.into_inner());
-            samples.lock().unwrap_or_else(PoisonError::into_inner).extend(heard);
+            memory.lock().unwrap_or_else(PoisonError::into_inner).samples.extend(heard);
         }
     }
 }
@@ -245,5 +302,12 @@ mod tests {
         ] {
             assert!(judge("g", &pair).is_err(), "{pair:?}");
         }
+    }
+
+    #[test]
+    fn a_primary_that_acts_before_the_deadline_that_another_told_is_caught() {
+        let told = |promised_boot_ms| Reign { promised_boot_ms, ..reign("a", 1, 0, 10) };
+        judge_promises("g", &[told(15), reign("b", 2, 15, 20)]).unwrap();
+        assert!(judge_promises("g", &[told(16), reign("b", 2, 15, 20)]).is_err());
     }
 }

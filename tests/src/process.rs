@@ -7,13 +7,33 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, OpenOptions},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 /// How long a signal may take to show its effect.
 const EFFECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The id of a process for whoever must know it across restarts; zero while it does not run.
+#[derive(Debug, Clone, Default)]
+pub struct PidCell(Arc<AtomicU32>);
+
+impl PidCell {
+    /// The id, while the process is supposed to run.
+    pub fn get(&self) -> Option<u32> {
+        Some(self.0.load(Ordering::Acquire)).filter(|pid| *pid != 0)
+    }
+
+    fn set(&self, pid: u32) {
+        self.0.store(pid, Ordering::Release);
+    }
+}
 
 /// A program that can be started again and again with the same words; what it says is appended to one log.
 #[derive(Debug)]
@@ -21,14 +41,28 @@ pub struct Process {
     name: String,
     program: PathBuf,
     words: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
     log: PathBuf,
     child: Option<Child>,
+    pid: PidCell,
 }
 
 impl Process {
     /// Describes a process; nothing is started.
     pub fn new(name: impl Into<String>, program: PathBuf, words: Vec<OsString>, log: PathBuf) -> Self {
-        Self { name: name.into(), program, words, log, child: None }
+        let (environment, pid) = (Vec::new(), PidCell::default());
+        Self { name: name.into(), program, words, environment, log, child: None, pid }
+    }
+
+    /// Runs another program from the next start on, with the same words and these variables.
+    pub fn set_program(&mut self, program: PathBuf, environment: Vec<(OsString, OsString)>) {
+        self.program = program;
+        self.environment = environment;
+    }
+
+    /// Where its process id can be read, whoever starts it again.
+    pub fn pid_cell(&self) -> PidCell {
+        self.pid.clone()
     }
 
     /// For people.
@@ -57,11 +91,13 @@ impl Process {
         let errors = log.try_clone().context("could not share the log")?;
         let started = command
             .args(&self.words)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::from(log))
             .stderr(Stdio::from(errors))
             .spawn();
         let child = started.with_context(|| format!("{} does not start", self.program.display()))?;
+        self.pid.set(child.id());
         self.child = Some(child);
         Ok(())
     }
@@ -101,7 +137,7 @@ impl Process {
         self.child.is_some()
     }
 
-    /// kill -9; returns when it is gone.
+    /// kill -9; returns when it is gone, and that it was this signal that ended it is checked.
     ///
     /// # Errors
     /// When it had ended by itself before.
@@ -111,7 +147,10 @@ impl Process {
         }
         let mut child = self.child.take().context("it is alive")?;
         child.kill().with_context(|| format!("could not kill {}", self.name))?;
-        child.wait().with_context(|| format!("could not wait for {}", self.name))?;
+        let status = child.wait().with_context(|| format!("could not wait for {}", self.name))?;
+        self.pid.set(0);
+        let killed = status.signal() == Some(Signal::KILL.as_raw());
+        ensure!(killed, "{} was to be killed and ended with {status}", self.name);
         Ok(())
     }
 
@@ -149,8 +188,9 @@ impl Process {
         let mut child = self.child.take().with_context(|| format!("{} does not run", self.name))?;
         let what = format!("{} ends", self.name);
         let status = wait_until(&what, deadline, async || child.try_wait()?.context("it still runs")).await;
-        if status.is_err() {
-            self.child = Some(child);
+        match &status {
+            Ok(_) => self.pid.set(0),
+            Err(_) => self.child = Some(child),
         }
         status
     }
@@ -184,10 +224,17 @@ impl Process {
         Ok(fields.split_whitespace().map(str::to_owned).collect())
     }
 
+    /// The state that the system knows it in: `T` while it is stopped.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn state(&self) -> Result<String> {
+        self.stat()?.into_iter().next().context("the system tells no state")
+    }
+
     fn expect_stopped(&self, wanted: bool) -> Result<()> {
-        let stat = self.stat()?;
-        let state = stat.first().map(String::as_str);
-        ensure!((state == Some("T")) == wanted, "{} is in state {state:?}", self.name);
+        let state = self.state()?;
+        ensure!((state == "T") == wanted, "{} is in state {state}", self.name);
         Ok(())
     }
 }

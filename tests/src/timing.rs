@@ -42,6 +42,24 @@ impl Timing {
         }
     }
 
+    /// Raft as the product has it, and leases as short as that allows: for clusters under load, where an election of a
+    /// fraction of a second would be the scheduler's doing.
+    pub fn steady() -> Self {
+        Self {
+            raft_heartbeat_ms: 100,
+            election_min_ms: 500,
+            election_max_ms: 800,
+            lease: LeaseSettings {
+                heartbeat_ms: 250,
+                lease_ms: 2_500,
+                write_stop_ms: 2_100,
+                wait_ms: 3_200,
+                ..Self::short().lease
+            },
+            ..Self::short()
+        }
+    }
+
     /// The product's defaults.
     pub fn default_of_the_product() -> Self {
         Self {
@@ -52,6 +70,11 @@ impl Timing {
             probe_interval_ms: 10_000,
             probe_timeout_ms: 5_000,
         }
+    }
+
+    /// The longest election timeout.
+    pub fn election_max(&self) -> Duration {
+        Duration::from_millis(self.election_max_ms)
     }
 
     /// T.
@@ -82,6 +105,7 @@ mod tests {
     #[test]
     fn the_timings_of_tests_and_benches_are_safe() {
         Timing::short().check().unwrap();
+        Timing::steady().check().unwrap();
         Timing::default_of_the_product().check().unwrap();
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     leadership::{self, Leadership},
     log_store::{LogOpenError, LogStore},
     proposer::{ProposeError, Proposer},
+    quiet_network::{KnownLater, Quiet},
     reads::{ReadError, Reads},
     snapshot::{self, SnapshotError},
     state_machine::StateMachine,
@@ -129,12 +130,15 @@ impl Consensus {
         let log = log.purging_after(store.clone());
         let machine = StateMachine::new(loaded, store.clone(), snapshots);
         let feed = machine.feed();
+        let known_later = KnownLater::default();
+        let network = Quiet::new(network, Arc::clone(&known_later));
         // Raft's tasks start others, all where the first one was started.
         let starting = Raft::new(folder.node().0, Arc::new(config), network, log.clone(), machine);
         let started = lane.spawn(starting).await.map_err(|error| OpenError::Raft(error.to_string()))?;
         let raft = started.map_err(|error| OpenError::Raft(error.to_string()))?;
         let election_max = Duration::from_millis(options.election_max_ms);
         let leadership = leadership::follow(raft.clone(), election_max, shutdown, lane);
+        let _ = known_later.set(leadership.clone());
         let deadline = options.proposal_deadline;
         let proposer = Proposer::start(raft.clone(), leadership.clone(), deadline, shutdown);
         let reads = Reads::start(raft.clone(), feed.clone(), leadership.clone(), deadline, shutdown);

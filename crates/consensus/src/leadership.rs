@@ -21,6 +21,8 @@ pub struct Leadership {
     pub leader: Option<(CoordinatorId, MemberNode)>,
     /// True when this node leads.
     pub leads: bool,
+    /// On a leader: since when this node knows that it leads this term.
+    pub led_since: Option<Instant>,
     /// On a leader: when a quorum last acknowledged it.
     pub quorum_ack: Option<Instant>,
     /// After this long without an acknowledgement a leader decides nothing.
@@ -31,6 +33,13 @@ impl Leadership {
     /// True when this node leads and a quorum acknowledged it lately: only then are writes taken.
     pub fn can_decide(&self) -> bool {
         self.leads && self.quorum_ack.is_some_and(|at| at.elapsed() <= self.stale_after)
+    }
+
+    /// True when this node leads and has waited too long for an acknowledgement of a quorum, be it the next or the
+    /// first.
+    pub fn has_lost_quorum(&self) -> bool {
+        let last = self.quorum_ack.max(self.led_since);
+        self.leads && last.is_some_and(|at| at.elapsed() > self.stale_after)
     }
 }
 
@@ -49,13 +58,34 @@ fn read(metrics: &RaftMetrics<u64, MemberNode>, stale_after: Duration) -> Leader
         term: Term(metrics.current_term),
         leader,
         leads,
+        led_since: leads.then(Instant::now),
         quorum_ack,
         stale_after,
     }
 }
 
+/// Why the process ends when the core is gone; none when it was asked to stop. A core that ends because of an error
+/// reports it last; one that panicked has no last word, and a node without its core must not live on.
+fn last_words(reported: Option<Fatal<u64>>, stopping: bool) -> Option<String> {
+    match reported {
+        Some(Fatal::Stopped) | None if stopping => None,
+        Some(error) => Some(format!("consensus stopped: {error}")),
+        None => {
+            Some("consensus stopped: raft's core is gone; its last words are in the log above".to_owned())
+        }
+    }
+}
+
+/// What was read anew of the same leadership began when it began.
+fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
+    if read.leads && known.leads && read.term == known.term {
+        read.led_since = known.led_since;
+    }
+    read
+}
+
 /// Follows openraft's metrics: publishes leadership, ends the process on a fatal error, stops the heartbeats of a leader
-/// that no quorum acknowledges (they would keep followers behind a bridge from electing another), and starts an
+/// that has lost its quorum (they would keep followers behind a bridge from electing another), and starts an
 /// election when there has been no leader for a freshly drawn while.
 pub(crate) fn follow(
     raft: Raft,
@@ -85,26 +115,24 @@ pub(crate) fn follow(
                 () = tokio::time::sleep(CHECK_EVERY) => Ok(()),
             };
             if changed.is_err() {
-                // Without a last word: the core panicked, and a node without its core must not live on.
-                if !token.is_cancelled() {
-                    fatal
-                        .fatal("consensus stopped: raft's core is gone; its last words are in the log above");
+                let reported = metrics.borrow().running_state.clone().err();
+                if let Some(why) = last_words(reported, token.is_cancelled()) {
+                    fatal.fatal(why);
                 }
                 return;
             }
             // What was not reported again is not fresher than it was.
             if metrics.has_changed().unwrap_or(true) {
                 latest = metrics.borrow_and_update().clone();
-                leadership = read(&latest, stale_after);
+                leadership = renewed(&leadership, read(&latest, stale_after));
             }
             if let Err(error) = &latest.running_state {
-                if matches!(error, Fatal::Stopped) && token.is_cancelled() {
-                    return;
+                if let Some(why) = last_words(Some(error.clone()), token.is_cancelled()) {
+                    fatal.fatal(why);
                 }
-                fatal.fatal(format!("consensus stopped: {error}"));
                 return;
             }
-            let wanted = !leadership.leads || leadership.can_decide() || leadership.quorum_ack.is_none();
+            let wanted = !leadership.has_lost_quorum();
             if wanted != heartbeats {
                 heartbeats = wanted;
                 raft.runtime_config().heartbeat(wanted);
@@ -134,4 +162,49 @@ pub(crate) fn follow(
 
 fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leading(led_ms: u64, acknowledged_ms: Option<u64>) -> Leadership {
+        let ago = |ms| Instant::now().checked_sub(Duration::from_millis(ms)).unwrap();
+        Leadership {
+            node: CoordinatorId(1),
+            term: Term(1),
+            leader: None,
+            leads: true,
+            led_since: Some(ago(led_ms)),
+            quorum_ack: acknowledged_ms.map(ago),
+            stale_after: Duration::from_secs(10),
+        }
+    }
+
+    #[test]
+    fn a_leader_loses_its_quorum_when_the_next_or_the_first_acknowledgement_does_not_come() {
+        assert!(!leading(1_000, None).has_lost_quorum(), "it may still come");
+        assert!(leading(11_000, None).has_lost_quorum());
+        assert!(!leading(90_000, Some(1_000)).has_lost_quorum());
+        assert!(leading(90_000, Some(11_000)).has_lost_quorum());
+        assert!(!Leadership { leads: false, ..leading(90_000, None) }.has_lost_quorum());
+    }
+
+    #[test]
+    fn a_leadership_that_is_reported_again_began_when_it_began() {
+        let known = leading(11_000, None);
+        assert!(renewed(&known, leading(0, None)).has_lost_quorum());
+        let next = Leadership { term: Term(2), ..leading(0, None) };
+        assert!(!renewed(&known, next).has_lost_quorum());
+    }
+
+    #[test]
+    fn the_error_that_the_core_ended_by_is_told_also_when_the_end_is_noticed_first() {
+        let told = |reported| last_words(reported, false).unwrap();
+        assert!(told(Some(Fatal::Panicked)).contains("panicked"));
+        assert!(told(None).contains("core is gone"));
+        assert!(last_words(Some(Fatal::Panicked), true).is_some(), "also while stopping");
+        assert_eq!(last_words(Some(Fatal::Stopped), true), None);
+        assert_eq!(last_words(None, true), None);
+    }
 }

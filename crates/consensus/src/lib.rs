@@ -23,6 +23,7 @@ mod leadership;
 mod log_store;
 mod packed_list;
 mod proposer;
+mod quiet_network;
 mod reads;
 mod snapshot;
 mod state_machine;

@@ -73,6 +73,8 @@ impl Driver {
                 self.form_cluster().await;
                 Step::default()
             }
+            // It would be refused before it is written, and asked for again at once, and again.
+            Next::Propose(_) if !leadership.can_decide() => Step::default(),
             Next::Propose(plan) => {
                 let wake_at = plan.wake_at;
                 self.propose(plan, view).await;

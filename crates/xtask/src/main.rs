@@ -1,4 +1,4 @@
-//! `cargo xtask verify | fix | bench`: the chores of this workspace, the same by hand and in CI.
+//! `cargo xtask verify | fix | bench | storm`: the chores of this workspace, the same by hand and in CI.
 //!
 //! Architecture invariant: `verify` changes no file of the working tree, and no workspace crate is used here, so that
 //! this builds when nothing else does.
@@ -6,6 +6,7 @@
 mod bench;
 mod fix;
 mod step;
+mod storm;
 mod verify;
 
 use anyhow::{Result, bail};
@@ -17,7 +18,8 @@ usage: cargo xtask COMMAND
   verify                                     formatting, lints and all tests; changes nothing
   fix                                        formats, and applies what clippy knows how to
   bench NAME [--json] [--seconds N] [...]    builds `quorate` for release and runs a bench:
-                                             decisions, failover-time";
+                                             decisions, failover-time
+  storm [--seed N] [--faults N] [...]        builds `quorate` for release and soaks it in faults; --help says more";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -35,6 +37,7 @@ fn run(words: &[String]) -> Result<()> {
         Some((command, [])) if command == "verify" => verify::run(),
         Some((command, [])) if command == "fix" => fix::run(),
         Some((command, rest)) if command == "bench" => bench::run(rest),
+        Some((command, rest)) if command == "storm" => storm::run(rest),
         Some((command, _)) if ["help", "--help", "-h"].contains(&command.as_str()) => {
             println!("{USAGE}");
             Ok(())

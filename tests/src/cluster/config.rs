@@ -60,10 +60,7 @@ members = [
 /// Of an agent, as TOML.
 pub(super) fn agent(plan: &Plan, net: Loopback, number: u64, root: &Path) -> String {
     let zone = ZONES[usize::try_from(number - 1).unwrap_or(0) % ZONES.len()];
-    let advertised = (1..=plan.coordinators).map(|id| api_address(plan, net, id));
-    let direct = (1..=plan.coordinators).map(|id| format!("{}:{API_PORT}", net.coordinator(id)));
-    let coordinators: Vec<String> =
-        if plan.linked && number == 1 { advertised.collect() } else { direct.collect() };
+    let coordinators: Vec<String> = (1..=plan.coordinators).map(|id| api_address(plan, net, id)).collect();
     format!(
         "host.id = \"h{number}\"
 host.zone = \"{zone}\"

@@ -1,46 +1,82 @@
 //! The links of a cluster that can be cut.
 
 use crate::{
-    link::{Direction, Link, Mode},
+    link::{ChooseWay, Direction, Link, Mode, Way},
     loopback::{API_PORT, Loopback, PEER_PORT},
+    origin,
+    process::PidCell,
 };
 use anyhow::Result;
-use std::{collections::BTreeMap, net::SocketAddrV4};
+use std::{collections::BTreeMap, net::SocketAddrV4, sync::Arc};
 
-/// Every link between two coordinators, and one to the API of each.
+/// Every link between two coordinators, and one to the API of each, on which every agent has a way of its own.
 #[derive(Debug)]
 pub struct Links {
     peers: BTreeMap<(u64, u64), Direction>,
-    apis: BTreeMap<u64, (Direction, Direction)>,
-    _open: Vec<Link>,
+    agents: BTreeMap<(u64, u64), Way>,
+    others: BTreeMap<u64, Way>,
+    open: Vec<Link>,
 }
 
 impl Links {
-    pub(super) async fn open(loopback: Loopback, coordinators: u64) -> Result<Self> {
+    pub(super) async fn open(
+        loopback: Loopback,
+        coordinators: u64,
+        agents: &BTreeMap<u64, PidCell>,
+    ) -> Result<Self> {
         let ids = 1..=coordinators;
         let pairs = ids.clone().flat_map(|from| ids.clone().map(move |to| (from, to)));
         let peers: BTreeMap<_, _> =
             pairs.filter(|(from, to)| from != to).map(|pair| (pair, Direction::default())).collect();
-        let mut open = Vec::new();
-        for ((from, to), there) in &peers {
+        let mut links = Self { peers, agents: BTreeMap::new(), others: BTreeMap::new(), open: Vec::new() };
+        for ((from, to), there) in &links.peers {
             let target = SocketAddrV4::new(loopback.coordinator(*to), PEER_PORT);
-            let back = peers[&(*to, *from)].clone();
-            open.push(Link::open(loopback.peer_link(*from, *to), target, there.clone(), back).await?);
+            let way = Way { there: there.clone(), back: links.peers[&(*to, *from)].clone() };
+            links.open.push(Link::open(loopback.peer_link(*from, *to), target, way).await?);
         }
-        let mut apis = BTreeMap::new();
         for id in ids {
-            let (there, back) = (Direction::default(), Direction::default());
-            let target = SocketAddrV4::new(loopback.coordinator(id), API_PORT);
-            open.push(Link::open(loopback.api_link(id), target, there.clone(), back.clone()).await?);
-            apis.insert(id, (there, back));
+            links.open_api(loopback, id, agents).await?;
         }
-        Ok(Self { peers, apis, _open: open })
+        Ok(links)
+    }
+
+    /// What calls the advertised address of a coordinator is an agent, which goes its own way, or anybody else.
+    async fn open_api(&mut self, loopback: Loopback, id: u64, agents: &BTreeMap<u64, PidCell>) -> Result<()> {
+        let others = Way::default();
+        let ways: Vec<(PidCell, Way)> =
+            agents.values().map(|process| (process.clone(), Way::default())).collect();
+        for (number, (_, way)) in agents.keys().zip(&ways) {
+            self.agents.insert((*number, id), way.clone());
+        }
+        self.others.insert(id, others.clone());
+        let called = loopback.api_link(id);
+        let choose: ChooseWay = Arc::new(move |caller| {
+            let running: Vec<u32> = ways.iter().filter_map(|(process, _)| process.get()).collect();
+            match origin::caller(caller, called, &running) {
+                Some(pid) => ways.iter().find(|(process, _)| process.get() == Some(pid)),
+                None => return Some(others.clone()),
+            }
+            .map(|(_, way)| way.clone())
+        });
+        let target = SocketAddrV4::new(loopback.coordinator(id), API_PORT);
+        self.open.push(Link::open_by_caller(called, target, choose).await?);
+        Ok(())
     }
 
     /// Cuts or heals everything between one coordinator and the others, whoever made the connection.
     pub fn set_around(&self, id: u64, mode: Mode) {
+        self.set_peers(mode, |from, to| from == id || to == id);
+    }
+
+    /// Cuts or heals everything between two sides.
+    pub fn set_between(&self, left: &[u64], right: &[u64], mode: Mode) {
+        self.set_peers(mode, |from, to| crosses(left, right, from, to));
+    }
+
+    /// Changes everything between coordinators that fulfils the condition, by sender and receiver.
+    pub fn set_peers(&self, mode: Mode, wanted: impl Fn(u64, u64) -> bool) {
         for ((from, to), direction) in &self.peers {
-            if *from == id || *to == id {
+            if wanted(*from, *to) {
                 direction.set(mode);
             }
         }
@@ -54,21 +90,60 @@ impl Links {
         self.peers[&(from, to)].set(mode);
     }
 
-    /// Cuts or heals the advertised way to a coordinator's API.
+    /// Cuts or heals everything between an agent and a coordinator.
     ///
     /// # Panics
-    /// When there is no such coordinator.
-    pub fn set_api(&self, id: u64, mode: Mode) {
-        let (there, back) = &self.apis[&id];
-        there.set(mode);
-        back.set(mode);
+    /// When there are no such processes.
+    pub fn set_agent(&self, agent: u64, coordinator: u64, mode: Mode) {
+        let way = &self.agents[&(agent, coordinator)];
+        way.there.set(mode);
+        way.back.set(mode);
     }
 
-    /// How many bytes went to a coordinator's API over the advertised way.
+    /// Heals everything.
+    pub fn heal(&self) {
+        self.set_peers(Mode::Open, |_, _| true);
+        for way in self.agents.values().chain(self.others.values()) {
+            way.there.set(Mode::Open);
+            way.back.set(Mode::Open);
+        }
+    }
+
+    /// How many bytes coordinators have sent to each other as far as the condition goes, by sender and receiver.
+    pub fn peer_bytes(&self, wanted: impl Fn(u64, u64) -> bool) -> u64 {
+        self.sum(wanted, Direction::passed_bytes)
+    }
+
+    /// How many connections between coordinators were closed by the link.
+    pub fn closed_connections(&self) -> u64 {
+        self.sum(|_, _| true, Direction::closed_connections)
+    }
+
+    /// How many connections between coordinators were left half open.
+    pub fn half_opened_connections(&self) -> u64 {
+        self.sum(|_, _| true, Direction::half_opened_connections)
+    }
+
+    /// How many of them were given up by those who had made them.
+    pub fn given_up_connections(&self) -> u64 {
+        self.sum(|_, _| true, Direction::given_up_connections)
+    }
+
+    fn sum(&self, wanted: impl Fn(u64, u64) -> bool, count: impl Fn(&Direction) -> u64) -> u64 {
+        let chosen = self.peers.iter().filter(|((from, to), _)| wanted(*from, *to));
+        chosen.map(|(_, direction)| count(direction)).sum()
+    }
+
+    /// How many bytes an agent has sent to a coordinator.
     ///
     /// # Panics
-    /// When there is no such coordinator.
-    pub fn api_bytes(&self, id: u64) -> u64 {
-        self.apis[&id].0.passed_bytes()
+    /// When there are no such processes.
+    pub fn agent_bytes(&self, agent: u64, coordinator: u64) -> u64 {
+        self.agents[&(agent, coordinator)].there.passed_bytes()
     }
+}
+
+/// True when something sent goes from one side to the other.
+pub fn crosses(left: &[u64], right: &[u64], from: u64, to: u64) -> bool {
+    (left.contains(&from) && right.contains(&to)) || (right.contains(&from) && left.contains(&to))
 }

@@ -13,11 +13,15 @@ pub struct Plan {
     pub timing: Timing,
     /// The largest message that coordinators take.
     pub max_message_bytes: u64,
-    /// Whether coordinators reach each other, and are advertised to agents, through links that can be cut. Host h1 then
-    /// knows no other way to them; the other hosts are also given the direct addresses.
+    /// Whether coordinators reach each other, and agents reach them, through links that can be cut. Clients of the
+    /// test are given the direct addresses.
     pub linked: bool,
     /// Whether processes log what happens to them, or only what is wrong.
     pub log_level: &'static str,
+    /// Whether no other cluster may run meanwhile.
+    pub alone: bool,
+    /// Whether the folder stays when the test fails, as it does for `QUORATE_TEST_KEEP`.
+    pub keep_on_failure: bool,
 }
 
 impl Plan {
@@ -30,6 +34,8 @@ impl Plan {
             max_message_bytes: 4 << 20,
             linked: false,
             log_level: "info,openraft=warn",
+            alone: false,
+            keep_on_failure: false,
         }
     }
 }

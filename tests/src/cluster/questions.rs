@@ -141,11 +141,20 @@ impl Cluster {
     /// # Errors
     /// When it does not answer.
     pub async fn history(&self, id: u64) -> Result<Vec<Revision>> {
+        self.history_from(id, 0).await
+    }
+
+    /// What was committed from a revision on, as one coordinator has it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn history_from(&self, id: u64, start_revision: u64) -> Result<Vec<Revision>> {
         let client = Client::connect([self.api_address(id)], ClientOptions::default())?;
         let mut revisions = Vec::new();
         let mut page_token = String::new();
         loop {
-            let request = ListEventsRequest { page_size: PAGE, page_token, ..Default::default() };
+            let request =
+                ListEventsRequest { start_revision, page_size: PAGE, page_token, ..Default::default() };
             let page = client.list_events(request).await?;
             revisions.extend(page.revisions);
             page_token = page.next_page_token;

@@ -30,11 +30,12 @@ use tokio::runtime::Handle;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Who can be called, and who is cut off.
+/// Who can be called, who is cut off, and who is heard and hears nothing.
 #[derive(Clone, Default)]
 struct Wires {
     rafts: Arc<Mutex<BTreeMap<u64, Raft>>>,
     cut: Arc<Mutex<BTreeSet<u64>>>,
+    deaf: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 #[derive(Clone)]
@@ -47,10 +48,25 @@ struct Wire {
 impl Wire {
     fn peer<E: std::error::Error>(&self) -> Result<Raft, RPCError<u64, MemberNode, E>> {
         let cut = self.wires.cut.lock().unwrap();
+        let lost = [self.from, self.to].iter().any(|id| cut.contains(id)) || self.is_deaf(self.to);
         let raft = self.wires.rafts.lock().unwrap().get(&self.to).cloned();
-        raft.filter(|_| !cut.contains(&self.from) && !cut.contains(&self.to))
-            .ok_or_else(|| RPCError::Unreachable(Unreachable::new(&io::Error::other("cut"))))
+        raft.filter(|_| !lost).ok_or_else(unreachable)
     }
+
+    fn is_deaf(&self, id: u64) -> bool {
+        self.wires.deaf.lock().unwrap().contains(&id)
+    }
+
+    fn answer<T, E: std::error::Error>(&self, answer: Result<T, RaftError<u64, E>>) -> Answer<T, E> {
+        if self.is_deaf(self.from) {
+            return Err(unreachable());
+        }
+        answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.to, error)))
+    }
+}
+
+fn unreachable<E: std::error::Error>() -> RPCError<u64, MemberNode, E> {
+    RPCError::Unreachable(Unreachable::new(&io::Error::other("cut")))
 }
 
 impl RaftNetworkFactory<TypeConfig> for Wire {
@@ -69,11 +85,11 @@ impl RaftNetwork<TypeConfig> for Wire {
         _option: RPCOption,
     ) -> Answer<AppendEntriesResponse<u64>> {
         let answer = self.peer()?.append_entries(rpc).await;
-        answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.to, error)))
+        self.answer(answer)
     }
     async fn vote(&mut self, rpc: VoteRequest<u64>, _option: RPCOption) -> Answer<VoteResponse<u64>> {
         let answer = self.peer()?.vote(rpc).await;
-        answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.to, error)))
+        self.answer(answer)
     }
     async fn install_snapshot(
         &mut self,
@@ -81,7 +97,7 @@ impl RaftNetwork<TypeConfig> for Wire {
         _option: RPCOption,
     ) -> Answer<InstallSnapshotResponse<u64>, InstallSnapshotError> {
         let answer = self.peer()?.install_snapshot(rpc).await;
-        answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.to, error)))
+        self.answer(answer)
     }
     fn backoff(&self) -> Backoff {
         Backoff::new(std::iter::repeat(Duration::from_millis(20)))
@@ -239,6 +255,28 @@ async fn a_majority_goes_on_without_its_leader_and_the_old_leader_decides_nothin
     nodes.agree().await;
     let state = nodes.node(old).feed().view().state;
     assert!(state.hosts.contains_key(&HostId::new("h3").unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hears_nothing_is_followed_by_another_although_it_has_entries_and_reads_to_send() {
+    let nodes = Nodes::start().await;
+    let old = nodes.leader().await;
+    let term = nodes.node(old).leadership().borrow().term;
+    nodes.wires.deaf.lock().unwrap().insert(old);
+    let (writer, reader) = (nodes.node(old).clone(), nodes.node(old).clone());
+    let write = tokio::spawn(async move { writer.propose(request(1), register(1)).await });
+    let reads = tokio::spawn(async move { while reader.confirmed_view().await.is_err() {} });
+    let others = || (1..=3).filter(|id| *id != old).map(|id| nodes.node(id).leadership().borrow().clone());
+    let next =
+        until("another leader", || others().find(|known| known.can_decide() && known.term > term)).await;
+    assert!(!nodes.node(old).leadership().borrow().can_decide(), "{next:?} leads");
+    nodes.wires.deaf.lock().unwrap().clear();
+    nodes.register(2).await;
+    nodes.agree().await;
+    reads.abort();
+    // The new leader may have had the entry.
+    let answer = write.await.unwrap();
+    assert!(matches!(answer, Ok(Outcome::Accepted { .. }) | Err(ProposeError::Unknown(_))), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,6 +39,10 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
 const RETRY_EVERY: Duration = Duration::from_millis(100);
+/// A connection to a peer on which nothing comes is probed after this time, and dead after as long again. The ten and
+/// five seconds of other connections would be longer than a cluster may be without a leader: when all connections are
+/// dead at one end, as after a firewall has forgotten them, nobody is elected before new ones are made.
+const KEEPALIVE: Duration = Duration::from_secs(1);
 
 type RaftRpcError<E = openraft::error::Infallible> = RPCError<u64, MemberNode, RaftError<u64, E>>;
 
@@ -169,7 +173,8 @@ impl Peers {
 }
 
 fn client(address: &str) -> Result<RaftClient<Channel>, InvalidField> {
-    Ok(RaftClient::new(endpoint(address)?.connect_lazy())
+    let endpoint = endpoint(address)?.http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE);
+    Ok(RaftClient::new(endpoint.connect_lazy())
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES))
 }

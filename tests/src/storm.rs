@@ -1,0 +1,183 @@
+//! A storm: one fault after the other on a cluster of real processes, with clients at work all the time, and a verdict.
+//!
+//! `schedule` draws faults from a seed; `inject` carries each out and proves that it took effect and that it ended;
+//! `clients` write, read and switch primaries and keep a `history`; `audit` judges it whenever the cluster is whole:
+//! linearizable registers, every acknowledged command once at its revision on every coordinator, the same answer to the
+//! same request, epochs that rise by one, equal states. The probe watches all agents for two primaries at once.
+
+mod audit;
+mod clients;
+mod command;
+pub mod fault;
+mod history;
+mod inject;
+mod linearizable;
+mod proof;
+mod recovery;
+mod report;
+mod scene;
+pub mod schedule;
+mod small_disk;
+mod storage_errors;
+
+pub use report::Report;
+
+use crate::{
+    cluster::{Cluster, Plan},
+    timing::Timing,
+};
+use anyhow::{Context, Result};
+use audit::Audit;
+use clients::Clients;
+use fault::Kind;
+use scene::Scene;
+use schedule::{Fault, Schedule};
+use small_disk::SmallDisk;
+use std::{path::PathBuf, time::Instant};
+use storage_errors::StorageErrors;
+
+/// Faults between two audits.
+const FAULTS_PER_AUDIT: usize = 8;
+const GROUPS: u64 = 4;
+/// Hosts of each group.
+const MEMBERS: u64 = 3;
+
+/// What a storm is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the schedule comes from.
+    pub seed: u64,
+    /// How many faults there are at least.
+    pub faults: usize,
+    /// How many operations are acknowledged at least; the storm goes on until they are.
+    pub operations: u64,
+    /// 3 or 5.
+    pub coordinators: u64,
+    /// How many hosts there are: at least 4, so that a group can lose one and find another.
+    pub agents: u64,
+    /// What may happen.
+    pub kinds: Vec<Kind>,
+    /// What runs in the coordinators' stead so that their storage can fail.
+    pub faulty_program: Option<PathBuf>,
+    /// Whether the folder with all logs stays when something is wrong.
+    pub keep_on_failure: bool,
+}
+
+/// Runs a storm to its end. `say` hears what happens, line by line.
+///
+/// # Errors
+/// The first thing that is not as it must be, with the seed and the schedule so far.
+pub async fn run(options: &Options, say: impl Fn(&str)) -> Result<Report> {
+    let mut happened = Vec::new();
+    let outcome = storm(options, &mut happened, &say).await;
+    outcome.with_context(|| {
+        let schedule: Vec<String> = happened.iter().map(ToString::to_string).collect();
+        format!("seed {}, and this had happened:\n{}", options.seed, schedule.join("\n"))
+    })
+}
+
+async fn storm(options: &Options, happened: &mut Vec<Fault>, say: &impl Fn(&str)) -> Result<Report> {
+    let mut report = Report::new(options);
+    let (mut scene, mut audit) = set_up(options, &mut report).await?;
+    let started = Instant::now();
+    say(&format!("seed {}, folder {}", options.seed, scene.cluster.root().display()));
+    let available: Vec<Kind> =
+        options.kinds.iter().copied().filter(|kind| !report.is_unavailable(*kind)).collect();
+    let mut schedule = Schedule::new(options.seed, &available);
+    while happened.len() < options.faults || scene.clients.recorder().acknowledged() < options.operations {
+        let fault = schedule.next().context("there is nothing that may happen")?;
+        happened.push(fault.clone());
+        weather(&mut scene, &fault, &mut report, say).await.with_context(|| fault.to_string())?;
+        if happened.len().is_multiple_of(FAULTS_PER_AUDIT) {
+            pause(&scene, &mut audit, say).await?;
+        }
+    }
+    // What came after the last one, and what that one itself has changed.
+    pause(&scene, &mut audit, say).await?;
+    report.finish(&audit, scene.clients.recorder(), started.elapsed());
+    let Scene { cluster, probe, clients, disk, .. } = scene;
+    drop((probe, clients));
+    cluster.finish().await?;
+    drop(disk);
+    Ok(report)
+}
+
+/// Prepares what some kinds of faults need, and says of each that cannot be why. Then starts everything.
+async fn set_up(options: &Options, report: &mut Report) -> Result<(Scene, Audit)> {
+    let plan = Plan {
+        coordinators: options.coordinators,
+        linked: true,
+        keep_on_failure: options.keep_on_failure,
+        timing: Timing::steady(),
+        alone: true,
+        ..Plan::with_agents(options.agents)
+    };
+    let mut cluster = Cluster::prepare(plan).await?;
+    let small = options.coordinators;
+    let disk = match SmallDisk::mount(&cluster.data_dir(small)) {
+        Ok(disk) => Some((small, disk)),
+        Err(error) => {
+            report.unavailable(Kind::FullDisk, &error);
+            None
+        }
+    };
+    let storage_errors = match StorageErrors::new(options.faulty_program.as_deref(), &cluster.root()) {
+        Ok(errors) => Some(errors),
+        Err(error) => {
+            report.unavailable(Kind::StorageError, &error);
+            None
+        }
+    };
+    if let Some(errors) = &storage_errors {
+        for id in 1..=options.coordinators {
+            cluster.coordinator(id).set_program(errors.program(), errors.environment(id));
+        }
+    }
+    cluster.start_all().await?;
+    let groups: Vec<String> = (1..=GROUPS).map(|number| format!("g{number}")).collect();
+    for (first, group) in (0..).zip(&groups) {
+        let hosts: Vec<u64> = (0..MEMBERS).map(|next| (first + next) % options.agents + 1).collect();
+        cluster.create_group(group, &hosts).await?;
+    }
+    let probe = cluster.probe()?;
+    for group in &groups {
+        cluster.wait_for_active(group, scene::EFFECT).await?;
+    }
+    let audit = Audit::begin(&cluster, &groups).await?;
+    let clients = Clients::start(&cluster, &groups)?;
+    Ok((Scene { cluster, probe, clients, groups, disk, storage_errors }, audit))
+}
+
+/// One fault, and the recovery from it.
+async fn weather(scene: &mut Scene, fault: &Fault, report: &mut Report, say: &impl Fn(&str)) -> Result<()> {
+    tokio::time::sleep(fault.rest).await;
+    let began = Instant::now();
+    let mut proof = scene.inject(fault).await?;
+    let healed = proof.take_healed().context("nobody said when the fault was over")?;
+    let recovery = scene.recovers(healed).await?;
+    scene.clients.expect_well()?;
+    scene.probe.assert_no_two_primaries()?;
+    scene.probe.assert_no_broken_promise()?;
+    report.proven(fault.kind, recovery);
+    say(&format!("{fault}: {:.1} s: {proof}", began.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// Nobody asks for anything while everything is judged.
+async fn pause(scene: &Scene, audit: &mut Audit, say: &impl Fn(&str)) -> Result<()> {
+    let calm = scene.clients.calm().await;
+    audit.judge(&scene.cluster, &scene.clients).await.context("the audit")?;
+    drop(calm);
+    scene.probe.fold();
+    let totals = audit.totals();
+    say(&format!(
+        "    audited: {} revisions, {} commands, {} operations on {} registers, {} switches; {} acknowledged",
+        totals.revisions,
+        totals.commands,
+        totals.operations,
+        totals.registers,
+        totals.switches,
+        scene.clients.recorder().acknowledged()
+    ));
+    Ok(())
+}

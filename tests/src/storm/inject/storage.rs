@@ -1,0 +1,57 @@
+//! Disks that are full or fail. The coordinator ends and says why; it has lost nothing.
+
+use super::{coordinators::start_again, hold};
+use crate::storm::{
+    proof::Proof,
+    scene::{EFFECT, Scene},
+    schedule::Fault,
+};
+use anyhow::{Context, Result, ensure};
+
+/// What the system says when there is no room.
+const NO_ROOM: &str = "No space left on device";
+/// What it says when the disk fails.
+const DISK_FAILED: &str = "Input/output error";
+
+pub(super) async fn full_disk(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {
+    let (id, disk) = scene.disk.take().context("no coordinator has a small disk")?;
+    disk.fill()?;
+    let free = disk.free_bytes()?;
+    ensure!(free == 0, "the full disk has {free} bytes free");
+    expect_end(scene, id, NO_ROOM, proof).await?;
+    hold(fault).await;
+    disk.free()?;
+    let free = disk.free_bytes()?;
+    ensure!(free > 0, "there is no room again");
+    proof.end(format!("{free} bytes are free"));
+    scene.disk = Some((id, disk));
+    start_again(scene, id, proof).await
+}
+
+pub(super) async fn storage_error(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {
+    let errors = scene.storage_errors.clone().context("no program fails on demand")?;
+    let id = fault.pick(&scene.ids());
+    errors.fail_syncs(id)?;
+    expect_end(scene, id, DISK_FAILED, proof).await?;
+    hold(fault).await;
+    errors.heal(id)?;
+    start_again(scene, id, proof).await
+}
+
+/// A coordinator ends by itself, not well, and says why; the others go on.
+async fn expect_end(scene: &mut Scene, id: u64, why: &str, proof: &mut Proof) -> Result<()> {
+    let said = scene.cluster.coordinator(id).said()?.len();
+    let status = scene.cluster.coordinator(id).ended(EFFECT).await?;
+    ensure!(status.code() == Some(1), "c{id} ended with {status}");
+    let text = scene.cluster.coordinator(id).said()?;
+    let reason = text.get(said..).unwrap_or_default().lines().rev().find(|line| line.contains(why));
+    let reason = reason.with_context(|| format!("c{id} ended without a word of {why:?}"))?;
+    let last = text.lines().next_back().unwrap_or_default();
+    ensure!(
+        last.starts_with("error: coordinator: consensus stopped: ") && !last.contains("core is gone"),
+        "the last words of c{id} do not say why it ended: {last}"
+    );
+    scene.acknowledges(20).await?;
+    proof.effect(format!("c{id} ended with code 1, saying {:?}, the others go on", reason.trim()));
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! How soon a healed cluster is well again.
+
+use super::scene::{Scene, statuses, told};
+use crate::{probe::boottime_ms, wait::wait_until};
+use anyhow::{Context, Result, ensure};
+use quorate_rpc::pb::types::GroupPhase;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+use tokio::{task::JoinHandle, time::sleep};
+
+/// I20: how long a healed cluster may take to have a leader, one primary for each group, and equal state.
+const LEADER: Duration = Duration::from_secs(5);
+const PRIMARIES: Duration = Duration::from_secs(15);
+const EQUAL: Duration = Duration::from_secs(30);
+/// How often a leader is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The moment from which nothing is in the way any more, and who looks for a leader since.
+#[derive(Debug)]
+pub(super) struct Healed {
+    at: Instant,
+    leader: JoinHandle<Result<Duration>>,
+}
+
+impl Drop for Healed {
+    fn drop(&mut self) {
+        self.leader.abort();
+    }
+}
+
+/// How long a healed cluster took to be well.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Recovery {
+    /// Until a leader could decide.
+    pub(super) leader: Duration,
+    /// Until every group had a primary at work and every host was online.
+    pub(super) primaries: Duration,
+    /// Until every coordinator had applied the same as the others.
+    pub(super) equal: Duration,
+}
+
+impl Recovery {
+    /// The longer of each.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            leader: self.leader.max(other.leader),
+            primaries: self.primaries.max(other.primaries),
+            equal: self.equal.max(other.equal),
+        }
+    }
+}
+
+/// How long after `since` a leader can decide. Not by `wait_until`, whose future cannot go to a task of its own.
+async fn first_leader(addresses: BTreeMap<u64, String>, since: Instant) -> Result<Duration> {
+    loop {
+        let statuses = statuses(&addresses).await;
+        let took = since.elapsed();
+        if took <= LEADER && statuses.values().any(|status| status.can_decide) {
+            return Ok(took);
+        }
+        ensure!(took <= LEADER, "I20: no leader after {took:?}: {:?}", told(&statuses));
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+impl Scene {
+    /// Everything is healed now.
+    pub(super) fn healed(&self) -> Healed {
+        let (at, addresses) = (Instant::now(), self.addresses());
+        let leader = tokio::spawn(first_leader(addresses, at));
+        Healed { at, leader }
+    }
+
+    /// Waits until the cluster is well, within the limits of I20.
+    pub(super) async fn recovers(&self, mut healed: Healed) -> Result<Recovery> {
+        let leader = (&mut healed.leader).await.context("who looks for a leader")??;
+        let since = boottime_ms();
+        for group in &self.groups {
+            let left = PRIMARIES.saturating_sub(healed.at.elapsed());
+            wait_until(&format!("I20: group {group} is served"), left, async || {
+                self.served(group, since).await
+            })
+            .await?;
+        }
+        self.cluster.wait_for_hosts().await?;
+        let primaries = healed.at.elapsed();
+        ensure!(primaries <= PRIMARIES, "I20: all hosts were online only after {primaries:?}");
+        let applied = self.statuses().await.values().map(|status| status.applied_index).max().unwrap_or(0);
+        let left = EQUAL.saturating_sub(healed.at.elapsed());
+        wait_until("I20: every coordinator has applied the same", left, async || {
+            let statuses = self.statuses().await;
+            let ids = self.ids();
+            let behind = |id: &&u64| statuses.get(id).is_none_or(|status| status.applied_index < applied);
+            let behind: Vec<&u64> = ids.iter().filter(behind).collect();
+            ensure!(behind.is_empty(), "{behind:?} have not applied {applied}: {:?}", told(&statuses));
+            Ok(())
+        })
+        .await?;
+        Ok(Recovery { leader, primaries, equal: healed.at.elapsed() })
+    }
+
+    /// The group is active, and its primary says that it acts.
+    async fn served(&self, group: &str, since_boot_ms: u64) -> Result<()> {
+        let found = self.cluster.group(group).await?;
+        ensure!(found.phase() == GroupPhase::Active, "{found:?}");
+        let host = found.primary.context("a group without a primary")?.host;
+        let last = self.probe.last(&host, group).context("its primary said nothing")?;
+        let acts = last.is_primary() && last.epoch == found.epoch;
+        ensure!(acts && last.at_boot_ms >= since_boot_ms, "{last:?}");
+        Ok(())
+    }
+}
