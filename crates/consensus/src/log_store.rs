@@ -149,6 +149,23 @@ impl LogStore {
         self.memory().last()
     }
 
+    /// Waits until everything that was handed to the log is on disk.
+    #[cfg(test)]
+    pub(crate) async fn settle(&self) -> Result<(), WalError> {
+        self.write(vec![]).await
+    }
+
+    /// Waits until the log begins behind this entry on disk, or never will.
+    #[cfg(test)]
+    pub(crate) async fn until_purged(&self, log_id: LogId) -> Result<(), String> {
+        let mut purges = self.purges.subscribe();
+        let settled = purges
+            .wait_for(|purges| purges.durable >= Some(log_id) || purges.failure.is_some())
+            .await
+            .map_err(|error| error.to_string())?;
+        settled.failure.clone().map_or(Ok(()), Err)
+    }
+
     /// The last entry that was purged.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.memory().purged
@@ -236,7 +253,7 @@ impl LogStore {
             purges.send_modify(|purges| match &result {
                 Ok(()) => purges.durable = purges.durable.max(Some(log_id)),
                 Err(error) => {
-                    purges.failure.get_or_insert(error.to_string());
+                    purges.failure.get_or_insert_with(|| to_io(error.clone()).to_string());
                 }
             });
             done(result);
@@ -266,8 +283,12 @@ impl LogStore {
     }
 }
 
-fn to_io(error: WalError) -> io::Error {
-    io::Error::other(error)
+/// openraft says of an error only what stands at its top, so the cause goes there.
+pub(crate) fn to_io(error: WalError) -> io::Error {
+    match error {
+        WalError::Io { ref source, .. } => io::Error::other(format!("{error}: {source}")),
+        other => io::Error::other(other),
+    }
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
@@ -363,6 +384,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         // written, the log only holds more than it must.
         tokio::spawn(async move {
             match state_store.sync_through(log_id.index).await {
+                // An install says so by itself, before the state is there.
+                Ok(()) if log.purges.borrow().durable >= Some(log_id) => {}
                 Ok(()) => log.write_purge(log_id, warn_of_failure),
                 Err(error) => {
                     tracing::error!(%error, "the state store did not sync; the log keeps what it holds");

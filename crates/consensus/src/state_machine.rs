@@ -2,7 +2,7 @@
 
 use crate::{
     feed::{Feed, View},
-    log_store::LogStore,
+    log_store::{LogStore, to_io},
     snapshot::{self, SnapshotError},
     snapshot_folder::SnapshotFolder,
     state_store::{Loaded, StateStore, Write},
@@ -175,7 +175,7 @@ impl StateMachine {
         })
         .await?;
         let behind = self.log.begin_behind(last).await;
-        behind.map_err(|error| StorageIOError::write_logs(&io::Error::other(error)))?;
+        behind.map_err(|error| StorageIOError::write_logs(&to_io(error)))?;
         let snapshots = self.snapshots.clone();
         on_files(move || snapshots.finish(&name).and_then(|()| snapshots.tidy())).await?;
         let membership = meta.last_membership;

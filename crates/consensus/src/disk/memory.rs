@@ -146,11 +146,6 @@ impl MemoryDisk {
 
     /// The disk as it is found after the power comes back.
     pub(crate) fn after_crash(&self, keep: Keep) -> Self {
-        self.after_crash_at(self.root.clone(), keep)
-    }
-
-    /// The same, with the root at another path.
-    pub(crate) fn after_crash_at(&self, root: PathBuf, keep: Keep) -> Self {
         let disk = self.disk();
         let mut files = disk.files.clone();
         let mut names = disk.durable_names.clone();
@@ -183,18 +178,31 @@ impl MemoryDisk {
         for file in &mut files {
             file.now = file.durable.clone();
         }
-        let moved =
-            |path: &Path| root.join(path.strip_prefix(&self.root).expect("everything is under the root"));
-        let found: Names = names
-            .iter()
-            // What is in a folder whose name is lost is lost with it.
-            .filter(|(path, _)| {
-                let above = path.ancestors().skip(1).take_while(|above| *above != self.root);
-                above.into_iter().all(|above| names.contains_key(above))
-            })
-            .map(|(path, file)| (moved(path), *file))
-            .collect();
-        Self::from_disk(root, found, files, disk.numbers + 1000)
+        // What is in a folder whose name is lost is lost with it.
+        let found = |path: &Path| {
+            path.ancestors()
+                .skip(1)
+                .take_while(|above| *above != self.root)
+                .all(|above| names.contains_key(above))
+        };
+        let names =
+            names.iter().filter(|(path, _)| found(path)).map(|(path, file)| (path.clone(), *file)).collect();
+        Self::from_disk(self.root.clone(), names, files, disk.numbers + 1000)
+    }
+
+    /// The disk as the next process finds it, with its root at another path: nothing is lost, and what was not synced
+    /// still is not.
+    pub(crate) fn moved_to(&self, root: &Path) -> Self {
+        let disk = self.disk();
+        let moved = |path: &Path| root.join(path.strip_prefix(&self.root).unwrap());
+        let all_moved = |names: &Names| names.iter().map(|(path, file)| (moved(path), *file)).collect();
+        let copy = Self::from_disk(root.to_owned(), all_moved(&disk.names), disk.files.clone(), disk.numbers);
+        {
+            let mut inner = copy.disk();
+            inner.durable_names = all_moved(&disk.durable_names);
+            inner.pending = disk.pending.iter().map(|pending| pending.moved(&moved)).collect();
+        }
+        copy
     }
 
     /// A copy of everything that is there now, all of it durable.
@@ -306,6 +314,15 @@ impl Pending {
         match self {
             Self::Write { .. } | Self::Length { .. } => None,
             Self::Link { name, .. } | Self::Unlink { name } | Self::Rename { to: name, .. } => Some(name),
+        }
+    }
+
+    fn moved(&self, moved: &dyn Fn(&Path) -> PathBuf) -> Self {
+        match self {
+            Self::Link { name, file } => Self::Link { name: moved(name), file: *file },
+            Self::Rename { from, to } => Self::Rename { from: moved(from), to: moved(to) },
+            Self::Unlink { name } => Self::Unlink { name: moved(name) },
+            other => other.clone(),
         }
     }
 

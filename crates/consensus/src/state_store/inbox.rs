@@ -112,9 +112,10 @@ impl Inbox {
         self.drained.notify_waiters();
     }
 
-    /// Remembers why the thread ends; the first reason is kept.
+    /// Remembers why the thread ends, and takes nothing more; the first reason is kept.
     pub(super) fn fail(&self, reason: String) {
         let _ = self.failure.set(reason);
+        self.close();
     }
 
     /// Why the thread ended, when it did not end in order.
