@@ -100,7 +100,14 @@ impl Opened {
         let newest = snapshots.newest()?;
         let parts = Parts { folder, log: &log, snapshots: &snapshots, newest: &newest };
         let (store, loaded) = parts.open_state().await?;
-        parts.renew_snapshot(&loaded)?;
+        if let Err(error) = parts.renew_snapshot(&loaded) {
+            // Also closed when the disk does not let it: whoever tries again must find its files free.
+            store
+                .close()
+                .await
+                .unwrap_or_else(|problem| tracing::warn!(%problem, "while closing the state store"));
+            return Err(error);
+        }
         // Snapshots are of what is committed. The log hears of commits later than the snapshots do.
         log.raise_committed(newest.last_log_id());
         log.abandon_leadership(folder.node()).await.map_err(LogOpenError::Vote)?;
@@ -126,16 +133,20 @@ impl Parts<'_> {
             self.refuse_ahead_of_log(&self.snapshots.path(name), snapshot.meta.last_log_id)?;
         }
         let disk = self.folder.disk();
+        let failed = |source| OpenError::Store { path: path.clone(), source };
         let problem = match StateStore::open(disk, &path) {
             Ok((store, loaded)) => {
-                self.refuse_ahead_of_log(&path, loaded.applied)?;
-                if self.log_goes_on_from(loaded.applied) {
+                let is_behind_log = self.refuse_ahead_of_log(&path, loaded.applied);
+                if is_behind_log.is_ok() && self.log_goes_on_from(loaded.applied) {
                     return Ok((store, loaded));
                 }
-                format!("it is at entry {}", loaded.applied.map_or(0, |id| id.index))
+                // sled has let go of its files when this returns.
+                store.close().await.map_err(|problem| failed(StoreError::Failed(problem)))?;
+                is_behind_log?;
+                format!("it is at entry {}", index_of(loaded.applied))
             }
-            Err(error @ StoreError::Io { .. }) => return Err(OpenError::Store { path, source: error }),
-            Err(error) => error.to_string(),
+            Err(error) if error.is_damage() => error.to_string(),
+            Err(error) => return Err(failed(error)),
         };
         let from =
             self.newest.whole.as_ref().filter(|(_, found)| self.log_goes_on_from(found.meta.last_log_id));
@@ -147,7 +158,6 @@ impl Parts<'_> {
             %problem, snapshot_index = at, log_last = index_of(self.log.last_log_id()),
             "the state store is set aside and rebuilt from snapshot and log"
         );
-        let failed = |source| OpenError::Store { path: path.clone(), source };
         StateStore::set_aside(disk, &path).map_err(failed)?;
         let (store, mut loaded) = StateStore::open(disk, &path).map_err(failed)?;
         if let Some((_, found)) = from {

@@ -75,6 +75,18 @@ pub enum StoreError {
     Failed(String),
 }
 
+impl StoreError {
+    /// Whether the files are not as they were left. An error of the system is none: it may be over at the next start, and
+    /// a store whose files are in use is whole.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Sled(sled::Error::Io(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
+            Self::Io { .. } | Self::Failed(_) => false,
+            Self::Sled(_) | Self::Row(_) | Self::Codec(_) | Self::Format(_) | Self::Panicked => true,
+        }
+    }
+}
+
 /// What a group of applied entries led to.
 #[derive(Debug)]
 pub(crate) struct Write {

@@ -5,7 +5,7 @@ use super::{
     node_disk::NodeDisk,
 };
 use crate::{
-    DataFolder, OpenError, codec,
+    DataFolder, OpenError,
     folder::FolderError,
     opening::Opened,
     types::{StorageError, Vote},
@@ -51,6 +51,25 @@ impl Node {
     pub(super) fn run(&mut self, op: Op) -> Result<(), String> {
         let Self { runtime, folder, opened } = self;
         runtime.block_on(run(folder, opened, op))
+    }
+
+    /// Ends it in order; sled lets go of its files.
+    pub(super) fn close(self) -> Result<(), String> {
+        self.runtime.block_on(self.opened.store.close())
+    }
+
+    /// Lets everything happen that waits for nothing else.
+    pub(super) fn settle(&mut self) {
+        let Self { runtime, opened, .. } = self;
+        runtime.block_on(async {
+            settle(opened).await.unwrap();
+            opened.log.settle().await.unwrap();
+        });
+    }
+
+    /// The runtime, and what Raft would drive on it.
+    pub(super) fn parts(&mut self) -> (&Runtime, &mut Opened) {
+        (&self.runtime, &mut self.opened)
     }
 
     /// Hands an entry to the state machine, applied or not.
@@ -220,6 +239,26 @@ pub(super) struct Ran {
 
 /// Drives a node through the history until something fails.
 pub(super) fn run_history(disk: &NodeDisk) -> Ran {
+    run_ops(disk, history::HISTORY)
+}
+
+/// The disk of a node that ended in order before this step of the history.
+pub(super) fn disk_before(op: Op) -> NodeDisk {
+    let end = history::HISTORY.iter().position(|at| *at == op).expect("a step of the history");
+    disk_after(&history::HISTORY[..end])
+}
+
+/// The disk of a node that ended in order after the first steps of the history.
+pub(super) fn disk_after(ops: &[Op]) -> NodeDisk {
+    let disk = NodeDisk::new();
+    let ran = run_ops(&disk, ops);
+    assert_eq!(ran.error, None);
+    ran.node.unwrap().close().unwrap();
+    disk.wait_for_free_store();
+    disk
+}
+
+fn run_ops(disk: &NodeDisk, ops: &[Op]) -> Ran {
     let mut ran = Ran { node: None, done: 0, durable: 0, error: None };
     match Node::open(disk) {
         Ok(node) => ran.node = Some(node),
@@ -228,7 +267,7 @@ pub(super) fn run_history(disk: &NodeDisk) -> Ran {
             return ran;
         }
     }
-    for op in history::HISTORY {
+    for op in ops {
         let result = if *op == Op::Restart {
             restart(disk, &mut ran.node)
         } else {
@@ -246,11 +285,10 @@ pub(super) fn run_history(disk: &NodeDisk) -> Ran {
     ran
 }
 
-/// The process ends and starts again. What it had open is closed in an order that sled's lock needs, and writes nothing.
+/// The process ends and starts again.
 fn restart(disk: &NodeDisk, node: &mut Option<Node>) -> Result<(), String> {
-    let ended = node.take().unwrap();
-    ended.runtime.block_on(ended.opened.store.close())?;
-    drop(ended);
+    node.take().unwrap().close()?;
+    disk.wait_for_free_store();
     *node = Some(Node::open(disk).map_err(|error| chain(&error))?);
     Ok(())
 }

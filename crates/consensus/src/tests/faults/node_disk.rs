@@ -8,14 +8,15 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
 /// Where the state store is in a node's folder.
 const STATE: &str = "state";
 const COPY: &str = "synced";
-/// sled's file.
-pub(super) const STORE_FILE: &str = "state/db";
+/// sled's file in it.
+const FILE: &str = "db";
 
 /// What of the state store is found after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,32 @@ impl NodeDisk {
         self.store.lock().unwrap().syncs.clone()
     }
 
+    /// Returns when nobody has sled's file open any more: sled's own threads may do so a moment longer than the store.
+    pub(super) fn wait_for_free_store(&self) {
+        let end = Instant::now() + Duration::from_secs(20);
+        let file = fs::File::open(self.root().join(STATE).join(FILE)).unwrap();
+        while let Err(error) = file.try_lock() {
+            assert!(Instant::now() < end, "{error}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Names of the files in memory that end so.
+    pub(super) fn files(&self, ending: &str) -> Vec<String> {
+        self.memory.contents().into_keys().filter(|name| name.ends_with(ending)).collect()
+    }
+
+    /// Removes the state store.
+    pub(super) fn lose_store(&self) {
+        fs::remove_dir_all(self.root().join(STATE)).unwrap();
+    }
+
+    /// Puts the state store of another node in the place of this one's.
+    pub(super) fn take_store_of(&self, other: &Self) {
+        self.lose_store();
+        copy_folder(&other.root().join(STATE), &self.root().join(STATE));
+    }
+
     /// The disk of the next process on this machine: nothing is lost.
     pub(super) fn next_process(&self) -> Self {
         let root = TempDir::new().unwrap();
@@ -113,8 +140,8 @@ impl NodeDisk {
             Store::Missing => {}
             Store::Garbage => {
                 copy_folder(&written, &target);
-                if let Ok(file) = fs::read(target.join("db")) {
-                    fs::write(target.join("db"), vec![0xa5; file.len()]).unwrap();
+                if let Ok(file) = fs::read(target.join(FILE)) {
+                    fs::write(target.join(FILE), vec![0xa5; file.len()]).unwrap();
                 }
             }
         }
@@ -158,12 +185,12 @@ fn copy_folder(from: &Path, to: &Path) {
 
 /// Brings the first part of what differs from one file of sled to another.
 fn cut(written: &Path, target: &Path, eighths: u64) {
-    let (Ok(from), Ok(mut to)) = (fs::read(written.join("db")), fs::read(target.join("db"))) else { return };
+    let (Ok(from), Ok(mut to)) = (fs::read(written.join(FILE)), fs::read(target.join(FILE))) else { return };
     to.resize(from.len().max(to.len()), 0);
     let differing: Vec<usize> = (0..from.len()).filter(|at| from[*at] != to[*at]).collect();
     let kept = differing.len() * usize::try_from(eighths).unwrap() / 8;
     for at in &differing[..kept] {
         to[*at] = from[*at];
     }
-    fs::write(target.join("db"), to).unwrap();
+    fs::write(target.join(FILE), to).unwrap();
 }
