@@ -5,6 +5,7 @@ mod bad_config;
 mod bad_requests;
 mod damaged_data;
 mod disk_failure;
+mod disk_faults;
 mod isolated_leader;
 mod leader_kills;
 mod restart;

@@ -21,6 +21,7 @@ pub struct Process {
     name: String,
     program: PathBuf,
     words: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -28,7 +29,14 @@ pub struct Process {
 impl Process {
     /// Describes a process; nothing is started.
     pub fn new(name: impl Into<String>, program: PathBuf, words: Vec<OsString>, log: PathBuf) -> Self {
-        Self { name: name.into(), program, words, log, child: None }
+        Self { name: name.into(), program, words, variables: Vec::new(), log, child: None }
+    }
+
+    /// The same, told something by an environment variable.
+    #[must_use]
+    pub fn with_env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
     }
 
     /// For people.
@@ -54,6 +62,7 @@ impl Process {
                 command.env_remove(variable);
             }
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let errors = log.try_clone().context("could not share the log")?;
         let started = command
             .args(&self.words)

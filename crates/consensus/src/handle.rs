@@ -78,6 +78,7 @@ impl Consensus {
         let starting = Raft::new(folder.node().0, Arc::new(config), network, log.clone(), machine);
         let started = lane.spawn(starting).await.map_err(|error| OpenError::Raft(error.to_string()))?;
         let raft = started.map_err(|error| OpenError::Raft(error.to_string()))?;
+        stop_when_storage_fails(log.clone(), shutdown, lane);
         let election_max = Duration::from_millis(options.election_max_ms);
         let leadership = leadership::follow(raft.clone(), election_max, shutdown, lane);
         let deadline = options.proposal_deadline;
@@ -153,6 +154,16 @@ impl Consensus {
             tracing::warn!(%error, "the state store did not close in order; the log will make up for it");
         }
     }
+}
+
+fn stop_when_storage_fails(log: LogStore, shutdown: &Shutdown, lane: &Handle) {
+    let (token, fatal) = (shutdown.token(), shutdown.clone());
+    shutdown.spawn_on(lane, "storage watch", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            reason = log.failed_behind_raft() => fatal.fatal(format!("consensus stopped: {reason}")),
+        }
+    });
 }
 
 fn raft_config(node: CoordinatorId, options: &RaftOptions) -> Result<Config, OpenError> {

@@ -54,6 +54,14 @@ fn read(metrics: &RaftMetrics<u64, MemberNode>, stale_after: Duration) -> Leader
     }
 }
 
+/// Why the core is gone; it says nothing when it panicked.
+fn last_words(metrics: &RaftMetrics<u64, MemberNode>) -> String {
+    match &metrics.running_state {
+        Err(error) => format!("consensus stopped: {error}"),
+        Ok(()) => "consensus stopped: raft's core is gone; its last words are in the log above".to_owned(),
+    }
+}
+
 /// Follows openraft's metrics: publishes leadership, ends the process on a fatal error, stops the heartbeats of a leader
 /// that no quorum acknowledges (they would keep followers behind a bridge from electing another), and starts an
 /// election when there has been no leader for a freshly drawn while.
@@ -84,10 +92,9 @@ pub(crate) fn follow(
                 () = tokio::time::sleep(CHECK_EVERY) => Ok(()),
             };
             if changed.is_err() {
-                // Without a last word: the core panicked, and a node without its core must not live on.
+                // A node without its core must not live on.
                 if !token.is_cancelled() {
-                    fatal
-                        .fatal("consensus stopped: raft's core is gone; its last words are in the log above");
+                    fatal.fatal(last_words(&metrics.borrow()));
                 }
                 return;
             }
@@ -100,7 +107,7 @@ pub(crate) fn follow(
                 if matches!(error, Fatal::Stopped) && token.is_cancelled() {
                     return;
                 }
-                fatal.fatal(format!("consensus stopped: {error}"));
+                fatal.fatal(last_words(&latest));
                 return;
             }
             let wanted = !leadership.leads || leadership.can_decide() || leadership.quorum_ack.is_none();
@@ -169,6 +176,7 @@ pub(crate) fn own_range(min_ms: u64, max_ms: u64, rank: usize, voters: usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use openraft::StorageIOError;
 
     #[test]
     fn election_ranges_of_voters_do_not_overlap() {
@@ -177,6 +185,15 @@ mod tests {
             assert!(ranges.iter().all(|(low, high)| low < high && *low >= 500 && *high <= 800), "{ranges:?}");
             assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{ranges:?}");
         }
+    }
+
+    #[test]
+    fn the_last_words_of_a_core_are_its_error_when_it_had_one() {
+        let mut metrics = RaftMetrics::new_initial(1);
+        assert!(last_words(&metrics).contains("in the log above"));
+        let failed = StorageIOError::write_logs(&std::io::Error::other("could not sync FILE"));
+        metrics.running_state = Err(Fatal::StorageError(failed.into()));
+        assert!(last_words(&metrics).ends_with("could not sync FILE"), "{}", last_words(&metrics));
     }
 
     #[test]

@@ -195,6 +195,14 @@ impl LogStore {
         });
     }
 
+    /// Returns when something failed that Raft does not wait for, and says what: the next append may be long in coming.
+    pub(crate) async fn failed_behind_raft(&self) -> String {
+        let mut purges = self.purges.subscribe();
+        let failed = purges.wait_for(|purges| purges.failure.is_some()).await;
+        // The sender is in here, so there is an answer.
+        failed.ok().and_then(|purges| purges.failure.clone()).unwrap_or_default()
+    }
+
     /// Gives up the leadership that this node had when it stopped, by a vote of its own in the next term.
     ///
     /// openraft would go on leading in the old term at once, and would answer linearizable reads from a state that

@@ -57,21 +57,15 @@ pub enum OpenError {
     },
     /// The log has forgotten entries, and nothing that can be read has what they led to.
     #[error(
-        "{log} begins behind entry {purged}, and neither the state store {store} ({store_problem}) nor a snapshot in {snapshots} ({snapshot_problem}) reaches it; restore one of them, or bring this coordinator back under a new node id with an empty data_dir"
+        "{log} begins behind entry {purged}, and neither {problem} reaches it; restore one of them, or bring this coordinator back under a new node id with an empty data_dir"
     )]
     NothingToStandOn {
         /// The log's folder.
         log: PathBuf,
         /// The last entry that it has forgotten.
         purged: u64,
-        /// The state store's folder.
-        store: PathBuf,
-        /// Why it is of no use.
-        store_problem: String,
-        /// The snapshots' folder.
-        snapshots: PathBuf,
-        /// Why none of them is of use.
-        snapshot_problem: String,
+        /// Where the state store and the snapshots are, and why they are of no use.
+        problem: String,
     },
     /// The settings do not fit.
     #[error("raft settings: {0}")]
@@ -151,7 +145,7 @@ impl Parts<'_> {
         let from =
             self.newest.whole.as_ref().filter(|(_, found)| self.log_goes_on_from(found.meta.last_log_id));
         if from.is_none() && self.log.purged().is_some() {
-            return Err(self.nothing_to_stand_on(&path, problem));
+            return Err(self.nothing_to_stand_on(&path, &problem));
         }
         let at = from.and_then(|(_, found)| found.meta.last_log_id).map_or(0, |id| id.index);
         tracing::warn!(
@@ -206,19 +200,21 @@ impl Parts<'_> {
         })
     }
 
-    fn nothing_to_stand_on(&self, store: &Path, store_problem: String) -> OpenError {
+    fn nothing_to_stand_on(&self, store: &Path, store_problem: &str) -> OpenError {
         let snapshot_problem = match (self.newest.damaged.first(), &self.newest.whole) {
             (Some((_, error)), _) => error.to_string(),
             (None, Some((name, _))) => format!("{name} is the newest"),
             (None, None) => "there is none".to_owned(),
         };
+        let (store, snapshots) = (store.display(), self.folder.path(SNAPSHOTS));
+        let problem = format!(
+            "the state store {store} ({store_problem}) nor a snapshot in {} ({snapshot_problem})",
+            snapshots.display()
+        );
         OpenError::NothingToStandOn {
             log: self.folder.path(LOG),
             purged: index_of(self.log.purged()),
-            store: store.to_owned(),
-            store_problem,
-            snapshots: self.folder.path(SNAPSHOTS),
-            snapshot_problem,
+            problem,
         }
     }
 }

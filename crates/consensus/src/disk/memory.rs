@@ -1,5 +1,7 @@
 //! A disk in memory that keeps apart what is written and what is synced, and can fail or lose power at any step.
 
+mod pending;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
@@ -7,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use self::pending::{Coin, Content, Names, Pending, put};
 use super::{Disk, DiskFile, Folder, FolderLock, StoreStep};
 
 /// What the system says of a broken disk (EIO).
@@ -35,9 +38,6 @@ pub(crate) enum Keep {
     Scattered(u64),
 }
 
-/// Full path -> file. A folder is a name too, of a file without content.
-type Names = BTreeMap<PathBuf, usize>;
-
 #[derive(Clone)]
 pub(crate) struct MemoryDisk {
     root: PathBuf,
@@ -52,24 +52,10 @@ struct Inner {
     locks: BTreeSet<PathBuf>,
     fault: Fault,
     steps: u64,
+    /// Those that would fail on a full disk.
+    room_steps: Vec<u64>,
     is_dead: bool,
     numbers: u64,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Content {
-    is_folder: bool,
-    now: Vec<u8>,
-    durable: Vec<u8>,
-}
-
-#[derive(Debug, Clone)]
-enum Pending {
-    Write { file: usize, offset: usize, bytes: Vec<u8> },
-    Length { file: usize, size: usize },
-    Link { name: PathBuf, file: usize },
-    Rename { from: PathBuf, to: PathBuf },
-    Unlink { name: PathBuf },
 }
 
 /// What a step does to a full disk.
@@ -104,6 +90,7 @@ impl MemoryDisk {
             locks: BTreeSet::new(),
             fault: Fault::Never,
             steps: 0,
+            room_steps: Vec::new(),
             is_dead: false,
             numbers,
         };
@@ -129,6 +116,7 @@ impl MemoryDisk {
         let mut disk = self.disk();
         disk.fault = fault;
         disk.steps = 0;
+        disk.room_steps.clear();
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -137,6 +125,11 @@ impl MemoryDisk {
 
     pub(crate) fn steps(&self) -> u64 {
         self.disk().steps
+    }
+
+    /// Numbers of the steps that would have failed on a full disk.
+    pub(crate) fn room_steps(&self) -> Vec<u64> {
+        self.disk().room_steps.clone()
     }
 
     /// How many units an orderly crash may keep or lose.
@@ -275,6 +268,9 @@ impl Inner {
             return Err(io::Error::other("the machine is dead"));
         }
         self.steps += 1;
+        if takes == Takes::Room {
+            self.room_steps.push(self.steps);
+        }
         Ok(match self.fault {
             Fault::FailAt(step) if step == self.steps => Step::Fail(BROKEN),
             Fault::FullFrom(step) if step <= self.steps && takes == Takes::Room => Step::Fail(FULL),
@@ -293,77 +289,6 @@ impl Step {
             Self::Go => Ok(()),
             Self::Fail(code) => Err(io::Error::from_raw_os_error(code)),
             Self::Crash => Err(io::Error::other("the machine died")),
-        }
-    }
-}
-
-impl Pending {
-    fn units(&self) -> usize {
-        match self {
-            Self::Write { bytes, .. } => bytes.len(),
-            _ => 1,
-        }
-    }
-
-    fn is_name(&self) -> bool {
-        self.name().is_some()
-    }
-
-    /// The name that it changes; both of a rename are in the same folder.
-    fn name(&self) -> Option<&Path> {
-        match self {
-            Self::Write { .. } | Self::Length { .. } => None,
-            Self::Link { name, .. } | Self::Unlink { name } | Self::Rename { to: name, .. } => Some(name),
-        }
-    }
-
-    fn moved(&self, moved: &dyn Fn(&Path) -> PathBuf) -> Self {
-        match self {
-            Self::Link { name, file } => Self::Link { name: moved(name), file: *file },
-            Self::Rename { from, to } => Self::Rename { from: moved(from), to: moved(to) },
-            Self::Unlink { name } => Self::Unlink { name: moved(name) },
-            other => other.clone(),
-        }
-    }
-
-    fn is_of(&self, of: usize) -> bool {
-        matches!(self, Self::Write { file, .. } | Self::Length { file, .. } if *file == of)
-    }
-
-    fn persist(&self, units: usize, files: &mut [Content], names: &mut Names) {
-        match self {
-            Self::Write { file, offset, bytes } => {
-                put(&mut files[*file].durable, *offset, &bytes[..units.min(bytes.len())]);
-            }
-            Self::Length { file, size } => files[*file].durable.resize(*size, 0),
-            _ => self.persist_name(names),
-        }
-    }
-
-    fn persist_name(&self, names: &mut Names) {
-        match self {
-            Self::Link { name, file } => {
-                names.insert(name.clone(), *file);
-            }
-            Self::Rename { from, to } => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
-                }
-            }
-            Self::Unlink { name } => {
-                names.remove(name);
-            }
-            Self::Write { .. } | Self::Length { .. } => {}
-        }
-    }
-
-    fn scatter(&self, coin: &mut Coin, files: &mut [Content], names: &mut Names) {
-        const PIECE_BYTES: usize = 16;
-        let Self::Write { file, offset, bytes } = self else { return self.persist(1, files, names) };
-        for (number, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
-            if coin.toss() {
-                put(&mut files[*file].durable, offset + number * PIECE_BYTES, piece);
-            }
         }
     }
 }
@@ -539,32 +464,4 @@ impl DiskFile for MemoryFile {
     fn sync_all(&self) -> io::Result<()> {
         self.sync()
     }
-}
-
-struct Coin(u64);
-
-impl Coin {
-    /// splitmix64, by Sebastiano Vigna.
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn toss(&mut self) -> bool {
-        self.next() & 1 == 1
-    }
-}
-
-fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    if bytes.is_empty() {
-        return;
-    }
-    let end = offset + bytes.len();
-    if content.len() < end {
-        content.resize(end, 0);
-    }
-    content[offset..end].copy_from_slice(bytes);
 }

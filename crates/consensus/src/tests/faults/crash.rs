@@ -7,15 +7,25 @@ use super::{
 };
 use crate::disk::memory::{Fault, Keep};
 
-/// The steps of an undisturbed run, and those in which the state store syncs.
-pub(super) fn undisturbed() -> (u64, Vec<u64>) {
+/// An undisturbed run: its number of steps, those in which the state store syncs, and those that take room on the disk.
+pub(super) struct Undisturbed {
+    pub(super) steps: u64,
+    pub(super) syncs: Vec<u64>,
+    pub(super) takes_room: Vec<u64>,
+}
+
+pub(super) fn undisturbed() -> Undisturbed {
     let disk = NodeDisk::new();
     let ran = run_history(&disk);
     assert_eq!(ran.error, None);
     let mut node = ran.node.unwrap();
     assert_eq!(node.model(), models()[models().len() - 1]);
     assert_eq!(node.checked_applied(), Some(LAST));
-    (disk.memory().steps(), disk.store_syncs())
+    Undisturbed {
+        steps: disk.memory().steps(),
+        syncs: disk.store_syncs(),
+        takes_room: disk.memory().room_steps(),
+    }
 }
 
 /// Opens what a fault left: it has what was acknowledged, of what was under way all or nothing, fits together, and goes on
@@ -46,7 +56,7 @@ pub(super) fn check_open(node: &mut Node, ran: &Ran, what: &str) {
 
 #[test]
 fn a_node_has_what_it_acknowledged_after_a_crash_at_any_step() {
-    let (steps, syncs) = undisturbed();
+    let Undisturbed { steps, syncs, .. } = undisturbed();
     let mut images = 0;
     for step in 1..=steps {
         let disk = NodeDisk::new();

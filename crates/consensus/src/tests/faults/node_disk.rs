@@ -124,11 +124,10 @@ impl NodeDisk {
         let target = root.path().join(STATE);
         let (written, synced) = (self.root().join(STATE), self.root().join(COPY));
         let synced = match &*self.store.lock().unwrap() {
-            StoreSteps { is_copied: true, .. } => synced,
-            // Nothing was written since.
-            StoreSteps { copy_after: Some(_), .. } => written.clone(),
-            // Never synced: there is no such folder.
-            StoreSteps { copy_after: None, .. } => synced,
+            // Nothing was written since the last sync.
+            StoreSteps { copy_after: Some(_), is_copied: false, .. } => written.clone(),
+            // Without any sync there is no such folder.
+            _ => synced,
         };
         match store {
             Store::Written => copy_folder(&written, &target),

@@ -10,7 +10,6 @@ use crate::{
     log_store::{LogOpenError, LogStore},
     wal::{self, Record, Wal},
 };
-use bytes::Bytes;
 use quorate_domain::Revision;
 
 /// Flips a bit in the middle of the newest snapshot, and tells its name.
@@ -146,7 +145,7 @@ fn a_log_with_a_gap_is_refused() {
     let (wal, _) = Wal::open(disk.folder(), &options).unwrap();
     let entry = |index| {
         let entry = super::history::entry(index);
-        Record::Entry { index, data: Bytes::from(crate::codec::encode_entry(&entry)) }
+        Record::Entry { index, data: crate::codec::encode_entry(&entry) }
     };
     wal.append_and_wait(vec![entry(0), entry(1), entry(3)]).unwrap();
     wal.close().unwrap();
