@@ -1,6 +1,6 @@
 //! The leader is killed while clients write: nothing that was acknowledged is lost or done twice.
 
-use crate::writers::{Acked, Write, Writers};
+use crate::writers::{Acked, Write, Writers, expect_each_once};
 use anyhow::{Context, Result, ensure};
 use quorate_rpc::ClientError;
 use quorate_tests::{Cluster, Plan, wait_until};
@@ -44,24 +44,6 @@ async fn keeps_every_acknowledged_command_over_twenty_kills_of_the_leader_under_
     }
     cluster.wait_for_equal_states().await?;
     cluster.finish().await
-}
-
-/// Every acknowledged command stands in a coordinator's history, once, at the revision that was acknowledged; and no
-/// other request stands there twice.
-async fn expect_each_once(cluster: &Cluster, id: u64, acked: &[Acked]) -> Result<()> {
-    let mut revisions: BTreeMap<String, u64> = BTreeMap::new();
-    for revision in cluster.history(id).await? {
-        if revision.request_id.is_empty() {
-            continue;
-        }
-        let twice = revisions.insert(revision.request_id.clone(), revision.revision);
-        assert_eq!(twice, None, "coordinator {id}: {} had two effects", revision.request_id);
-    }
-    for Acked { write, revision } in acked {
-        let found = revisions.get(write.request_id()).copied();
-        assert_eq!(found, Some(*revision), "coordinator {id}: {}", write.request_id());
-    }
-    Ok(())
 }
 
 /// The last acknowledged value of each writer's label is the one that is there.

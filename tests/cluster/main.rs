@@ -6,6 +6,7 @@ mod bad_requests;
 mod damaged_data;
 mod dead_connections;
 mod disk_failure;
+mod disk_faults;
 mod isolated_leader;
 mod leader_kills;
 mod restart;

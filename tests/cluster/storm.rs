@@ -11,8 +11,8 @@ use std::{env, io::Write};
 /// the build does not allow is only reported.
 const EXPECTED: &str = "QUORATE_TEST_EXPECTED";
 
-/// Names the program whose storage fails on demand.
-const FAULTY: &str = "QUORATE_TEST_FAULTY";
+/// The program whose storage fails on demand.
+const FAULTY: &str = env!("CARGO_BIN_EXE_quorate-faulty");
 
 /// Past the harness, which shows what a test says only when it fails.
 fn say(line: &str) {
@@ -42,7 +42,7 @@ async fn three_coordinators_weather_thirty_faults_of_every_kind_under_load() -> 
         coordinators: 3,
         agents: 5,
         kinds: KINDS.to_vec(),
-        faulty_program: env::var_os(FAULTY).map(Into::into),
+        faulty_program: Some(FAULTY.into()),
         keep_on_failure: false,
     };
     weather(options, 5_000).await
@@ -68,7 +68,7 @@ async fn five_coordinators_weather_what_two_of_them_can_suffer() -> Result<()> {
         coordinators: 5,
         agents: 4,
         kinds,
-        faulty_program: env::var_os(FAULTY).map(Into::into),
+        faulty_program: Some(FAULTY.into()),
         keep_on_failure: false,
     };
     weather(options, 500).await

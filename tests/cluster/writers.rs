@@ -10,6 +10,7 @@ use quorate_rpc::{
 };
 use quorate_tests::{Cluster, wait_until};
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -158,4 +159,22 @@ fn write(group: &str, writer: u64, number: u64) -> Write {
         group: group.to_owned(),
         labels: [(format!("writer-{writer}"), number.to_string())].into(),
     })
+}
+
+/// Every acknowledged command stands in a coordinator's history, once, at the revision that was acknowledged; and no
+/// other request stands there twice.
+pub(crate) async fn expect_each_once(cluster: &Cluster, id: u64, acked: &[Acked]) -> Result<()> {
+    let mut revisions: BTreeMap<String, u64> = BTreeMap::new();
+    for revision in cluster.history(id).await? {
+        if revision.request_id.is_empty() {
+            continue;
+        }
+        let twice = revisions.insert(revision.request_id.clone(), revision.revision);
+        assert_eq!(twice, None, "coordinator {id}: {} had two effects", revision.request_id);
+    }
+    for Acked { write, revision } in acked {
+        let found = revisions.get(write.request_id()).copied();
+        assert_eq!(found, Some(*revision), "coordinator {id}: {}", write.request_id());
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ pub use questions::find_event;
 
 use crate::{
     binary,
+    faulty_disk::RULES_FILE,
     loopback::{AGENT_PORT, API_PORT, Loopback},
     machine::Machine,
     probe::Probe,
@@ -114,7 +115,9 @@ impl Cluster {
         for id in 1..=self.plan.coordinators {
             let name = format!("c{id}");
             let text = config::coordinator(&self.plan, self.loopback, id, &root);
-            self.coordinators.insert(id, process("coordinator", &name, &root, program, &text)?);
+            let program = self.plan.faulty_program.as_deref().unwrap_or(program);
+            let process = process("coordinator", &name, &root, program, &text)?;
+            self.coordinators.insert(id, process.with_env(RULES_FILE, self.disk_rules(id)));
         }
         for number in 1..=self.plan.agents {
             let name = format!("h{number}");
@@ -159,6 +162,24 @@ impl Cluster {
     /// Where a coordinator keeps its data.
     pub fn data_dir(&self, id: u64) -> PathBuf {
         self.root().join(format!("c{id}"))
+    }
+
+    /// Tells the disk of a coordinator what to do from now on; nothing means no fault.
+    ///
+    /// # Errors
+    /// When the plan has no such disks, or the rule cannot be written.
+    pub fn set_disk_rule(&self, id: u64, rule: &str) -> Result<()> {
+        ensure!(self.plan.faulty_program.is_some(), "the plan has no disks that break");
+        let file = self.disk_rules(id);
+        // In one piece: the disk reads it before every step.
+        let new = file.with_extension("new");
+        fs::write(&new, rule)
+            .and_then(|()| fs::rename(&new, &file))
+            .context("could not write the disk's rule")
+    }
+
+    fn disk_rules(&self, id: u64) -> PathBuf {
+        self.root().join(format!("c{id}.disk"))
     }
 
     /// The directory that stands for a host's only disk, `d1`.

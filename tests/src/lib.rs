@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod binary;
 pub mod cluster;
+pub mod faulty_disk;
 pub mod link;
 pub mod loopback;
 pub mod machine;

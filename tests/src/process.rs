@@ -65,6 +65,13 @@ impl Process {
         self.pid.clone()
     }
 
+    /// The same, told something by an environment variable.
+    #[must_use]
+    pub fn with_env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     /// For people.
     pub fn name(&self) -> &str {
         &self.name

@@ -1,70 +1,12 @@
-//! `quorate`: a coordinator, an agent, and what operators ask them.
-//!
-//! Architecture invariant: nothing is decided here. Roles turn a checked configuration into options and run them;
-//! verbs send one request and show the answer.
+//! `quorate`, on the disk of this machine.
 
-mod args;
-mod config;
-mod dev;
-mod exit;
-mod output;
-mod roles;
-mod verbs;
-
-use args::{Cli, Command};
-use clap::Parser;
-use std::process::ExitCode;
-use tokio::runtime::Builder;
+use quorate_cli::RealDisk;
+use std::{process::ExitCode, sync::Arc};
 
 /// Faster than the system's under many small allocations; measured in the benches.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(refusal) => {
-            // Help and version come this way too. Whoever closed the stream does not want to hear of it.
-            let _ = refusal.print();
-            return ExitCode::from(if refusal.use_stderr() { exit::USAGE } else { exit::OK });
-        }
-    };
-    let runtime = match runtime(&cli.command).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            output::note(&format!("error: the async runtime does not start: {error}"));
-            return ExitCode::from(exit::FAILED);
-        }
-    };
-    let code = runtime.block_on(run(cli)).unwrap_or_else(|error| {
-        output::note(&exit::explain(&error));
-        exit::code_of(&error)
-    });
-    // A check that hangs on a dead disk must not keep the process from ending.
-    runtime.shutdown_background();
-    ExitCode::from(code)
-}
-
-/// A coordinator serves on one thread, next to the one of Raft: what is committed together is answered together, in few
-/// packets. The others do more waiting than work.
-fn runtime(command: &Command) -> Builder {
-    match command {
-        Command::Coordinator(_) => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    }
-}
-
-async fn run(cli: Cli) -> anyhow::Result<u8> {
-    match cli.command {
-        Command::Coordinator(args) => roles::coordinator::run(args).await,
-        Command::Agent(args) => roles::agent::run(args).await,
-        Command::Dev(args) => dev::run(args).await,
-        Command::Config(verb) => verbs::config::run(verb),
-        Command::Status => verbs::status::run(cli.client).await,
-        Command::Host(verb) => verbs::host::run(cli.client, verb).await,
-        Command::Disk(verb) => verbs::disk::run(cli.client, verb).await,
-        Command::Group(verb) => verbs::group::run(cli.client, verb).await,
-        Command::Events(args) => verbs::events::run(cli.client, args).await,
-        Command::Op(verb) => verbs::op::run(cli.client, verb).await,
-    }
+    quorate_cli::main(Arc::new(RealDisk))
 }

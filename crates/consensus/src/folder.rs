@@ -9,18 +9,29 @@
 //! state/           the state store
 //! ```
 
+use crate::{
+    disk::{Disk, Folder, FolderLock},
+    sealed_json::{self, damaged},
+};
 use quorate_domain::{ClusterId, CoordinatorId, InstanceId};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
-/// The layout of the folder that this build writes.
-const FORMAT: u32 = 1;
+/// The layout of the folder that this build writes. Layout 1 had no checksums in its files.
+const FORMAT: u32 = 2;
+/// From this layout on a file without a checksum lost it.
+const FIRST_SEALED_FORMAT: u32 = 2;
+
+const LOCK: &str = "lock";
+const IDENTITY: &str = "identity.json";
+const PEERS: &str = "peers.json";
+/// What is there only after the identity was on disk.
+const CONTENTS: [&str; 3] = ["log", "snapshots", "state"];
 
 /// Why a data folder cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -93,16 +104,23 @@ struct Identity {
     instance: InstanceId,
 }
 
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct MetPeers {
+    format: u32,
+    peers: BTreeMap<u64, InstanceId>,
+}
+
 /// An open data folder. The lock is held until this is dropped.
 #[derive(Debug)]
 pub struct DataFolder {
-    root: PathBuf,
+    disk: Arc<dyn Disk>,
+    root: Arc<dyn Folder>,
     cluster: ClusterId,
     node: CoordinatorId,
     instance: InstanceId,
     fresh: bool,
     peers: Mutex<BTreeMap<u64, InstanceId>>,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl DataFolder {
@@ -110,24 +128,32 @@ impl DataFolder {
     ///
     /// # Errors
     /// [`FolderError`] when it is in use, belongs to another cluster or node, or is damaged.
-    pub fn open(root: &Path, cluster: &ClusterId, node: CoordinatorId) -> Result<Self, FolderError> {
-        std::fs::create_dir_all(root).map_err(FolderError::io(root, "creating it"))?;
-        let lock = lock(root)?;
-        let path = root.join("identity.json");
-        let known: Option<Identity> = read_json(&path)?;
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        cluster: &ClusterId,
+        node: CoordinatorId,
+    ) -> Result<Self, FolderError> {
+        let folder = disk.folder(root).map_err(FolderError::io(root, "opening or making it"))?;
+        let lock = folder.lock(LOCK).map_err(FolderError::io(&folder.path(LOCK), "locking it"))?;
+        let lock = lock.ok_or_else(|| FolderError::InUse { path: root.to_owned() })?;
+        let known = read_identity(&*folder)?;
         let fresh = known.is_none();
         let identity = if let Some(identity) = known {
             check_identity(root, identity, cluster, node)?
         } else {
-            refuse_orphaned_log(root)?;
-            let identity =
-                Identity { format: FORMAT, cluster: cluster.clone(), node: node.0, instance: new_instance() };
-            write_json(&path, &identity)?;
+            refuse_orphans(&*folder)?;
+            let instance = new_instance(&*folder);
+            let identity = Identity { format: FORMAT, cluster: cluster.clone(), node: node.0, instance };
+            sealed_json::write(&*folder, IDENTITY, &identity)?;
             identity
         };
-        let peers = read_json(&root.join("peers.json"))?.unwrap_or_default();
+        let peers = read_peers(&*folder)?;
+        // What is served from here on must be found again, also when an earlier start ended before it was durable.
+        folder.sync().map_err(FolderError::io(root, "syncing it"))?;
         Ok(Self {
-            root: root.to_owned(),
+            disk,
+            root: folder,
             cluster: cluster.clone(),
             node,
             instance: identity.instance,
@@ -159,7 +185,18 @@ impl DataFolder {
 
     /// A path inside the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+        self.root.path(name)
+    }
+
+    /// A folder inside it, which is made if it is not there.
+    pub(crate) fn folder(&self, name: &str) -> Result<Arc<dyn Folder>, FolderError> {
+        let path = self.path(name);
+        self.disk.folder(&path).map_err(FolderError::io(&path, "opening or making it"))
+    }
+
+    /// The disk that it is on.
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     /// The instance under which a peer was first met.
@@ -182,9 +219,10 @@ impl DataFolder {
             None => {
                 let mut extended = peers.clone();
                 extended.insert(node.0, instance.clone());
-                write_json(&self.root.join("peers.json"), &extended)
+                let met = MetPeers { format: FORMAT, peers: extended };
+                sealed_json::write(&*self.root, PEERS, &met)
                     .map_err(|error| PeerRefused::NotRemembered(error.to_string()))?;
-                *peers = extended;
+                *peers = met.peers;
                 Ok(())
             }
         }
@@ -211,18 +249,21 @@ pub enum PeerRefused {
     NotRemembered(String),
 }
 
-fn lock(root: &Path) -> Result<File, FolderError> {
-    let path = root.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(FolderError::io(&path, "opening it"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(FolderError::InUse { path: root.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(FolderError::Io { path, action: "locking it", source }),
+fn read_identity(folder: &dyn Folder) -> Result<Option<Identity>, FolderError> {
+    let Some(found) = sealed_json::read(folder, IDENTITY)? else { return Ok(None) };
+    let identity: Identity = found.parse(folder, IDENTITY)?;
+    if !found.is_sealed && identity.format >= FIRST_SEALED_FORMAT {
+        return Err(damaged(folder, IDENTITY, "it was cut, and its checksum is gone".to_owned()));
+    }
+    Ok(Some(identity))
+}
+
+fn read_peers(folder: &dyn Folder) -> Result<BTreeMap<u64, InstanceId>, FolderError> {
+    match sealed_json::read(folder, PEERS)? {
+        None => Ok(BTreeMap::new()),
+        Some(found) if found.is_sealed => Ok(found.parse::<MetPeers>(folder, PEERS)?.peers),
+        // Layout 1 had nothing around the map.
+        Some(found) => found.parse(folder, PEERS),
     }
 }
 
@@ -251,50 +292,18 @@ fn check_identity(
 }
 
 /// A log without an identity means that the identity was lost: a new one would let the node vote twice.
-fn refuse_orphaned_log(root: &Path) -> Result<(), FolderError> {
-    let log = root.join("log");
-    if log.exists() {
-        return Err(FolderError::Damaged {
-            path: root.join("identity.json"),
-            problem: format!("it is missing, and {} is there", log.display()),
-        });
+fn refuse_orphans(folder: &dyn Folder) -> Result<(), FolderError> {
+    let names = folder.list().map_err(FolderError::io(&folder.path(""), "listing it"))?;
+    match CONTENTS.iter().find(|content| names.iter().any(|name| name == *content)) {
+        None => Ok(()),
+        Some(content) => {
+            let problem = format!("it is missing, and {} is there", folder.path(content).display());
+            Err(damaged(folder, IDENTITY, problem))
+        }
     }
-    Ok(())
 }
 
-fn new_instance() -> InstanceId {
-    InstanceId::new(format!("{:032x}", rand::random::<u128>())).expect("32 hex digits are a valid name")
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FolderError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(FolderError::io(path, "reading it")(error)),
-    };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|error| FolderError::Damaged { path: path.to_owned(), problem: error.to_string() })
-}
-
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), FolderError> {
-    let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|error| FolderError::Damaged { path: path.to_owned(), problem: error.to_string() })?;
-    bytes.push(b'\n');
-    replace_file(path, &bytes).map_err(FolderError::io(path, "writing it"))
-}
-
-/// Puts a file in place so that a crash leaves the old one or the new one, never half of either.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    sync_folder_of(path)
-}
-
-/// Makes the names in a file's folder durable.
-pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+fn new_instance(folder: &dyn Folder) -> InstanceId {
+    InstanceId::new(format!("{:016x}{:016x}", folder.random(), folder.random()))
+        .expect("32 hex digits are a valid name")
 }

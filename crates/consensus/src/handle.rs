@@ -1,29 +1,22 @@
-//! Opening a node from its data folder, and the handle that the coordinator uses.
+//! The handle on a running node that the coordinator uses.
 
 use crate::{
     feed::{Feed, View},
-    folder::{DataFolder, FolderError},
+    folder::DataFolder,
     leadership::{self, Leadership},
-    log_store::{LogOpenError, LogStore},
+    log_store::LogStore,
+    opening::{OpenError, Opened},
     proposer::{ProposeError, Proposer},
     quiet_network::{KnownLater, Quiet},
     reads::{ReadError, Reads},
-    snapshot::{self, SnapshotError},
-    state_machine::StateMachine,
-    state_store::{Loaded, StateStore, StoreError},
-    types::{LogId, MemberNode, Raft, TypeConfig},
+    state_store::StateStore,
+    types::{MemberNode, Raft, TypeConfig},
     wal,
 };
 use openraft::{Config, RaftNetworkFactory, SnapshotPolicy};
 use quorate_domain::{Cause, Command, CoordinatorId, Outcome, Proposal, Timestamp, election::own_range};
 use quorate_runtime::{clock::Clock, shutdown::Shutdown};
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, sync::watch};
 
 /// How long one chunk of a snapshot may take; openraft's 200 ms would never end on a busy disk.
@@ -49,46 +42,6 @@ pub struct RaftOptions {
     pub members: BTreeMap<CoordinatorId, MemberNode>,
     /// The log's files.
     pub log: wal::Options,
-}
-
-/// Why a node does not start. Its files are as they were, unless the message says otherwise.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The data folder.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The log.
-    #[error(transparent)]
-    Log(#[from] LogOpenError),
-    /// The snapshots.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// The state store, even after it was made anew.
-    #[error("state store {path}: {source}")]
-    Store {
-        /// Its folder.
-        path: PathBuf,
-        /// What is wrong.
-        source: StoreError,
-    },
-    /// The state is ahead of the log, so entries that were acknowledged are gone.
-    #[error(
-        "{log} ends at entry {last} and the state store is at {applied}: the log lost acknowledged entries; bring this coordinator back under a new node id with an empty data_dir"
-    )]
-    LogBehindState {
-        /// The log's folder.
-        log: PathBuf,
-        /// The last entry of the log.
-        last: u64,
-        /// The last applied entry.
-        applied: u64,
-    },
-    /// The settings do not fit.
-    #[error("raft settings: {0}")]
-    Config(String),
-    /// openraft refuses.
-    #[error("raft: {0}")]
-    Raft(String),
 }
 
 /// A running node.
@@ -120,15 +73,7 @@ impl Consensus {
         lane: &Handle,
     ) -> Result<Self, OpenError> {
         let config = raft_config(folder.node(), options)?;
-        let log = LogStore::open(&folder.path("log"), &options.log)?;
-        log.abandon_leadership(folder.node()).await.map_err(LogOpenError::Vote)?;
-        let snapshots = folder.path("snapshots");
-        fs::create_dir_all(&snapshots).map_err(FolderError::io(&snapshots, "creating it"))?;
-        snapshot::remove_unfinished(&snapshots)?;
-        let (store, loaded) = open_state(&folder.path("state"), &snapshots, log.last_log_id()).await?;
-        check_not_behind(&folder.path("log"), log.last_log_id(), loaded.applied)?;
-        let log = log.purging_after(store.clone());
-        let machine = StateMachine::new(loaded, store.clone(), snapshots);
+        let Opened { log, store, machine } = Opened::open(&folder, &options.log).await?;
         let feed = machine.feed();
         let known_later = KnownLater::default();
         let network = Quiet::new(network, Arc::clone(&known_later));
@@ -136,6 +81,7 @@ impl Consensus {
         let starting = Raft::new(folder.node().0, Arc::new(config), network, log.clone(), machine);
         let started = lane.spawn(starting).await.map_err(|error| OpenError::Raft(error.to_string()))?;
         let raft = started.map_err(|error| OpenError::Raft(error.to_string()))?;
+        stop_when_storage_fails(log.clone(), shutdown, lane);
         let election_max = Duration::from_millis(options.election_max_ms);
         let leadership = leadership::follow(raft.clone(), election_max, shutdown, lane);
         let _ = known_later.set(leadership.clone());
@@ -214,6 +160,16 @@ impl Consensus {
     }
 }
 
+fn stop_when_storage_fails(log: LogStore, shutdown: &Shutdown, lane: &Handle) {
+    let (token, fatal) = (shutdown.token(), shutdown.clone());
+    shutdown.spawn_on(lane, "storage watch", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            reason = log.failed_behind_raft() => fatal.fatal(format!("consensus stopped: {reason}")),
+        }
+    });
+}
+
 fn raft_config(node: CoordinatorId, options: &RaftOptions) -> Result<Config, OpenError> {
     let rank = options.members.keys().position(|id| *id == node).unwrap_or(0);
     let (election_min, election_max) =
@@ -233,62 +189,4 @@ fn raft_config(node: CoordinatorId, options: &RaftOptions) -> Result<Config, Ope
     }
     .validate()
     .map_err(|error| OpenError::Config(error.to_string()))
-}
-
-/// The state from the store, or, when it is missing, damaged or behind what the log still has, from the newest
-/// snapshot; the log brings it up to date.
-async fn open_state(
-    path: &Path,
-    snapshots: &Path,
-    last: Option<LogId>,
-) -> Result<(StateStore, Loaded), OpenError> {
-    let from_snapshot = snapshot::newest(snapshots);
-    let opened = StateStore::open(path);
-    let problem = match (&opened, &from_snapshot) {
-        (Err(error), _) => Some(error.to_string()),
-        (Ok((_, loaded)), Ok(Some((_, meta, _)))) if loaded.applied < meta.last_log_id => {
-            Some("it is older than the newest snapshot".to_owned())
-        }
-        _ => None,
-    };
-    let Some(problem) = problem else {
-        return opened.map_err(|source| OpenError::Store { path: path.to_owned(), source });
-    };
-    drop(opened);
-    let snapshot = from_snapshot?;
-    let at = snapshot.as_ref().and_then(|(_, meta, _)| meta.last_log_id).map_or(0, |id| id.index);
-    tracing::warn!(
-        %problem, snapshot_index = at, log_last = last.map_or(0, |id| id.index),
-        "the state store is set aside and rebuilt from snapshot and log"
-    );
-    set_aside(path)?;
-    let store_error = |source| OpenError::Store { path: path.to_owned(), source };
-    let (store, mut loaded) = StateStore::open(path).map_err(store_error)?;
-    if let Some((_, meta, state)) = snapshot {
-        store
-            .replace(state.clone(), meta.last_log_id, meta.last_membership.clone())
-            .await
-            .map_err(|problem| store_error(StoreError::Format(problem)))?;
-        loaded = Loaded { state, applied: meta.last_log_id, membership: meta.last_membership };
-    }
-    Ok((store, loaded))
-}
-
-fn set_aside(path: &Path) -> Result<(), FolderError> {
-    if !path.exists() {
-        return Ok(());
-    }
-    let aside = path.with_extension("damaged");
-    if aside.exists() {
-        fs::remove_dir_all(&aside).map_err(FolderError::io(&aside, "removing the older copy"))?;
-    }
-    fs::rename(path, &aside).map_err(FolderError::io(path, "setting it aside"))
-}
-
-fn check_not_behind(log: &Path, last: Option<LogId>, applied: Option<LogId>) -> Result<(), OpenError> {
-    let (last, applied) = (last.map_or(0, |id| id.index), applied.map_or(0, |id| id.index));
-    if applied > last {
-        return Err(OpenError::LogBehindState { log: log.to_owned(), last, applied });
-    }
-    Ok(())
 }

@@ -167,6 +167,7 @@ fn whole_ms(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use openraft::StorageIOError;
 
     fn leading(led_ms: u64, acknowledged_ms: Option<u64>) -> Leadership {
         let ago = |ms| Instant::now().checked_sub(Duration::from_millis(ms)).unwrap();
@@ -203,6 +204,9 @@ mod tests {
         let told = |reported| last_words(reported, false).unwrap();
         assert!(told(Some(Fatal::Panicked)).contains("panicked"));
         assert!(told(None).contains("core is gone"));
+        let failed = StorageIOError::write_logs(&std::io::Error::other("could not sync FILE"));
+        let why = told(Some(Fatal::StorageError(failed.into())));
+        assert!(why.ends_with("could not sync FILE"), "{why}");
         assert!(last_words(Some(Fatal::Panicked), true).is_some(), "also while stopping");
         assert_eq!(last_words(Some(Fatal::Stopped), true), None);
         assert_eq!(last_words(None, true), None);

@@ -16,16 +16,20 @@
 #![allow(clippy::result_large_err)] // openraft's errors are what they are
 
 pub mod codec;
+pub mod disk;
 pub mod feed;
 pub mod folder;
 pub mod handle;
 mod leadership;
 mod log_store;
+mod opening;
 mod packed_list;
 mod proposer;
 mod quiet_network;
 mod reads;
+mod sealed_json;
 mod snapshot;
+mod snapshot_folder;
 mod state_machine;
 mod state_store;
 pub mod types;
@@ -34,11 +38,13 @@ pub mod wal;
 #[cfg(test)]
 mod tests;
 
+pub use disk::{Disk, RealDisk};
 pub use feed::{Archived, Feed, View};
 pub use folder::{DataFolder, FolderError};
-pub use handle::{Consensus, OpenError, RaftOptions};
+pub use handle::{Consensus, RaftOptions};
 pub use leadership::Leadership;
 pub use log_store::LogOpenError;
+pub use opening::OpenError;
 pub use proposer::ProposeError;
 pub use reads::ReadError;
 pub use snapshot::SnapshotError;

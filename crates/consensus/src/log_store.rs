@@ -2,6 +2,7 @@
 
 use crate::{
     codec::{self, CodecError},
+    disk::Folder,
     state_store::StateStore,
     types::{Entry, LogId, StorageError, TypeConfig, Vote},
     wal::{self, Record, Wal, WalError},
@@ -15,11 +16,11 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     io,
-    ops::RangeBounds,
-    path::Path,
+    ops::{Bound, RangeBounds},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 const META_VOTE: u8 = 1;
 const META_COMMITTED: u8 = 2;
@@ -41,6 +42,18 @@ pub enum LogOpenError {
         /// What is wrong with it.
         source: CodecError,
     },
+    /// Entries that nothing stands for.
+    #[error(
+        "{folder}: entry {found} stands where entry {expected} should: the log lost what was before it; restore the folder, or bring this coordinator back under a new node id with an empty data_dir"
+    )]
+    Gap {
+        /// The log's folder.
+        folder: PathBuf,
+        /// The first one that is missing.
+        expected: u64,
+        /// The first one behind the gap.
+        found: u64,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +64,17 @@ struct Memory {
     /// The last commit that was handed to the log; it rides along with the next append.
     committed_written: Option<LogId>,
     purged: Option<LogId>,
+    /// Set while a snapshot of another node is being put in the place of the log: nothing may be written behind it
+    /// before the purge up to here is on disk.
+    base: Option<LogId>,
+}
+
+/// How far the log has forgotten on disk.
+#[derive(Debug, Default)]
+struct Purges {
+    durable: Option<LogId>,
+    /// Why it never will.
+    failure: Option<String>,
 }
 
 impl Memory {
@@ -64,6 +88,7 @@ impl Memory {
 pub(crate) struct LogStore {
     wal: Arc<Wal>,
     memory: Arc<Mutex<Memory>>,
+    purges: Arc<watch::Sender<Purges>>,
     /// What must be on disk before the log may forget.
     state_store: Option<StateStore>,
 }
@@ -73,7 +98,8 @@ impl LogStore {
     ///
     /// # Errors
     /// [`LogOpenError`] with file and offset when the log is damaged in a way that no crash can explain.
-    pub(crate) fn open(folder: &Path, options: &wal::Options) -> Result<Self, LogOpenError> {
+    pub(crate) fn open(folder: Arc<dyn Folder>, options: &wal::Options) -> Result<Self, LogOpenError> {
+        let path = folder.path("");
         let (wal, recovered) = Wal::open(folder, options)?;
         if let Some(torn) = &recovered.torn {
             tracing::warn!(torn = %torn, "the log ended in a batch that was not whole; it was never acknowledged");
@@ -96,12 +122,20 @@ impl LogStore {
                 .transpose()
                 .map_err(bad("purge"))?,
             entries: BTreeMap::new(),
+            base: None,
         };
         for (index, bytes) in recovered.entries {
             let entry = codec::decode_entry(bytes).map_err(bad(&format!("entry {index}")))?;
             memory.entries.insert(index, entry);
         }
-        Ok(Self { wal: Arc::new(wal), memory: Arc::new(Mutex::new(memory)), state_store: None })
+        refuse_gap(path, &memory)?;
+        let purges = watch::Sender::new(Purges { durable: memory.purged, failure: None });
+        Ok(Self {
+            wal: Arc::new(wal),
+            memory: Arc::new(Mutex::new(memory)),
+            purges: Arc::new(purges),
+            state_store: None,
+        })
     }
 
     /// Makes purges wait until this store has on disk what the purged entries led to.
@@ -113,6 +147,60 @@ impl LogStore {
     /// The last entry, or the last purged one.
     pub(crate) fn last_log_id(&self) -> Option<LogId> {
         self.memory().last()
+    }
+
+    /// Waits until everything that was handed to the log is on disk.
+    #[cfg(test)]
+    pub(crate) async fn settle(&self) -> Result<(), WalError> {
+        self.write(vec![]).await
+    }
+
+    /// Waits until the log begins behind this entry on disk, or never will.
+    #[cfg(test)]
+    pub(crate) async fn until_purged(&self, log_id: LogId) -> Result<(), String> {
+        let mut purges = self.purges.subscribe();
+        let settled = purges
+            .wait_for(|purges| purges.durable >= Some(log_id) || purges.failure.is_some())
+            .await
+            .map_err(|error| error.to_string())?;
+        settled.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// The last entry that was purged.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.memory().purged
+    }
+
+    /// What is known otherwise to be committed, such as all that a snapshot of this node holds.
+    pub(crate) fn raise_committed(&self, log_id: Option<LogId>) {
+        let mut memory = self.memory();
+        memory.committed = memory.committed.max(log_id);
+    }
+
+    /// Says on disk that the log begins behind a snapshot that came from another node and is on disk itself: from then
+    /// on that snapshot counts, and not before.
+    pub(crate) async fn begin_behind(&self, log_id: LogId) -> Result<(), WalError> {
+        let (done, answer) = oneshot::channel();
+        self.write_purge(log_id, move |result| {
+            // The receiver is held below until the answer is there.
+            let _ = done.send(result);
+        });
+        answer.await.unwrap_or(Err(WalError::Stopped { thread: "writer" }))
+    }
+
+    /// What was to stand before the log's first entry never will.
+    pub(crate) fn give_up_purge(&self, reason: String) {
+        self.purges.send_modify(|purges| {
+            purges.failure.get_or_insert(reason);
+        });
+    }
+
+    /// Returns when something failed that Raft does not wait for, and says what: the next append may be long in coming.
+    pub(crate) async fn failed_behind_raft(&self) -> String {
+        let mut purges = self.purges.subscribe();
+        let failed = purges.wait_for(|purges| purges.failure.is_some()).await;
+        // The sender is in here, so there is an answer.
+        failed.ok().and_then(|purges| purges.failure.clone()).unwrap_or_default()
     }
 
     /// Gives up the leadership that this node had when it stopped, by a vote of its own in the next term.
@@ -166,17 +254,49 @@ impl LogStore {
         answer.await.unwrap_or(Err(WalError::Stopped { thread: "writer" }))
     }
 
-    fn write_unawaited(&self, records: Vec<Record>) {
-        self.wal.append(records, |result| {
-            if let Err(error) = result {
-                tracing::error!(%error, "the log failed; the next append will say so and end this process");
-            }
+    fn write_purge(&self, log_id: LogId, done: impl FnOnce(Result<(), WalError>) + Send + 'static) {
+        let record = Record::PurgeTo { index: log_id.index, data: codec::encode_log_id(&log_id) };
+        let purges = Arc::clone(&self.purges);
+        self.wal.append(vec![record], move |result| {
+            purges.send_modify(|purges| match &result {
+                Ok(()) => purges.durable = purges.durable.max(Some(log_id)),
+                Err(error) => {
+                    purges.failure.get_or_insert_with(|| to_io(error.clone()).to_string());
+                }
+            });
+            done(result);
         });
+    }
+
+    /// Waits while a snapshot is being put in the place of the log. openraft takes entries behind it at once; were they on
+    /// disk before it, a crash would leave a log that begins in the air.
+    async fn until_base_is_durable(&self) -> io::Result<()> {
+        let Some(base) = self.memory().base else { return Ok(()) };
+        let mut purges = self.purges.subscribe();
+        let settled = purges
+            .wait_for(|purges| purges.durable >= Some(base) || purges.failure.is_some())
+            .await
+            .map_err(io::Error::other)?;
+        if settled.durable < Some(base)
+            && let Some(reason) = &settled.failure
+        {
+            return Err(io::Error::other(format!("the snapshot before the log's first entry: {reason}")));
+        }
+        self.memory().base = None;
+        Ok(())
+    }
+
+    fn write_unawaited(&self, records: Vec<Record>) {
+        self.wal.append(records, warn_of_failure);
     }
 }
 
-fn to_io(error: WalError) -> io::Error {
-    io::Error::other(error)
+/// openraft says of an error only what stands at its top, so the cause goes there.
+pub(crate) fn to_io(error: WalError) -> io::Error {
+    match error {
+        WalError::Io { ref source, .. } => io::Error::other(format!("{error}: {source}")),
+        other => io::Error::other(other),
+    }
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
@@ -184,6 +304,10 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, StorageError> {
+        if is_empty(&range) {
+            // A map panics over a range that ends before it begins.
+            return Ok(vec![]);
+        }
         Ok(self.memory().entries.range(range).map(|(_, entry)| entry.clone()).collect())
     }
 }
@@ -225,6 +349,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
+        self.until_base_is_durable().await.map_err(|error| StorageIOError::write_logs(&error))?;
         let mut records = Vec::new();
         {
             let mut memory = self.memory();
@@ -240,6 +365,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.until_base_is_durable().await.map_err(|error| StorageIOError::write_logs(&error))?;
         {
             let mut memory = self.memory();
             memory.entries.split_off(&log_id.index);
@@ -252,25 +378,62 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
         {
             let mut memory = self.memory();
-            memory.purged = Some(log_id);
+            if memory.last().is_none_or(|last| last.index < log_id.index) {
+                memory.base = Some(log_id);
+            }
+            memory.purged = memory.purged.max(Some(log_id));
             memory.entries = memory.entries.split_off(&(log_id.index + 1));
         }
-        let record = Record::PurgeTo { index: log_id.index, data: codec::encode_log_id(&log_id) };
+        if self.purges.borrow().durable >= Some(log_id) {
+            return Ok(());
+        }
+        let log = self.clone();
         let Some(state_store) = self.state_store.clone() else {
-            self.write_unawaited(vec![record]);
+            log.write_purge(log_id, warn_of_failure);
             return Ok(());
         };
         // Awaited in Raft's own loop, so it must not wait for a disk: the rest happens behind it. Until the record is
         // written, the log only holds more than it must.
-        let log = self.clone();
         tokio::spawn(async move {
             match state_store.sync_through(log_id.index).await {
-                Ok(()) => log.write_unawaited(vec![record]),
+                // An install says so by itself, before the state is there.
+                Ok(()) if log.purges.borrow().durable >= Some(log_id) => {}
+                Ok(()) => log.write_purge(log_id, warn_of_failure),
                 Err(error) => {
                     tracing::error!(%error, "the state store did not sync; the log keeps what it holds");
+                    log.give_up_purge(error);
                 }
             }
         });
         Ok(())
+    }
+}
+
+fn is_empty(range: &impl RangeBounds<u64>) -> bool {
+    let end = match range.end_bound() {
+        Bound::Included(end) => end.checked_add(1),
+        Bound::Excluded(end) => Some(*end),
+        Bound::Unbounded => None,
+    };
+    let start = match range.start_bound() {
+        Bound::Included(start) => Some(*start),
+        Bound::Excluded(start) => start.checked_add(1),
+        Bound::Unbounded => Some(0),
+    };
+    start.is_none_or(|start| end.is_some_and(|end| end <= start))
+}
+
+fn warn_of_failure(result: Result<(), WalError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "the log failed; the next append will say so and end this process");
+    }
+}
+
+/// Entries follow each other, and the first one follows the last purge.
+fn refuse_gap(folder: PathBuf, memory: &Memory) -> Result<(), LogOpenError> {
+    let first = memory.purged.map_or(0, |id| id.index + 1);
+    match (first..).zip(memory.entries.keys()).find(|(expected, found)| expected != *found) {
+        None => Ok(()),
+        Some((expected, found)) => Err(LogOpenError::Gap { folder, expected, found: *found }),
     }
 }

@@ -9,128 +9,118 @@
 //! | 8 | number of rows |
 //! | 4 | CRC-32 of everything before |
 
-use crate::{
-    codec::{self, CodecError},
-    folder::sync_folder_of,
-    types::SnapshotMeta,
-};
-use quorate_domain::{State, rows::BadRow};
+use crate::{codec, types::SnapshotMeta};
+use quorate_domain::State;
 use std::{
-    fs::{self, File},
-    io::{self, BufWriter, Write},
+    io,
     path::{Path, PathBuf},
 };
 
 const MAGIC: &[u8; 6] = b"QRSNAP";
 const VERSION: u16 = 1;
 const END_OF_ROWS: u32 = u32::MAX;
-/// Finished snapshots that are kept.
-const KEEP: usize = 2;
-const SUFFIX: &str = "snap";
+const SUM_BYTES: usize = 4;
 
 /// Why a snapshot cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// The operating system refused.
-    #[error("snapshot {path}: {source}")]
+    #[error("snapshot {path}: {action} failed: {source}")]
     Io {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
+        /// What was tried.
+        action: &'static str,
         /// What the system says.
         source: io::Error,
     },
     /// The bytes are not those that were written.
-    #[error("snapshot is damaged at offset {offset}: {problem}")]
+    #[error(
+        "snapshot {path} is damaged at offset {offset}: {problem}; restore the file, or bring this coordinator back under a new node id with an empty data_dir"
+    )]
     Damaged {
+        /// The file.
+        path: PathBuf,
         /// Where.
         offset: usize,
         /// What is wrong.
         problem: &'static str,
     },
     /// A later version wrote it.
-    #[error("snapshot has format {0}; this version knows up to {VERSION}")]
-    Newer(u16),
-    /// Its description is not one of ours.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    /// A row is not one of ours.
-    #[error(transparent)]
-    Row(#[from] BadRow),
+    #[error(
+        "snapshot {path} has format {found}; this version knows up to {VERSION}: start it with the version that wrote it"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u16,
+    },
+    /// It is whole, and says something that is not known here.
+    #[error("snapshot {path} was not written by a version that this one knows: {problem}")]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// What is not known.
+        problem: String,
+    },
 }
 
-fn io_error(path: &Path) -> impl Fn(io::Error) -> SnapshotError {
-    move |source| SnapshotError::Io { path: path.to_owned(), source }
+/// A snapshot, read.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) state: State,
+    /// The file's bytes, as another node is sent them.
+    pub(crate) bytes: Vec<u8>,
 }
 
-/// Writes through and takes the checksum on the way.
-struct Summed<W> {
-    inner: W,
-    sum: crc32fast::Hasher,
+fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).ok().filter(|length| *length != END_OF_ROWS);
+    let length = length.ok_or_else(|| io::Error::other("a row of 4 GiB or more"))?;
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(bytes);
+    Ok(())
 }
 
-impl<W: Write> Summed<W> {
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.sum.update(bytes);
-        self.inner.write_all(bytes)
-    }
-
-    fn put_sized(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(bytes.len()).ok().filter(|length| *length != END_OF_ROWS);
-        let length = length.ok_or_else(|| io::Error::other("a row of 4 GiB or more"))?;
-        self.put(&length.to_be_bytes())?;
-        self.put(bytes)
-    }
-}
-
-fn write_to(file: File, meta: &SnapshotMeta, state: &State) -> io::Result<File> {
-    let mut out = Summed { inner: BufWriter::with_capacity(1 << 20, file), sum: crc32fast::Hasher::new() };
-    out.put(MAGIC)?;
-    out.put(&VERSION.to_be_bytes())?;
-    out.put_sized(&codec::encode_snapshot_meta(meta))?;
+/// The bytes of a snapshot.
+pub(crate) fn encode(meta: &SnapshotMeta, state: &State) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&VERSION.to_be_bytes());
+    put_sized(&mut out, &codec::encode_snapshot_meta(meta))?;
     let mut rows: u64 = 0;
     for (key, value) in state.rows() {
-        out.put_sized(&key)?;
-        out.put_sized(&value)?;
+        put_sized(&mut out, &key)?;
+        put_sized(&mut out, &value)?;
         rows += 1;
     }
-    out.put(&END_OF_ROWS.to_be_bytes())?;
-    out.put(&rows.to_be_bytes())?;
-    let sum = out.sum.clone().finalize();
-    out.put(&sum.to_be_bytes())?;
-    out.inner.into_inner().map_err(io::IntoInnerError::into_error)
+    out.extend_from_slice(&END_OF_ROWS.to_be_bytes());
+    out.extend_from_slice(&rows.to_be_bytes());
+    let sum = crc32fast::hash(&out);
+    out.extend_from_slice(&sum.to_be_bytes());
+    Ok(out)
 }
 
-/// Writes a snapshot under a temporary name, syncs it, gives it its name, and syncs the folder.
-pub(crate) fn write(folder: &Path, meta: &SnapshotMeta, state: &State) -> Result<PathBuf, SnapshotError> {
-    let index = meta.last_log_id.map_or(0, |id| id.index);
-    let path = folder.join(format!("{index:020}-{}.{SUFFIX}", meta.snapshot_id));
-    let temporary = path.with_extension("tmp");
-    let failed = io_error(&temporary);
-    let file = File::create(&temporary).map_err(&failed)?;
-    let file = write_to(file, meta, state).map_err(&failed)?;
-    file.sync_all().map_err(&failed)?;
-    fs::rename(&temporary, &path).map_err(&failed)?;
-    sync_folder_of(&path).map_err(&failed)?;
-    Ok(path)
-}
-
-/// Reads a snapshot from its bytes.
-pub(crate) fn parse(bytes: &[u8]) -> Result<(SnapshotMeta, State), SnapshotError> {
-    let body =
-        bytes.len().checked_sub(4).ok_or(SnapshotError::Damaged { offset: 0, problem: "too short" })?;
-    let mut reader = Reader { bytes: &bytes[..body], offset: 0 };
+/// Reads a snapshot from the bytes of its file.
+pub(crate) fn parse(path: &Path, bytes: Vec<u8>) -> Result<Snapshot, SnapshotError> {
+    let damaged = |offset, problem| SnapshotError::Damaged { path: path.to_owned(), offset, problem };
+    let unknown = |problem| SnapshotError::Unknown { path: path.to_owned(), problem };
+    let end = bytes.len().checked_sub(SUM_BYTES).ok_or_else(|| damaged(0, "it is too short"))?;
+    let mut reader = Reader { path, bytes: &bytes[..end], offset: 0 };
     if reader.take(MAGIC.len())? != MAGIC {
-        return Err(SnapshotError::Damaged { offset: 0, problem: "not a snapshot file" });
+        return Err(damaged(0, "it does not begin as a snapshot does"));
     }
-    let version = u16::from_be_bytes([reader.take(1)?[0], reader.take(1)?[0]]);
+    let version = reader.version()?;
     if version > VERSION {
-        return Err(SnapshotError::Newer(version));
+        return Err(SnapshotError::Newer { path: path.to_owned(), found: version });
     }
-    if crc32fast::hash(&bytes[..body]).to_be_bytes() != bytes[body..] {
-        return Err(SnapshotError::Damaged { offset: body, problem: "the checksum does not match" });
+    if crc32fast::hash(&bytes[..end]).to_be_bytes() != bytes[end..] {
+        return Err(damaged(end, "the checksum here is not that of the bytes before it"));
     }
     let length = reader.number()?;
-    let meta = codec::decode_snapshot_meta(reader.take(length as usize)?)?;
+    let meta = codec::decode_snapshot_meta(reader.take(length as usize)?)
+        .map_err(|error| unknown(error.to_string()))?;
     let mut rows = Vec::new();
     loop {
         let length = reader.number()?;
@@ -141,17 +131,15 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(SnapshotMeta, State), SnapshotError
         let length = reader.number()?;
         rows.push((key, reader.take(length as usize)?));
     }
-    let count = reader.take(8)?;
-    if (rows.len() as u64).to_be_bytes() != count {
-        return Err(SnapshotError::Damaged {
-            offset: reader.offset,
-            problem: "the number of rows does not match",
-        });
+    if (rows.len() as u64).to_be_bytes() != reader.take(8)? {
+        return Err(damaged(reader.offset, "the number of rows does not match"));
     }
-    Ok((meta, State::from_rows(rows)?))
+    let state = State::from_rows(rows).map_err(|error| unknown(error.to_string()))?;
+    Ok(Snapshot { meta, state, bytes })
 }
 
 struct Reader<'a> {
+    path: &'a Path,
     bytes: &'a [u8],
     offset: usize,
 }
@@ -159,72 +147,25 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], SnapshotError> {
         let end = self.offset.checked_add(length).filter(|end| *end <= self.bytes.len());
-        let end =
-            end.ok_or(SnapshotError::Damaged { offset: self.offset, problem: "it ends in the middle" })?;
+        let end = end.ok_or_else(|| SnapshotError::Damaged {
+            path: self.path.to_owned(),
+            offset: self.offset,
+            problem: "it ends in the middle",
+        })?;
         let taken = &self.bytes[self.offset..end];
         self.offset = end;
         Ok(taken)
     }
 
+    fn version(&mut self) -> Result<u16, SnapshotError> {
+        let mut digits = [0; 2];
+        digits.copy_from_slice(self.take(2)?);
+        Ok(u16::from_be_bytes(digits))
+    }
+
     fn number(&mut self) -> Result<u32, SnapshotError> {
-        let bytes: [u8; 4] = self.take(4)?.try_into().map_err(|_| SnapshotError::Damaged {
-            offset: self.offset,
-            problem: "a length of other than four bytes",
-        })?;
-        Ok(u32::from_be_bytes(bytes))
+        let mut digits = [0; 4];
+        digits.copy_from_slice(self.take(4)?);
+        Ok(u32::from_be_bytes(digits))
     }
-}
-
-/// The finished snapshots of a folder, newest first.
-pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>, SnapshotError> {
-    let failed = io_error(folder);
-    let mut found = Vec::new();
-    for item in fs::read_dir(folder).map_err(&failed)? {
-        let path = item.map_err(&failed)?.path();
-        if path.extension().is_some_and(|extension| extension == SUFFIX) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found.reverse();
-    Ok(found)
-}
-
-/// The newest snapshot of a folder that can be read.
-///
-/// # Errors
-/// When there are snapshots and none is whole: starting from nothing would hide that.
-pub(crate) fn newest(folder: &Path) -> Result<Option<(PathBuf, SnapshotMeta, State)>, SnapshotError> {
-    let mut last_error = None;
-    for path in list(folder)? {
-        let bytes = fs::read(&path).map_err(io_error(&path))?;
-        match parse(&bytes) {
-            Ok((meta, state)) => return Ok(Some((path, meta, state))),
-            Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "a snapshot cannot be used");
-                last_error.get_or_insert(error);
-            }
-        }
-    }
-    last_error.map_or(Ok(None), Err)
-}
-
-/// Removes what is no longer needed: all but the newest snapshots, and leftovers of unfinished ones.
-pub(crate) fn tidy(folder: &Path) -> Result<(), SnapshotError> {
-    for path in list(folder)?.into_iter().skip(KEEP) {
-        fs::remove_file(&path).map_err(io_error(&path))?;
-    }
-    Ok(())
-}
-
-/// Removes the leftovers of transfers and writes that a crash cut short.
-pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), SnapshotError> {
-    let failed = io_error(folder);
-    for item in fs::read_dir(folder).map_err(&failed)? {
-        let path = item.map_err(&failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(&path).map_err(io_error(&path))?;
-        }
-    }
-    Ok(())
 }

@@ -2,18 +2,20 @@
 
 use crate::{
     feed::{Feed, View},
+    log_store::{LogStore, to_io},
     snapshot::{self, SnapshotError},
+    snapshot_folder::SnapshotFolder,
     state_store::{Loaded, StateStore, Write},
     types::{BatchOutcome, Entry, LogId, SnapshotMeta, StorageError, StoredMembership, TypeConfig},
 };
 use openraft::{EntryPayload, RaftSnapshotBuilder, Snapshot, StorageIOError, storage::RaftStateMachine};
 use quorate_domain::{Committed, Outcome, State, Term, apply};
 use std::{
-    io::{self, Read, Seek, SeekFrom},
-    path::PathBuf,
+    io::{self, Cursor},
+    path::Path,
     sync::Arc,
 };
-use tokio::{fs::File, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 
 /// The state of one node, as openraft sees it.
 pub(crate) struct StateMachine {
@@ -22,11 +24,12 @@ pub(crate) struct StateMachine {
     membership: StoredMembership,
     store: StateStore,
     feed: Feed,
-    snapshots: PathBuf,
+    snapshots: SnapshotFolder,
+    log: LogStore,
 }
 
 impl StateMachine {
-    pub(crate) fn new(loaded: Loaded, store: StateStore, snapshots: PathBuf) -> Self {
+    pub(crate) fn new(loaded: Loaded, store: StateStore, snapshots: SnapshotFolder, log: LogStore) -> Self {
         let view = view_of(&loaded.state, loaded.applied);
         Self {
             feed: Feed::new(view, store.clone()),
@@ -35,6 +38,7 @@ impl StateMachine {
             membership: loaded.membership,
             store,
             snapshots,
+            log,
         }
     }
 
@@ -88,8 +92,12 @@ fn snapshot_failed(error: SnapshotError) -> StorageError {
     StorageIOError::write_snapshot(None, &io::Error::other(error)).into()
 }
 
-fn snapshot_io(error: &io::Error) -> StorageError {
-    StorageIOError::read_snapshot(None, error).into()
+/// Work on files that takes its time, off Raft's thread.
+async fn on_files<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+) -> Result<T, StorageError> {
+    let done = spawn_blocking(work).await.map_err(|error| store_failed(error.to_string()))?;
+    done.map_err(snapshot_failed)
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
@@ -123,62 +131,65 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             state: self.state.clone(),
             applied: self.applied,
             membership: self.membership.clone(),
-            folder: self.snapshots.clone(),
+            snapshots: self.snapshots.clone(),
         }
     }
 
-    async fn begin_receiving_snapshot(&mut self) -> Result<Box<File>, StorageError> {
-        // Nameless as soon as it is open: a transfer that is given up leaves nothing behind.
-        let path = self.snapshots.join(format!("incoming-{:016x}.tmp", rand::random::<u64>()));
-        let open = || {
-            let file = std::fs::OpenOptions::new().create_new(true).read(true).write(true).open(&path)?;
-            std::fs::remove_file(&path)?;
-            Ok(file)
-        };
-        open().map(|file| Box::new(File::from_std(file))).map_err(|error: io::Error| snapshot_io(&error))
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Cursor<Vec<u8>>>, StorageError> {
+        Ok(Box::default())
     }
 
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMeta,
-        received: Box<File>,
+        received: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
-        let mut file = received.into_std().await;
-        let folder = self.snapshots.clone();
-        let wanted = meta.clone();
-        let state = spawn_blocking(move || -> Result<State, SnapshotError> {
-            let mut bytes = Vec::new();
-            let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes));
-            read.map_err(|source| SnapshotError::Io { path: folder.clone(), source })?;
-            let (_, state) = snapshot::parse(&bytes)?;
-            snapshot::write(&folder, &wanted, &state)?;
-            snapshot::tidy(&folder)?;
-            Ok(state)
-        })
-        .await
-        .map_err(|error| store_failed(error.to_string()))?
-        .map_err(snapshot_failed)?;
-        self.store
-            .replace(state.clone(), meta.last_log_id, meta.last_membership.clone())
-            .await
-            .map_err(store_failed)?;
-        self.state = state;
-        self.applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
-        self.feed.restart(view_of(&self.state, self.applied));
-        Ok(())
+        let installed = self.install(meta.clone(), received.into_inner()).await;
+        if let Err(error) = &installed {
+            // Raft's loop may wait for the log, and the log for this.
+            self.log.give_up_purge(error.to_string());
+        }
+        installed
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
-        let folder = self.snapshots.clone();
-        let found = spawn_blocking(move || snapshot::newest(&folder))
-            .await
-            .map_err(|error| store_failed(error.to_string()))?
-            .map_err(|error| StorageIOError::read_snapshot(None, &io::Error::other(error)))?;
-        let Some((path, meta, _)) = found else { return Ok(None) };
-        let file = File::open(&path).await.map_err(|error| snapshot_io(&error))?;
-        Ok(Some(Snapshot { meta, snapshot: Box::new(file) }))
+        let snapshots = self.snapshots.clone();
+        let newest = on_files(move || snapshots.newest()).await?;
+        Ok(newest.whole.map(|(_, found)| as_sent(found.meta, found.bytes)))
     }
+}
+
+impl StateMachine {
+    /// A crash after any of these steps leaves the old state or the new one: the file is on disk before the log says
+    /// that it begins behind it, and the log says so before the state is ahead of the log.
+    async fn install(&mut self, meta: SnapshotMeta, bytes: Vec<u8>) -> Result<(), StorageError> {
+        let last = meta.last_log_id.ok_or_else(|| store_failed("a snapshot of nothing".to_owned()))?;
+        let (snapshots, described) = (self.snapshots.clone(), meta.clone());
+        let (name, state) = on_files(move || {
+            let found = snapshot::parse(Path::new("from another node"), bytes)?;
+            if found.meta.last_log_id != described.last_log_id {
+                let problem = "it does not hold what was announced";
+                return Err(SnapshotError::Damaged { path: "from another node".into(), offset: 0, problem });
+            }
+            Ok((snapshots.receive(&described, &found.bytes)?, found.state))
+        })
+        .await?;
+        let behind = self.log.begin_behind(last).await;
+        behind.map_err(|error| StorageIOError::write_logs(&to_io(error)))?;
+        let snapshots = self.snapshots.clone();
+        on_files(move || snapshots.finish(&name).and_then(|()| snapshots.tidy())).await?;
+        let membership = meta.last_membership;
+        self.store.replace(state.clone(), Some(last), membership.clone()).await.map_err(store_failed)?;
+        self.state = state;
+        self.applied = Some(last);
+        self.membership = membership;
+        self.feed.restart(view_of(&self.state, self.applied));
+        Ok(())
+    }
+}
+
+fn as_sent(meta: SnapshotMeta, bytes: Vec<u8>) -> Snapshot<TypeConfig> {
+    Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) }
 }
 
 /// Writes a snapshot of the state as it was when this was made, while the state machine goes on.
@@ -186,7 +197,7 @@ pub(crate) struct SnapshotBuilder {
     state: State,
     applied: Option<LogId>,
     membership: StoredMembership,
-    folder: PathBuf,
+    snapshots: SnapshotFolder,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
@@ -198,17 +209,14 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             last_membership: self.membership.clone(),
             snapshot_id: format!("{term}-{index}-{:08x}", rand::random::<u32>()),
         };
-        let (folder, described, state) = (self.folder.clone(), meta.clone(), self.state.clone());
-        let path = spawn_blocking(move || {
-            let path = snapshot::write(&folder, &described, &state)?;
-            snapshot::tidy(&folder)?;
-            Ok(path)
+        let (snapshots, described, state) = (self.snapshots.clone(), meta.clone(), self.state.clone());
+        let (path, bytes) = on_files(move || {
+            let (name, bytes) = snapshots.write(&described, &state)?;
+            snapshots.tidy()?;
+            Ok((snapshots.path(&name), bytes))
         })
-        .await
-        .map_err(|error| store_failed(error.to_string()))?
-        .map_err(snapshot_failed)?;
-        let file = File::open(&path).await.map_err(|error| snapshot_io(&error))?;
+        .await?;
         tracing::info!(file = %path.display(), index, "snapshot written");
-        Ok(Snapshot { meta, snapshot: Box::new(file) })
+        Ok(as_sent(meta, bytes))
     }
 }

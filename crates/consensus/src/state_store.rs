@@ -5,6 +5,8 @@
 //! crash is always the state after some entry. sled may lose its last batches: the log still has them. Before the log
 //! forgets an entry, [`StateStore::sync_through`] makes them durable. sled's own flush does not reach the platter on
 //! Linux, so a descriptor on its file is synced as well.
+//!
+//! sled opens its files itself; the disk is asked before every step that this module takes on it.
 
 mod archive;
 mod inbox;
@@ -12,13 +14,14 @@ mod worker;
 
 use crate::{
     codec::{self, CodecError},
+    disk::{Disk, StoreStep},
     feed::Archived,
     types::{LogId, StoredMembership},
 };
 use inbox::Inbox;
 use quorate_domain::{Committed, Revision, State, rows::BadRow};
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -29,6 +32,9 @@ use worker::Worker;
 
 /// The layout that this build writes.
 const FORMAT: &[u8] = b"1";
+
+/// The file that sled keeps everything in.
+const FILE: &str = "db";
 
 const KEY_FORMAT: &[u8] = b"m.format";
 const KEY_APPLIED: &[u8] = b"m.applied";
@@ -42,11 +48,13 @@ pub enum StoreError {
     /// sled refuses.
     #[error("sled: {0}")]
     Sled(#[from] sled::Error),
-    /// Its file cannot be opened or synced.
-    #[error("{path}: {source}")]
+    /// The operating system refused.
+    #[error("{action} {path} failed: {source}")]
     Io {
         /// The file.
         path: PathBuf,
+        /// What was tried.
+        action: &'static str,
         /// What the system says.
         source: io::Error,
     },
@@ -59,6 +67,24 @@ pub enum StoreError {
     /// Another layout.
     #[error("layout {0:?} is not known to this version")]
     Format(String),
+    /// sled gave up on files that are not as it left them.
+    #[error("sled panicked over its files; its message is on stderr")]
+    Panicked,
+    /// It failed after it was opened.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl StoreError {
+    /// Whether the files are not as they were left. An error of the system is none: it may be over at the next start, and
+    /// a store whose files are in use is whole.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Sled(sled::Error::Io(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
+            Self::Io { .. } | Self::Failed(_) => false,
+            Self::Sled(_) | Self::Row(_) | Self::Codec(_) | Self::Format(_) | Self::Panicked => true,
+        }
+    }
 }
 
 /// What a group of applied entries led to.
@@ -91,7 +117,9 @@ enum Job {
         membership: StoredMembership,
         done: oneshot::Sender<Result<(), String>>,
     },
+    /// Makes everything durable as soon as what was written reaches this index.
     Sync {
+        index: u64,
         done: oneshot::Sender<Result<(), String>>,
     },
     Revisions {
@@ -126,23 +154,43 @@ impl Drop for Handles {
 
 impl StateStore {
     /// Opens the store in a folder and reads the state.
-    pub(crate) fn open(folder: &Path) -> Result<(Self, Loaded), StoreError> {
-        let db = sled::Config::new().path(folder).flush_every_ms(None).cache_capacity(64 << 20).open()?;
-        let path = folder.join("db");
-        let file = File::open(&path).map_err(|source| StoreError::Io { path, source })?;
-        match db.get(KEY_FORMAT)? {
-            None => drop(db.insert(KEY_FORMAT, FORMAT)?),
-            Some(format) if *format == *FORMAT => {}
-            Some(format) => return Err(StoreError::Format(String::from_utf8_lossy(&format).into_owned())),
-        }
-        let loaded = load(&db)?;
+    pub(crate) fn open(disk: &Arc<dyn Disk>, folder: &Path) -> Result<(Self, Loaded), StoreError> {
+        let failed = |path: &Path, action| {
+            let path = path.to_owned();
+            move |source| StoreError::Io { path, action, source }
+        };
+        disk.before_store_step(StoreStep::Open, folder).map_err(failed(folder, "opening"))?;
+        // sled asserts where it should refuse, when its files are damaged.
+        let (db, loaded) =
+            std::panic::catch_unwind(|| open_sled(folder)).map_err(|_| StoreError::Panicked)??;
+        let path = folder.join(FILE);
+        let file = File::open(&path).map_err(failed(&path, "opening"))?;
         let inbox = Arc::new(Inbox::default());
-        let worker = Worker { db, file, written: loaded.state.clone(), inbox: Arc::clone(&inbox) };
+        let worker = Worker::new(Arc::clone(disk), path, db, file, &loaded, Arc::clone(&inbox));
         thread::Builder::new()
             .name("state-store".into())
             .spawn(move || worker.run())
-            .map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
+            .map_err(failed(folder, "starting a thread for"))?;
         Ok((Self(Arc::new(Handles(inbox))), loaded))
+    }
+
+    /// Takes a store that cannot be used out of the way; one that was set aside earlier is removed.
+    pub(crate) fn set_aside(disk: &Arc<dyn Disk>, folder: &Path) -> Result<(), StoreError> {
+        let aside = folder.with_extension("damaged");
+        let failed = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::Io { path, action, source }
+        };
+        let step = |step, action, path: &Path, run: &dyn Fn() -> io::Result<()>| {
+            disk.before_store_step(step, folder).and_then(|()| run()).map_err(failed(action, path))
+        };
+        if !folder.try_exists().map_err(failed("looking for", folder))? {
+            return Ok(());
+        }
+        if aside.try_exists().map_err(failed("looking for", &aside))? {
+            step(StoreStep::RemoveCopy, "removing", &aside, &|| fs::remove_dir_all(&aside))?;
+        }
+        step(StoreStep::SetAside, "setting aside", folder, &|| fs::rename(folder, &aside))
     }
 
     /// Hands over what was applied; waits only while too much is queued.
@@ -151,7 +199,7 @@ impl StateStore {
     }
 
     async fn push(&self, job: Job) -> Result<(), String> {
-        if self.0.0.push(job).await { Ok(()) } else { Err(stopped()) }
+        if self.0.0.push(job).await { Ok(()) } else { Err(self.stopped()) }
     }
 
     /// Puts a whole state in the place of what is there.
@@ -164,15 +212,15 @@ impl StateStore {
         let (done, answer) = oneshot::channel();
         let job = Job::Replace { state: Box::new(state), applied, membership, done };
         self.push(job).await?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        answer.await.unwrap_or_else(|_| Err(self.stopped()))
     }
 
-    /// Returns when everything handed over so far is on disk. The index is for the log line only: what is applied is
-    /// handed over before the log is told to forget it.
+    /// Returns when the state after this index, or a later one, is on disk. openraft forgets entries of the log while
+    /// the snapshot that stands for them is still being installed, so the index may have to be waited for.
     pub(crate) async fn sync_through(&self, index: u64) -> Result<(), String> {
         let (done, answer) = oneshot::channel();
-        self.push(Job::Sync { done }).await?;
-        let result = answer.await.unwrap_or_else(|_| Err(stopped()));
+        self.push(Job::Sync { index, done }).await?;
+        let result = answer.await.unwrap_or_else(|_| Err(self.stopped()));
         tracing::debug!(index, "state store synced");
         result
     }
@@ -181,19 +229,31 @@ impl StateStore {
     pub(crate) async fn revisions(&self, start: Revision, limit: usize) -> Result<Archived, String> {
         let (done, answer) = oneshot::channel();
         self.push(Job::Revisions { start, limit, done }).await?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        answer.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    fn stopped(&self) -> String {
+        self.0.0.failure().unwrap_or_else(|| "the state store is closed".to_owned())
     }
 
     /// Makes everything durable and lets go of the files; every later call fails.
     pub(crate) async fn close(&self) -> Result<(), String> {
         let (done, answer) = oneshot::channel();
         self.push(Job::Close { done }).await?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        answer.await.unwrap_or_else(|_| Err(self.stopped()))
     }
 }
 
-fn stopped() -> String {
-    "the state store has stopped; its last words are in the log above".to_owned()
+/// Opens sled and reads everything that is not archive.
+fn open_sled(folder: &Path) -> Result<(sled::Db, Loaded), StoreError> {
+    let db = sled::Config::new().path(folder).flush_every_ms(None).cache_capacity(64 << 20).open()?;
+    match db.get(KEY_FORMAT)? {
+        None => drop(db.insert(KEY_FORMAT, FORMAT)?),
+        Some(format) if *format == *FORMAT => {}
+        Some(format) => return Err(StoreError::Format(String::from_utf8_lossy(&format).into_owned())),
+    }
+    let loaded = load(&db)?;
+    Ok((db, loaded))
 }
 
 fn load(db: &sled::Db) -> Result<Loaded, StoreError> {

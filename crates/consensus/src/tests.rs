@@ -1,4 +1,5 @@
 //! openraft's own conformance suite over our log and state machine, and what it does not ask.
 
 mod cluster;
+mod faults;
 mod storage;

@@ -3,7 +3,7 @@
 use crate::packed_list::PackedList;
 use bytes::Bytes;
 use quorate_domain::{Outcome, Proposal};
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 openraft::declare_raft_types!(
     /// The types that one Raft group of ours is made of.
@@ -12,7 +12,7 @@ openraft::declare_raft_types!(
         R = BatchOutcome,
         NodeId = u64,
         Node = MemberNode,
-        SnapshotData = tokio::fs::File,
+        SnapshotData = io::Cursor<Vec<u8>>,
 );
 
 /// A log entry.

@@ -1,8 +1,8 @@
 //! What a coordinator is told at its start.
 
-use quorate_consensus::RaftOptions;
+use quorate_consensus::{Disk, RaftOptions};
 use quorate_domain::{ClusterId, CoordinatorId, Settings};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// What a coordinator is told at its start. Whoever builds it has checked it.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct CoordinatorOptions {
     pub node: CoordinatorId,
     /// Where its log and state are.
     pub data_dir: PathBuf,
+    /// The disk that this folder is on: [`quorate_consensus::RealDisk`], but for tests that break it.
+    pub disk: Arc<dyn Disk>,
     /// Where other coordinators reach it, as `host:port` to bind.
     pub listen_peer: String,
     /// Where agents and clients reach it, as `host:port` to bind.

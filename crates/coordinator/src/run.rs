@@ -71,7 +71,8 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
 ) -> Result<(), CoordinatorError> {
-    let folder = Arc::new(DataFolder::open(&options.data_dir, &options.cluster, options.node)?);
+    let disk = Arc::clone(&options.disk);
+    let folder = Arc::new(DataFolder::open(disk, &options.data_dir, &options.cluster, options.node)?);
     // Raft, its log's answers and its peers have a thread of their own; everybody else is served on this runtime.
     let lane = Lane::start("raft").map_err(CoordinatorError::Lane)?;
     let on_lane = lane.handle();

@@ -1,6 +1,7 @@
 //! What a test cluster is made of.
 
 use crate::timing::Timing;
+use std::path::PathBuf;
 
 /// What a test cluster is made of.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct Plan {
     /// Whether coordinators reach each other, and agents reach them, through links that can be cut. Clients of the
     /// test are given the direct addresses.
     pub linked: bool,
+    /// The program of `quorate-faulty`, when coordinators are to run on disks that break as they are told.
+    pub faulty_program: Option<PathBuf>,
     /// Whether processes log what happens to them, or only what is wrong.
     pub log_level: &'static str,
     /// Whether no other cluster may run meanwhile.
@@ -33,6 +36,7 @@ impl Plan {
             timing: Timing::short(),
             max_message_bytes: 4 << 20,
             linked: false,
+            faulty_program: None,
             log_level: "info,openraft=warn",
             alone: false,
             keep_on_failure: false,

@@ -5,7 +5,7 @@ use crate::{
     args::CoordinatorArgs,
     config::{self, CoordinatorConfig},
 };
-use quorate_consensus::{RaftOptions, types::MemberNode, wal};
+use quorate_consensus::{Disk, RaftOptions, types::MemberNode, wal};
 use quorate_coordinator::CoordinatorOptions;
 use quorate_domain::Settings;
 use quorate_runtime::{clock::SystemClock, shutdown::Shutdown, telemetry};
@@ -15,16 +15,16 @@ use std::{sync::Arc, time::Duration};
 ///
 /// # Errors
 /// A configuration with problems, or what ended it.
-pub(crate) async fn run(args: CoordinatorArgs) -> anyhow::Result<u8> {
+pub(crate) async fn run(args: CoordinatorArgs, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
     let config = config::coordinator(&args.into())?;
     telemetry::init(&config.log.level, config.log.format)?;
     let shutdown = Shutdown::new();
-    let role = quorate_coordinator::run(options(config), Arc::new(SystemClock), shutdown.clone());
+    let role = quorate_coordinator::run(options(config, disk), Arc::new(SystemClock), shutdown.clone());
     until_stopped("coordinator", role, &shutdown).await
 }
 
 /// What the configuration means to the coordinator.
-pub(crate) fn options(config: CoordinatorConfig) -> CoordinatorOptions {
+pub(crate) fn options(config: CoordinatorConfig, disk: Arc<dyn Disk>) -> CoordinatorOptions {
     let members = config.members.iter().map(|member| {
         let node = MemberNode { peer_address: member.peer.to_string(), api_address: member.api.to_string() };
         (member.id, node)
@@ -43,6 +43,7 @@ pub(crate) fn options(config: CoordinatorConfig) -> CoordinatorOptions {
         cluster: config.cluster_id,
         node: config.node_id,
         data_dir: config.data_dir,
+        disk,
         listen_peer: config.listen_peer.to_string(),
         listen_api: config.listen_api.to_string(),
         raft,

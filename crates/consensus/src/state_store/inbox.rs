@@ -3,7 +3,7 @@
 use super::Job;
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::Notify;
@@ -20,6 +20,8 @@ pub(super) struct Inbox {
     filled: Condvar,
     /// Signalled when there is room, or never will be.
     drained: Notify,
+    /// Why the thread ended, when it did not end in order.
+    failure: OnceLock<String>,
 }
 
 #[derive(Default)]
@@ -110,6 +112,17 @@ impl Inbox {
         self.drained.notify_waiters();
     }
 
+    /// Remembers why the thread ends, and takes nothing more; the first reason is kept.
+    pub(super) fn fail(&self, reason: String) {
+        let _ = self.failure.set(reason);
+        self.close();
+    }
+
+    /// Why the thread ended, when it did not end in order.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
+    }
+
     /// Drops what is left, for a thread that ends early: whoever waits for an answer hears that there is none.
     pub(super) fn abandon(&self) {
         self.close();
@@ -150,7 +163,7 @@ mod tests {
     }
 
     fn sync() -> Job {
-        Job::Sync { done: oneshot::channel().0 }
+        Job::Sync { index: 0, done: oneshot::channel().0 }
     }
 
     /// The last index and the number of revisions of a group, none for another job.
@@ -203,7 +216,7 @@ mod tests {
     async fn a_thread_that_is_gone_takes_nothing_and_answers_nobody() {
         let inbox = Inbox::default();
         let (done, answer) = oneshot::channel();
-        assert!(inbox.push(Job::Sync { done }).await);
+        assert!(inbox.push(Job::Sync { index: 0, done }).await);
         inbox.abandon();
         assert!(answer.await.is_err());
         assert!(!inbox.push(applied(1, 1)).await);

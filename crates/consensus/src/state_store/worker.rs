@@ -1,36 +1,63 @@
 //! The store's thread: the only one that touches sled.
 
-use super::{EVENT_PREFIX, Job, KEY_APPLIED, KEY_MEMBERSHIP, STATE_PREFIX, Write, archive, inbox::Inbox};
+use super::{
+    EVENT_PREFIX, Job, KEY_APPLIED, KEY_MEMBERSHIP, Loaded, STATE_PREFIX, Write, archive, inbox::Inbox,
+};
 use crate::{
     codec,
+    disk::{Disk, StoreStep},
     types::{LogId, StoredMembership},
 };
 use quorate_domain::State;
-use std::{fs::File, sync::Arc, time::Duration};
+use std::{fmt, fs::File, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// What is applied within this time of the first goes into one batch: sled waits for the disk with every batch, and the
 /// log needs the same disk. The log holds it all the while.
 const PACE: Duration = Duration::from_millis(250);
 
+type Done = oneshot::Sender<Result<(), String>>;
+
 pub(super) struct Worker {
-    pub(super) db: sled::Db,
-    pub(super) file: File,
+    disk: Arc<dyn Disk>,
+    /// sled's file.
+    path: PathBuf,
+    db: sled::Db,
+    file: File,
     /// The state as it was last written.
-    pub(super) written: State,
-    pub(super) inbox: Arc<Inbox>,
+    written: State,
+    applied: Option<LogId>,
+    /// Who waits for a state that is not written yet; openraft forgets entries at most once for every snapshot.
+    waiting: Vec<(u64, Done)>,
+    inbox: Arc<Inbox>,
 }
 
 impl Worker {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        path: PathBuf,
+        db: sled::Db,
+        file: File,
+        loaded: &Loaded,
+        inbox: Arc<Inbox>,
+    ) -> Self {
+        let (written, applied) = (loaded.state.clone(), loaded.applied);
+        Self { disk, path, db, file, written, applied, waiting: Vec::new(), inbox }
+    }
+
     /// Ends with the last handle, or with the first error: whoever hands over the next write hears of it.
     pub(super) fn run(mut self) {
         while let Some(job) = self.inbox.next(PACE) {
             let result = match job {
-                Job::Write(write) => self.write(*write).map_err(|error| error.to_string()),
+                Job::Write(write) => self.write(*write).and_then(|()| self.sync_for_waiting()),
                 Job::Replace { state, applied, membership, done } => {
-                    answer(self.replace(*state, applied, &membership), done)
+                    let replaced = self.replace(*state, applied, &membership);
+                    self.answer(replaced, done).and_then(|()| self.sync_for_waiting())
                 }
-                Job::Sync { done } => answer(self.sync(), done),
+                Job::Sync { index, done } => {
+                    self.waiting.push((index, done));
+                    self.sync_for_waiting()
+                }
                 Job::Revisions { start, limit, done } => {
                     // A page that cannot be read is an answer to its reader, and no reason to stop applying.
                     let _ = done.send(archive::read(&self.db, start, limit));
@@ -46,6 +73,7 @@ impl Worker {
             };
             if let Err(error) = result {
                 tracing::error!(%error, "the state store failed; this coordinator stops applying");
+                self.inbox.fail(error);
                 return;
             }
         }
@@ -54,7 +82,7 @@ impl Worker {
         }
     }
 
-    fn write(&mut self, write: Write) -> sled::Result<()> {
+    fn write(&mut self, write: Write) -> Result<(), String> {
         let Write { state, revisions, applied, membership } = write;
         let mut batch = sled::Batch::default();
         batch.insert(KEY_APPLIED, &*codec::encode_log_id(&applied));
@@ -69,10 +97,12 @@ impl Worker {
         }
         archive::add(&mut batch, &revisions);
         if let Some(last) = revisions.last() {
-            archive::remove_expired(&self.db, &mut batch, last.revision)?;
+            archive::remove_expired(&self.db, &mut batch, last.revision)
+                .map_err(|error| self.failed("reading", &error))?;
         }
-        self.db.apply_batch(batch)?;
+        self.apply(batch)?;
         self.written = state;
+        self.applied = Some(applied);
         Ok(())
     }
 
@@ -82,11 +112,10 @@ impl Worker {
         applied: Option<LogId>,
         membership: &StoredMembership,
     ) -> Result<(), String> {
-        let failed = |error: sled::Error| error.to_string();
         let mut batch = sled::Batch::default();
         for prefix in [STATE_PREFIX, EVENT_PREFIX] {
             for key in self.db.scan_prefix([prefix]).keys() {
-                batch.remove(key.map_err(failed)?);
+                batch.remove(key.map_err(|error| self.failed("reading", &error))?);
             }
         }
         for (key, value) in state.rows() {
@@ -97,14 +126,55 @@ impl Worker {
             None => batch.remove(KEY_APPLIED),
         }
         batch.insert(KEY_MEMBERSHIP, &*codec::encode_membership(membership));
-        self.db.apply_batch(batch).map_err(failed)?;
+        self.apply(batch)?;
         self.written = state;
+        self.applied = applied;
         self.sync()
     }
 
+    fn apply(&self, batch: sled::Batch) -> Result<(), String> {
+        self.before(StoreStep::Write).map_err(|error| self.failed("writing", &error))?;
+        self.db.apply_batch(batch).map_err(|error| self.failed("writing", &error))
+    }
+
     fn sync(&self) -> Result<(), String> {
-        self.db.flush().map_err(|error| error.to_string())?;
-        self.file.sync_data().map_err(|error| format!("fdatasync of the state store: {error}"))
+        self.before(StoreStep::Sync).map_err(|error| self.failed("syncing", &error))?;
+        self.db.flush().map_err(|error| self.failed("flushing", &error))?;
+        self.file.sync_data().map_err(|error| self.failed("syncing", &error))
+    }
+
+    fn before(&self, step: StoreStep) -> std::io::Result<()> {
+        self.disk.before_store_step(step, self.path.parent().unwrap_or(&self.path))
+    }
+
+    /// Syncs once for all who wait for what is written by now.
+    fn sync_for_waiting(&mut self) -> Result<(), String> {
+        let applied = self.applied.map_or(0, |id| id.index);
+        let (ready, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(index, _)| *index <= applied);
+        self.waiting = later;
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let result = self.sync();
+        ready.into_iter().fold(result, |result, (_, done)| self.answer(result, done))
+    }
+
+    /// A failure is known to everybody before whoever waits hears of it.
+    fn answer(&self, result: Result<(), String>, done: Done) -> Result<(), String> {
+        if let Err(error) = &result {
+            self.inbox.fail(error.clone());
+        }
+        // Nobody waits any more when the caller was dropped; the work is done all the same.
+        let _ = done.send(result.clone());
+        result
+    }
+
+    fn failed(&self, action: &str, error: &dyn fmt::Display) -> String {
+        format!(
+            "{action} the state store {} failed: {error}; check the disk and start this coordinator again",
+            self.path.display()
+        )
     }
 }
 
@@ -112,12 +182,6 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.inbox.abandon();
     }
-}
-
-fn answer(result: Result<(), String>, done: oneshot::Sender<Result<(), String>>) -> Result<(), String> {
-    // Nobody waits any more when the caller was dropped; the work is done all the same.
-    let _ = done.send(result.clone());
-    result
 }
 
 fn state_key(row: &[u8]) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Three nodes in one process, over their real logs and a network of function calls that can be cut.
 
 use crate::{
-    Consensus, DataFolder, ProposeError, RaftOptions, ReadError,
+    Consensus, DataFolder, ProposeError, RaftOptions, ReadError, RealDisk,
     types::{MemberNode, Raft, TypeConfig},
     wal,
 };
@@ -144,8 +144,10 @@ impl Nodes {
         let cluster = ClusterId::new("c1").unwrap();
         let shutdown = Shutdown::new();
         // The locks of an earlier start are gone once its last task has ended.
-        let folder =
-            until("the data folder", || DataFolder::open(&root, &cluster, CoordinatorId(id)).ok()).await;
+        let folder = until("the data folder", || {
+            DataFolder::open(Arc::new(RealDisk), &root, &cluster, CoordinatorId(id)).ok()
+        })
+        .await;
         let folder = Arc::new(folder);
         let end = Instant::now() + DEADLINE;
         let node = loop {

@@ -1,6 +1,8 @@
 use crate::{
+    disk::{Disk, RealDisk},
     log_store::LogStore,
     snapshot,
+    snapshot_folder::SnapshotFolder,
     state_machine::StateMachine,
     state_store::StateStore,
     types::{Batch, Entry, StorageError, TypeConfig},
@@ -12,6 +14,7 @@ use openraft::{
     testing::{StoreBuilder, Suite},
 };
 use quorate_domain::{Cause, ClusterId, Command, Proposal, Revision, Settings, StartId, Timestamp};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 struct Builder;
@@ -23,17 +26,31 @@ fn small_log() -> wal::Options {
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError> {
         let folder = TempDir::new().unwrap();
-        let log = LogStore::open(&folder.path().join("log"), &small_log()).unwrap();
-        let machine = open_machine(&folder);
+        let log = open_log(&folder);
+        let machine = machine_on(&folder, log.clone());
         Ok((folder, log, machine))
     }
 }
 
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
+fn open_log(folder: &TempDir) -> LogStore {
+    LogStore::open(disk().folder(&folder.path().join("log")).unwrap(), &small_log()).unwrap()
+}
+
+fn snapshots_of(folder: &TempDir) -> SnapshotFolder {
+    SnapshotFolder::new(disk().folder(&folder.path().join("snapshots")).unwrap())
+}
+
 fn open_machine(folder: &TempDir) -> StateMachine {
-    let snapshots = folder.path().join("snapshots");
-    std::fs::create_dir_all(&snapshots).unwrap();
-    let (store, loaded) = StateStore::open(&folder.path().join("state")).unwrap();
-    StateMachine::new(loaded, store, snapshots)
+    machine_on(folder, open_log(folder))
+}
+
+fn machine_on(folder: &TempDir, log: LogStore) -> StateMachine {
+    let (store, loaded) = StateStore::open(&disk(), &folder.path().join("state")).unwrap();
+    StateMachine::new(loaded, store, snapshots_of(folder), log)
 }
 
 #[test]
@@ -69,8 +86,10 @@ fn register(host: &str) -> Command {
 fn reopen(folder: &TempDir) -> StateMachine {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     loop {
-        match StateStore::open(&folder.path().join("state")) {
-            Ok((store, loaded)) => return StateMachine::new(loaded, store, folder.path().join("snapshots")),
+        match StateStore::open(&disk(), &folder.path().join("state")) {
+            Ok((store, loaded)) => {
+                return StateMachine::new(loaded, store, snapshots_of(folder), open_log(folder));
+            }
             Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
         }
         std::thread::yield_now();
@@ -119,16 +138,20 @@ async fn every_flipped_bit_of_a_snapshot_is_noticed() {
     let mut machine = open_machine(&folder);
     machine.apply(vec![entry(1, create_cluster()), entry(2, register("h1"))]).await.unwrap();
     machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
-    let (path, _, state) = snapshot::newest(&folder.path().join("snapshots")).unwrap().unwrap();
-    assert_eq!(state.digest(), machine.feed().view().state.digest());
+    let (name, found) = snapshots_of(&folder).newest().unwrap().whole.unwrap();
+    assert_eq!(found.state.digest(), machine.feed().view().state.digest());
+    let path = snapshots_of(&folder).path(&name);
     let bytes = std::fs::read(&path).unwrap();
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        assert!(snapshot::parse(&flipped).is_err(), "bit {bit} flipped and nobody noticed");
+        assert!(snapshot::parse(&path, flipped).is_err(), "bit {bit} flipped and nobody noticed");
     }
     for length in 0..bytes.len() {
-        assert!(snapshot::parse(&bytes[..length]).is_err(), "cut at {length} and nobody noticed");
+        assert!(
+            snapshot::parse(&path, bytes[..length].to_vec()).is_err(),
+            "cut at {length} and nobody noticed"
+        );
     }
 }
 

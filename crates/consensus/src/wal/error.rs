@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use crate::disk::Folder;
+
 /// Why an append was not acknowledged.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WalError {
@@ -85,4 +87,13 @@ pub enum OpenError {
         /// What is wrong there.
         reason: String,
     },
+}
+
+/// Turns an I/O error of one file into the log's error.
+pub(crate) fn io_error(
+    folder: &dyn Folder,
+    operation: &'static str,
+    name: &str,
+) -> impl FnOnce(io::Error) -> WalError {
+    move |source| WalError::Io { operation, file: folder.path(name), source: Arc::new(source) }
 }

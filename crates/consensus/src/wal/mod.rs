@@ -4,7 +4,7 @@
 //! It knows entries by index, a few last-one-wins values, truncation and purge, and nothing of Raft. It only writes;
 //! what it holds is read once, at open.
 //!
-//! - `format`: the bytes. `segment`: one file. `storage`: the door to the disk.
+//! - `format`: the bytes. `segment`: one file.
 //! - `queue` -> `thread` -> `writer`: an append on its way to the disk. `supply`: segments ahead of need.
 //! - `live`: what keeps a segment from being free. `recovery`: opening.
 //!
@@ -20,7 +20,6 @@ mod live;
 mod queue;
 mod recovery;
 mod segment;
-mod storage;
 mod supply;
 mod thread;
 mod writer;
@@ -31,7 +30,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, OnceLock, mpsc::sync_channel},
     thread::{JoinHandle, current},
 };
@@ -41,10 +40,12 @@ use bytes::Bytes;
 pub use self::error::{OpenError, WalError};
 use self::{
     queue::{Append, Queue},
-    storage::{Folder, Storage},
     supply::SegmentSource,
     writer::Writer,
 };
+use crate::disk::{Folder, FolderLock};
+
+const LOCK_FILE: &str = "LOCK";
 
 /// The largest append, in bytes of its records.
 pub const MAX_APPEND_BYTES: usize = 512 << 20;
@@ -169,25 +170,28 @@ pub struct Wal {
 }
 
 impl Wal {
-    /// Opens the log in `dir`, which is made if it is not there, and locks it against other processes.
+    /// Opens the log in a folder, and locks it against other processes.
     ///
     /// # Errors
     /// When the folder is in use, the disk fails, or the log has damage that no crash can explain.
-    pub fn open(dir: &Path, options: &Options) -> Result<(Self, Recovered), OpenError> {
+    pub fn open(folder: Arc<dyn Folder>, options: &Options) -> Result<(Self, Recovered), OpenError> {
         options.check()?;
-        Self::open_storage(Arc::new(Folder::open(dir)?), dir, options)
+        let lock = folder.lock(LOCK_FILE).map_err(error::io_error(&*folder, "lock", LOCK_FILE))?;
+        let lock = lock.ok_or_else(|| OpenError::Locked { file: folder.path(LOCK_FILE) })?;
+        Self::open_locked(folder, Some(lock), options)
     }
 
-    fn open_storage(
-        storage: Arc<dyn Storage>,
-        dir: &Path,
+    fn open_locked(
+        storage: Arc<dyn Folder>,
+        lock: Option<FolderLock>,
         options: &Options,
     ) -> Result<(Self, Recovered), OpenError> {
+        let dir = storage.path("");
         let (position, recovered) = recovery::recover(&storage, options)?;
         let failure = Arc::new(OnceLock::new());
         let no_thread = |source| WalError::Io {
             operation: "start a thread for",
-            file: dir.to_owned(),
+            file: dir.clone(),
             source: Arc::new(source),
         };
         let writer = Writer::new(storage, position, options.max_batch_bytes, |supply, ready| match options
@@ -196,6 +200,7 @@ impl Wal {
             0 => SegmentSource::inline(supply, ready, 0),
             spare => SegmentSource::background(supply, ready, spare, Arc::clone(&failure)).map_err(no_thread),
         })?;
+        let writer = writer.holding(lock);
         let queue = Arc::new(Queue::new(options.max_queued_bytes));
         let thread = thread::start(writer, Arc::clone(&queue), Arc::clone(&failure), options.max_batch_bytes)
             .map_err(no_thread)?;

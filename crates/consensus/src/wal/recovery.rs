@@ -10,18 +10,18 @@ use bytes::Bytes;
 
 use super::{
     Options, Record, Recovered, TornTail,
-    error::{OpenError, WalError},
+    error::{OpenError, WalError, io_error},
     format::{END_MARK_BYTES, SEGMENT_HEADER_BYTES, Stored},
     live::LogState,
     segment::{FileKind, Loaded, Segment, write_zeros},
-    storage::{Storage, io_error},
     supply::Supply,
     writer::Position,
 };
+use crate::disk::Folder;
 
 /// Reads the log in `storage`.
 pub(crate) fn recover(
-    storage: &Arc<dyn Storage>,
+    storage: &Arc<dyn Folder>,
     options: &Options,
 ) -> Result<(Position, Recovered), OpenError> {
     let files = Files::list(&**storage)?;
@@ -43,7 +43,7 @@ pub(crate) fn recover(
 }
 
 fn start_empty(
-    storage: &Arc<dyn Storage>,
+    storage: &Arc<dyn Folder>,
     options: &Options,
     files: &Files,
 ) -> Result<(Position, Recovered), OpenError> {
@@ -71,7 +71,7 @@ struct Files {
 }
 
 impl Files {
-    fn list(storage: &dyn Storage) -> Result<Self, OpenError> {
+    fn list(storage: &dyn Folder) -> Result<Self, OpenError> {
         let mut files = Self { log: Vec::new(), free: Vec::new(), new: Vec::new() };
         for name in storage.list().map_err(io_error(storage, "list", ""))? {
             match FileKind::parse(&name) {
@@ -88,7 +88,7 @@ impl Files {
     }
 
     /// Removes half-made files, and hands those that are needed no more to the supply.
-    fn clear_away(&self, storage: &dyn Storage, supply: &mut Supply, floor: u64) -> Result<(), WalError> {
+    fn clear_away(&self, storage: &dyn Folder, supply: &mut Supply, floor: u64) -> Result<(), WalError> {
         for number in &self.new {
             let name = FileKind::New.file_name(*number);
             storage.remove(&name).map_err(io_error(storage, "remove", &name))?;
@@ -108,7 +108,7 @@ struct End {
 }
 
 impl End {
-    fn find(storage: &dyn Storage, files: &Files) -> Result<Self, OpenError> {
+    fn find(storage: &dyn Folder, files: &Files) -> Result<Self, OpenError> {
         let mut end = Self { last: None, above: VecDeque::new() };
         for number in files.log.iter().rev() {
             let loaded = Loaded::read(storage, *number)?;
@@ -123,7 +123,7 @@ impl End {
     }
 
     /// A segment is used only after every batch of the ones before it is on disk, end mark included.
-    fn refuse_damage_before_later_use(&self, storage: &dyn Storage) -> Result<(), OpenError> {
+    fn refuse_damage_before_later_use(&self, storage: &dyn Folder) -> Result<(), OpenError> {
         let mut later: Option<&Loaded> = None;
         for loaded in self.last.iter().chain(&self.above).rev() {
             if let Some(later) = later
@@ -141,7 +141,7 @@ impl End {
     }
 
     /// The floor in force: the last one that is whole on disk.
-    fn floor(&self, storage: &dyn Storage) -> Result<u64, OpenError> {
+    fn floor(&self, storage: &dyn Folder) -> Result<u64, OpenError> {
         let Some(last) = &self.last else { return Ok(1) };
         for batch in last.batches.iter().rev() {
             let floors = last.records(storage, batch)?.into_iter().filter_map(|stored| match stored {
@@ -156,7 +156,7 @@ impl End {
         Err(last.corrupt(storage, SEGMENT_HEADER_BYTES, reason))
     }
 
-    fn refuse_missing(&self, storage: &dyn Storage, files: &Files, floor: u64) -> Result<(), OpenError> {
+    fn refuse_missing(&self, storage: &dyn Folder, files: &Files, floor: u64) -> Result<(), OpenError> {
         let present = files.log.iter().copied().filter(|number| *number >= floor);
         let Some((missing, _)) = (floor..).zip(present).find(|(expected, number)| expected != number) else {
             return Ok(());
@@ -174,7 +174,7 @@ impl End {
         })
     }
 
-    fn replay(&self, storage: &dyn Storage, floor: u64) -> Result<Replay, OpenError> {
+    fn replay(&self, storage: &dyn Folder, floor: u64) -> Result<Replay, OpenError> {
         let mut replay = Replay::default();
         let Some(last) = &self.last else { return Ok(replay) };
         let mut before: Option<Loaded> = None;
@@ -195,7 +195,7 @@ impl End {
     }
 
     /// Overwrites the torn tail with zeros, so that no part of it can ever count again.
-    fn cut_torn_tail(&self, storage: &dyn Storage) -> Result<Option<TornTail>, OpenError> {
+    fn cut_torn_tail(&self, storage: &dyn Folder) -> Result<Option<TornTail>, OpenError> {
         let Some(loaded) = self.torn() else { return Ok(None) };
         let Some(damage) = &loaded.damage else { return Ok(None) };
         let end_bytes = (loaded.bytes.len().max(loaded.end + END_MARK_BYTES)) as u64;
@@ -213,7 +213,7 @@ impl End {
     ///
     /// The last batch is written again first: when its fdatasync failed before the restart, its pages may be in memory,
     /// clean, and not on disk, and then a sync alone would do nothing.
-    fn sync(&self, storage: &dyn Storage, files: &Files, floor: u64) -> Result<(), OpenError> {
+    fn sync(&self, storage: &dyn Folder, files: &Files, floor: u64) -> Result<(), OpenError> {
         if let Some(last) = &self.last
             && let Some(batch) = last.batches.last()
         {
@@ -232,7 +232,7 @@ impl End {
             let file = storage.open(&name).map_err(io_error(storage, "open", &name))?;
             file.sync_data().map_err(io_error(storage, "sync", &name))?;
         }
-        storage.sync_dir().map_err(io_error(storage, "sync the folder", ""))?;
+        storage.sync().map_err(io_error(storage, "sync the folder", ""))?;
         Ok(())
     }
 
@@ -251,7 +251,7 @@ impl End {
 }
 
 /// Between two segments no batch may be missing.
-fn refuse_gap(storage: &dyn Storage, before: Option<&Loaded>, loaded: &Loaded) -> Result<(), OpenError> {
+fn refuse_gap(storage: &dyn Folder, before: Option<&Loaded>, loaded: &Loaded) -> Result<(), OpenError> {
     let sequence_of = |batch: &super::segment::Located| batch.header.sequence;
     let Some(first) = loaded.batches.first().map(sequence_of) else {
         let what = loaded.damage.as_ref().map_or("no batch stands here", |damage| damage.reason);
@@ -275,7 +275,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn take(&mut self, storage: &dyn Storage, loaded: &Loaded) -> Result<(), OpenError> {
+    fn take(&mut self, storage: &dyn Folder, loaded: &Loaded) -> Result<(), OpenError> {
         for batch in &loaded.batches {
             for stored in loaded.records(storage, batch)? {
                 if let Stored::Record(record) = stored {

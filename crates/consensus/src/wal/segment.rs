@@ -3,13 +3,13 @@
 use std::{ops::Range, sync::Arc};
 
 use super::{
-    error::{OpenError, WalError},
+    error::{OpenError, WalError, io_error},
     format::{
         self, BATCH_HEADER_BYTES, BatchHeader, FORMAT_VERSION, SEGMENT_HEADER_BYTES, SegmentHeader,
         SegmentHeaderFault, Slot, Stored,
     },
-    storage::{SegmentFile, Storage, io_error},
 };
+use crate::disk::{DiskFile, Folder};
 
 /// Digits of a segment number in a file name: enough for every u64, so that the order of names is the order of numbers.
 const NUMBER_DIGITS: usize = 20;
@@ -51,7 +51,7 @@ impl FileKind {
 pub(crate) struct Segment {
     pub(crate) name: String,
     pub(crate) header: SegmentHeader,
-    pub(crate) file: Arc<dyn SegmentFile>,
+    pub(crate) file: Arc<dyn DiskFile>,
 }
 
 /// Where a whole batch stands in a segment.
@@ -94,7 +94,7 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     /// Reads the segment, and refuses what no crash can have done to it alone.
-    pub(crate) fn read(storage: &dyn Storage, number: u64) -> Result<Self, OpenError> {
+    pub(crate) fn read(storage: &dyn Folder, number: u64) -> Result<Self, OpenError> {
         let name = FileKind::Log.file_name(number);
         let file = storage.open(&name).map_err(io_error(storage, "open", &name))?;
         let size_bytes = file.size_bytes().map_err(io_error(storage, "read the size of", &name))?;
@@ -119,17 +119,17 @@ impl Loaded {
     }
 
     /// The records of one of its batches.
-    pub(crate) fn records(&self, storage: &dyn Storage, batch: &Located) -> Result<Vec<Stored>, OpenError> {
+    pub(crate) fn records(&self, storage: &dyn Folder, batch: &Located) -> Result<Vec<Stored>, OpenError> {
         format::decode_body(&self.bytes[batch.body()], batch.header.records).map_err(|fault| {
             self.corrupt(storage, batch.body().start + fault.offset_in_body, fault.reason.to_owned())
         })
     }
 
-    pub(crate) fn corrupt(&self, storage: &dyn Storage, offset: usize, reason: String) -> OpenError {
+    pub(crate) fn corrupt(&self, storage: &dyn Folder, offset: usize, reason: String) -> OpenError {
         OpenError::Corrupt { file: storage.path(&self.segment.name), offset: offset as u64, reason }
     }
 
-    fn find_batches(&mut self, storage: &dyn Storage) -> Result<(), OpenError> {
+    fn find_batches(&mut self, storage: &dyn Folder) -> Result<(), OpenError> {
         loop {
             match format::read_slot(&self.bytes, self.end, self.segment.header.salt) {
                 Slot::End => return Ok(()),
@@ -151,7 +151,7 @@ impl Loaded {
         }
     }
 
-    fn refuse_batches_behind_the_end(&self, storage: &dyn Storage) -> Result<(), OpenError> {
+    fn refuse_batches_behind_the_end(&self, storage: &dyn Folder) -> Result<(), OpenError> {
         if let Some(later) = format::find_header(&self.bytes, self.end + 1, self.segment.header.salt) {
             let what = self.damage.as_ref().map_or("the batch here is gone", |damage| damage.reason);
             return Err(self.corrupt(
@@ -175,7 +175,7 @@ impl Loaded {
 }
 
 fn read_header(
-    storage: &dyn Storage,
+    storage: &dyn Folder,
     name: &str,
     number: u64,
     bytes: &[u8],
@@ -202,7 +202,7 @@ fn read_header(
 
 /// Writes zeros from `from` to `to`, in pieces.
 pub(crate) fn write_zeros(
-    storage: &dyn Storage,
+    storage: &dyn Folder,
     segment: &Segment,
     from: u64,
     to: u64,

@@ -13,11 +13,11 @@ use std::{
 
 use super::{
     Options,
-    error::WalError,
+    error::{WalError, io_error},
     format::{END_MARK_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader},
     segment::{FileKind, Segment, write_zeros},
-    storage::{Storage, io_error},
 };
+use crate::disk::Folder;
 
 const THREAD: &str = "segment supply";
 
@@ -26,7 +26,7 @@ pub(crate) type FreeFile = (FileKind, u64);
 
 /// Makes segments, one after the other.
 pub(crate) struct Supply {
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn Folder>,
     segment_bytes: u64,
     max_free_segments: usize,
     next_number: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Supply {
 }
 
 impl Supply {
-    pub(crate) fn new(storage: Arc<dyn Storage>, options: &Options, next_number: u64) -> Self {
+    pub(crate) fn new(storage: Arc<dyn Folder>, options: &Options, next_number: u64) -> Self {
         Self {
             storage,
             segment_bytes: options.segment_bytes,
@@ -47,7 +47,7 @@ impl Supply {
     /// Makes the next segment: when this returns, its header, its space and its name are on disk.
     pub(crate) fn prepare(&mut self) -> Result<Segment, WalError> {
         let number = self.next_number;
-        let salt = self.storage.new_salt();
+        let salt = self.storage.random();
         let header = SegmentHeader { number, salt, capacity_bytes: self.segment_bytes };
         let segment = loop {
             match self.free.pop_front() {
@@ -92,7 +92,7 @@ impl Supply {
             // On disk under its new name before its content changes: a .wal file always has the header of its name.
             let old = kind.file_name(number);
             self.storage.rename(&old, &name).map_err(self.failed("rename", &old))?;
-            self.sync_dir()?;
+            self.sync_folder()?;
         }
         let file = self.storage.open(&name).map_err(self.failed("open", &name))?;
         let size_bytes = file.size_bytes().map_err(self.failed("read the size of", &name))?;
@@ -119,7 +119,7 @@ impl Supply {
         let name = FileKind::Log.file_name(segment.header.number);
         self.storage.rename(&segment.name, &name).map_err(self.failed("rename", &segment.name))?;
         segment.name = name;
-        self.sync_dir()?;
+        self.sync_folder()?;
         Ok(segment)
     }
 
@@ -127,8 +127,8 @@ impl Supply {
         self.storage.remove(name).map_err(self.failed("remove", name))
     }
 
-    fn sync_dir(&self) -> Result<(), WalError> {
-        self.storage.sync_dir().map_err(self.failed("sync the folder", ""))
+    fn sync_folder(&self) -> Result<(), WalError> {
+        self.storage.sync().map_err(self.failed("sync the folder", ""))
     }
 
     fn failed(&self, operation: &'static str, name: &str) -> impl FnOnce(io::Error) -> WalError {

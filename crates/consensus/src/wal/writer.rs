@@ -4,13 +4,13 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     Record,
-    error::WalError,
+    error::{WalError, io_error},
     format::{BatchBuffer, END_MARK_BYTES, FLOOR_RECORD_BYTES, SEGMENT_HEADER_BYTES, batch_bytes},
     live::LogState,
     segment::Segment,
-    storage::{Storage, io_error},
     supply::{SegmentSource, Supply},
 };
+use crate::disk::{Folder, FolderLock};
 
 /// Where the log goes on after it was opened.
 pub(crate) struct Position {
@@ -29,7 +29,7 @@ pub(crate) struct Position {
 
 /// The end of the log, being written by one owner.
 pub(crate) struct Writer {
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn Folder>,
     source: SegmentSource,
     state: LogState,
     active: Segment,
@@ -38,11 +38,13 @@ pub(crate) struct Writer {
     floor: u64,
     buffer: BatchBuffer,
     keep_buffer_bytes: usize,
+    /// Held until nothing is written any more; behind the source, which is gone before it is let go.
+    _lock: Option<FolderLock>,
 }
 
 impl Writer {
     pub(crate) fn new(
-        storage: Arc<dyn Storage>,
+        storage: Arc<dyn Folder>,
         position: Position,
         max_batch_bytes: usize,
         source: impl FnOnce(Supply, VecDeque<Segment>) -> Result<SegmentSource, WalError>,
@@ -57,7 +59,14 @@ impl Writer {
             floor: position.floor,
             buffer: BatchBuffer::default(),
             keep_buffer_bytes: max_batch_bytes.saturating_mul(2),
+            _lock: None,
         })
+    }
+
+    /// The same, keeping others out of the folder.
+    #[must_use]
+    pub(crate) fn holding(self, lock: Option<FolderLock>) -> Self {
+        Self { _lock: lock, ..self }
     }
 
     /// Writes all these appends as one batch; when this returns, they are on disk.

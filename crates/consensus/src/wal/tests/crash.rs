@@ -3,10 +3,10 @@
 use super::{
     super::{Options, Record, format::SegmentHeader, segment::FileKind},
     entry,
-    memory::{Fault, Keep, MemoryStorage},
     model::Model,
     open, purge, small, truncate, vote, write,
 };
+use crate::disk::memory::{Fault, Keep, MemoryDisk};
 
 /// Appends, rolls, truncates and rewrites, purges with recycling, and one batch larger than a segment.
 pub(super) fn workload() -> Vec<Vec<Record>> {
@@ -35,7 +35,7 @@ pub(super) fn workload() -> Vec<Vec<Record>> {
 }
 
 /// Runs the workload, opening again in between; tells how many batches were handed over and acknowledged.
-pub(super) fn run(storage: &MemoryStorage, options: &Options, batches: &[Vec<Record>]) -> (usize, usize) {
+pub(super) fn run(storage: &MemoryDisk, options: &Options, batches: &[Vec<Record>]) -> (usize, usize) {
     let mut acknowledged = 0;
     for part in batches.chunks(13) {
         let Ok((mut writer, _)) = open(storage, options) else { return (acknowledged, acknowledged) };
@@ -51,7 +51,7 @@ pub(super) fn run(storage: &MemoryStorage, options: &Options, batches: &[Vec<Rec
 
 /// Opens what a crash left; what was acknowledged must be there, the rest batch by batch or not at all, and the log must
 /// go on from there.
-fn check(disk: &MemoryStorage, options: &Options, states: &[Model], handed: usize, acknowledged: usize) {
+fn check(disk: &MemoryDisk, options: &Options, states: &[Model], handed: usize, acknowledged: usize) {
     for (name, bytes) in disk.contents() {
         if let Some((FileKind::Log, number)) = FileKind::parse(&name) {
             let header = SegmentHeader::decode(&bytes).expect("a .wal file has a whole header at any time");
@@ -81,7 +81,7 @@ fn lose_power_everywhere(options: &Options) -> (u64, u64) {
     let states = Model::states(&batches);
     let (mut steps, mut images) = (0, 0);
     for step in 1.. {
-        let storage = MemoryStorage::new().with_fault(Fault::CrashAt(step));
+        let storage = MemoryDisk::new().with_fault(Fault::CrashAt(step));
         let (handed, acknowledged) = run(&storage, options, &batches);
         if !storage.is_dead() {
             assert_eq!(acknowledged, batches.len());
@@ -118,7 +118,7 @@ fn keeps_every_acknowledged_batch_when_power_fails_again_while_opening() {
     let states = Model::states(&batches);
     let mut opened = 0;
     for step in (1..).step_by(3) {
-        let storage = MemoryStorage::new().with_fault(Fault::CrashAt(step));
+        let storage = MemoryDisk::new().with_fault(Fault::CrashAt(step));
         let (handed, acknowledged) = run(&storage, &options, &batches);
         if !storage.is_dead() {
             break;
@@ -144,7 +144,7 @@ fn keeps_every_acknowledged_batch_when_power_fails_again_while_opening() {
 
 #[test]
 fn recycles_segments_and_keeps_the_disk_bounded() {
-    let storage = MemoryStorage::new();
+    let storage = MemoryDisk::new();
     let (mut writer, _) = open(&storage, &small()).unwrap();
     let mut most = 0;
     for index in 1..2000 {

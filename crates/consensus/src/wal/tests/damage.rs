@@ -1,23 +1,23 @@
 //! Torn tails, flipped bits, cut and missing files.
 
 use super::{
-    super::{OpenError, Record, Recovered, segment::FileKind, storage::Storage as _},
+    super::{OpenError, Record, Recovered, segment::FileKind},
     entry,
-    memory::{Keep, MemoryStorage},
     model::Model,
     open, purge, small, truncate, vote, write,
 };
+use crate::disk::memory::{Keep, MemoryDisk};
 use crate::wal::format::{BATCH_HEADER_BYTES, BatchHeader, SegmentHeader};
 
 /// A log and the batches that are in it.
 struct Log {
-    disk: MemoryStorage,
+    disk: MemoryDisk,
     batches: Vec<Vec<Record>>,
 }
 
 impl Log {
     fn write(batches: Vec<Vec<Record>>) -> Self {
-        let disk = MemoryStorage::new();
+        let disk = MemoryDisk::new();
         let (mut writer, _) = open(&disk, &small()).unwrap();
         for batch in &batches {
             write(&mut writer, batch).unwrap();
@@ -107,7 +107,7 @@ enum Outcome {
 }
 
 /// Judges what came of opening a damaged log; anything but the three outcomes is a failure.
-fn outcome(log: &Log, disk: &MemoryStorage, damaged: &str) -> Outcome {
+fn outcome(log: &Log, disk: &MemoryDisk, damaged: &str) -> Outcome {
     match open(disk, &small()) {
         Ok((_, recovered)) if log.all().is(&recovered) => Outcome::All,
         Ok((_, recovered)) => {
@@ -248,7 +248,7 @@ fn refuses_a_log_with_any_segment_file_missing_that_it_needs() {
         for name in log.disk.contents().into_keys() {
             let disk = log.disk.copy();
             let last = log.disk.contents().into_keys().next_back().unwrap();
-            disk.remove(&name).unwrap();
+            disk.folder().remove(&name).unwrap();
             match open(&disk, &small()) {
                 // Below the floor, or the empty one at the end.
                 Ok((_, recovered)) => assert!(log.all().is(&recovered), "{name}"),
@@ -259,7 +259,7 @@ fn refuses_a_log_with_any_segment_file_missing_that_it_needs() {
             }
         }
         let disk = log.disk.copy();
-        disk.remove(&log.active_name()).unwrap();
+        disk.folder().remove(&log.active_name()).unwrap();
         assert!(open(&disk, &small()).is_err(), "the segment with the last batches");
     }
 }
@@ -293,8 +293,8 @@ fn refuses_a_segment_under_the_name_of_another() {
 fn leaves_files_alone_that_are_not_its_own() {
     let log = Log::fresh();
     let disk = log.disk.copy();
-    disk.create("1.wal").unwrap();
-    disk.create("notes.txt").unwrap();
+    disk.folder().create("1.wal").unwrap();
+    disk.folder().create("notes.txt").unwrap();
     let disk = disk.after_crash(Keep::Units(usize::MAX));
     let (_, recovered) = open(&disk, &small()).unwrap();
     assert!(log.all().is(&recovered));
@@ -350,7 +350,7 @@ fn refuses_a_damaged_end_of_a_segment_when_the_next_one_has_even_a_torn_batch() 
 }
 
 /// Changes the body of the first batch in the active segment, with checksums that fit.
-fn forge(log: &Log, change: impl FnOnce(&mut BatchHeader, &mut [u8])) -> MemoryStorage {
+fn forge(log: &Log, change: impl FnOnce(&mut BatchHeader, &mut [u8])) -> MemoryDisk {
     let disk = log.disk.copy();
     let at = log.active_batches()[0];
     disk.tamper(&log.active_name(), |bytes| {

@@ -1,18 +1,15 @@
 //! I/O errors at every step: no acknowledgement after one, and nothing lost that was acknowledged before.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use super::{
     super::{Options, Recovered, Wal, WalError},
     crash::{run, workload},
     entry,
-    memory::{Fault, Keep, MemoryStorage},
     model::Model,
     open, small,
 };
+use crate::disk::memory::{Fault, Keep, MemoryDisk};
 
 /// Number of an append, and what became of it.
 type Answer = (usize, Result<(), WalError>);
@@ -21,10 +18,10 @@ type Answer = (usize, Result<(), WalError>);
 fn finds_every_acknowledged_batch_after_an_error_at_any_step() {
     let (batches, options) = (workload(), small());
     let states = Model::states(&batches);
-    let clean = MemoryStorage::new();
+    let clean = MemoryDisk::new();
     run(&clean, &options, &batches);
     for step in 1..=clean.steps() {
-        let storage = MemoryStorage::new().with_fault(Fault::FailAt(step));
+        let storage = MemoryDisk::new().with_fault(Fault::FailAt(step));
         let (handed, acknowledged) = run(&storage, &options, &batches);
         let fits = |recovered: &Recovered| (acknowledged..=handed).any(|count| states[count].is(recovered));
 
@@ -49,8 +46,8 @@ fn answers_every_append_after_the_first_error_with_that_error() {
     let states = Model::states(&batches);
     let mut failed_runs = 0;
     for step in 1..150 {
-        let storage = MemoryStorage::new().with_fault(Fault::FailAt(step));
-        let opened = Wal::open_storage(Arc::new(storage.clone()), Path::new("/memory"), &options);
+        let storage = MemoryDisk::new().with_fault(Fault::FailAt(step));
+        let opened = Wal::open_locked(storage.folder(), None, &options);
         let Ok((wal, _)) = opened else { continue };
         let answers: Arc<Mutex<Vec<Answer>>> = Arc::default();
         for (number, batch) in batches.iter().enumerate() {
@@ -81,9 +78,9 @@ fn answers_every_append_after_the_first_error_with_that_error() {
 
 #[test]
 fn tells_its_failure_and_refuses_later_appends() {
-    let storage = MemoryStorage::new();
+    let storage = MemoryDisk::new();
     let options = Options { spare_segments: 0, ..small() };
-    let (wal, _) = Wal::open_storage(Arc::new(storage.clone()), Path::new("/memory"), &options).unwrap();
+    let (wal, _) = Wal::open_locked(storage.folder(), None, &options).unwrap();
     wal.append_and_wait(vec![entry(1, 10)]).unwrap();
     assert!(wal.failure().is_none());
     storage.set_fault(Fault::FailAt(2));

@@ -7,11 +7,10 @@ use super::{
         Record,
         format::{BatchBuffer, END_MARK_BYTES, SegmentHeader},
         segment::FileKind,
-        storage::Storage as _,
     },
-    memory::MemoryStorage,
     open, small,
 };
+use crate::disk::memory::MemoryDisk;
 
 const SALT: u64 = 0x1122_3344_5566_7788;
 
@@ -33,9 +32,9 @@ fn golden() -> Vec<u8> {
 
 #[test]
 fn reads_a_segment_of_version_1() {
-    let disk = MemoryStorage::new();
+    let disk = MemoryDisk::new();
     let name = FileKind::Log.file_name(1);
-    disk.create(&name).unwrap();
+    disk.folder().create(&name).unwrap();
     disk.tamper(&name, |bytes| *bytes = golden());
     let (_, recovered) = open(&disk.copy(), &small()).unwrap();
     assert_eq!(recovered.entries.into_iter().collect::<Vec<_>>(), [(7, Bytes::from_static(b"seven"))]);

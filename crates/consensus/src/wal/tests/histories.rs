@@ -1,11 +1,11 @@
 //! Random histories against the plain model, with restarts and power loss in between.
 
+use crate::disk::memory::{Keep, MemoryDisk};
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
     super::{Options, Record},
-    memory::{Keep, MemoryStorage},
     model::Model,
     open, write,
 };
@@ -49,7 +49,7 @@ proptest! {
         max_free_segments in 0_usize..3,
     ) {
         let options = Options { segment_bytes, spare_segments, max_free_segments, ..Options::default() };
-        let mut disk = MemoryStorage::new();
+        let mut disk = MemoryDisk::new();
         let (mut writer, _) = open(&disk, &options).unwrap();
         let mut model = Model::default();
         for step in steps.into_iter().chain([Step::LosePower]) {

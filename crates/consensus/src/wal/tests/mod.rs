@@ -5,25 +5,27 @@ mod damage;
 mod errors;
 mod golden;
 mod histories;
-mod memory;
 mod model;
 mod speed;
 mod threads;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, path::Path, sync::Arc};
 
 use bytes::Bytes;
 
-use self::memory::MemoryStorage;
 use super::{
     OpenError, Options, Record, Recovered,
     format::record_bytes,
     recovery::recover,
     segment::Segment,
-    storage::Storage,
     supply::{SegmentSource, Supply},
     writer::Writer,
 };
+use crate::disk::{Disk as _, Folder, RealDisk, memory::MemoryDisk};
+
+fn on_disk(path: &Path) -> Arc<dyn Folder> {
+    RealDisk.folder(path).unwrap()
+}
 
 /// Small segments, so that few batches fill several of them.
 fn small() -> Options {
@@ -31,8 +33,8 @@ fn small() -> Options {
 }
 
 /// Opens the log without threads, so that every run takes the same steps.
-fn open(storage: &MemoryStorage, options: &Options) -> Result<(Writer, Recovered), OpenError> {
-    let storage: Arc<dyn Storage> = Arc::new(storage.clone());
+fn open(storage: &MemoryDisk, options: &Options) -> Result<(Writer, Recovered), OpenError> {
+    let storage = storage.folder();
     let (position, recovered) = recover(&storage, options)?;
     let source = |supply: Supply, ready: VecDeque<Segment>| {
         SegmentSource::inline(supply, ready, options.spare_segments)

@@ -4,7 +4,7 @@ use std::{
     fs::OpenOptions,
     os::unix::fs::FileExt,
     path::Path,
-    sync::{Arc, mpsc::channel},
+    sync::mpsc::channel,
     time::{Duration, Instant},
 };
 
@@ -12,14 +12,8 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::{
-    super::{
-        Options, Record, Wal,
-        recovery::recover,
-        storage::{Folder, Storage},
-        supply::SegmentSource,
-        writer::Writer,
-    },
-    write,
+    super::{Options, Record, Wal, recovery::recover, supply::SegmentSource, writer::Writer},
+    on_disk, write,
 };
 
 const BATCHES: u64 = 20_000;
@@ -41,7 +35,7 @@ fn prints_entries_per_second_and_sync_times() {
     println!("writer without the queue: {}", percentiles(&mut times));
 
     let path = folder.path().join("wal");
-    let (wal, _) = Wal::open(&path, &Options::default()).unwrap();
+    let (wal, _) = Wal::open(on_disk(&path), &Options::default()).unwrap();
     let started = Instant::now();
     let mut times = Vec::new();
     for batch in 0..BATCHES {
@@ -64,7 +58,7 @@ fn prints_entries_per_second_and_sync_times() {
 
     wal.close().unwrap();
     let started = Instant::now();
-    let (_wal, recovered) = Wal::open(&path, &Options::default()).unwrap();
+    let (_wal, recovered) = Wal::open(on_disk(&path), &Options::default()).unwrap();
     assert_eq!(recovered.entries.len() as u64, 2 * BATCHES * BATCH_ENTRIES);
     report("reopen", started, 2 * BATCHES * BATCH_ENTRIES);
 }
@@ -88,7 +82,7 @@ fn bare(folder: &TempDir) -> Vec<Duration> {
 /// The writer on the caller's thread: what the log adds to a bare fdatasync, apart from the hand-over between threads.
 fn writer_alone(path: &Path, records: impl Fn(u64) -> Vec<Record>) -> Vec<Duration> {
     let options = Options::default();
-    let storage: Arc<dyn Storage> = Arc::new(Folder::open(path).unwrap());
+    let storage = on_disk(path);
     let (position, _) = recover(&storage, &options).unwrap();
     let mut writer = Writer::new(storage, position, options.max_batch_bytes, |supply, ready| {
         SegmentSource::inline(supply, ready, options.spare_segments)
