@@ -62,6 +62,9 @@ impl World {
         }
         let world = self.env.plan.coordinators + self.env.plan.agents + 1 + self.env.plan.clients;
         self.env.note(world, || format!("fault {index} ends: {kind}"));
+        if kind == Kind::LeaderCrash && self.leader().is_some() {
+            self.env.counts.add("recovered/led-by-another-before-the-leader-was-back");
+        }
         let undo = std::mem::take(&mut self.active[index].undo);
         undo.into_iter().rev().for_each(|undo| self.undo(undo));
     }

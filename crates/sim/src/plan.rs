@@ -4,6 +4,7 @@
 use crate::{
     chance::Chance,
     fault::{Fault, Kind},
+    oracle::LEADER_MS,
     raft::Timing,
     time::Moment,
 };
@@ -117,6 +118,22 @@ impl Plan {
             horizon,
             faults: faults(&mut chance, horizon),
         }
+    }
+}
+
+impl Plan {
+    /// A world of three coordinators in which nothing goes wrong but that the leader is killed, again and again, each
+    /// time for as long as a cluster may be without one.
+    pub fn of_leader_kills(seed: u64, kills: usize) -> Self {
+        let mut chance = Chance::new(seed, 3);
+        let mut at = Moment::default().after_ms(QUIET_MS);
+        let mut faults = Vec::new();
+        for number in 0..kills {
+            let (kind, lasts_ms) = (Kind::LeaderCrash, LEADER_MS);
+            faults.push(Fault { number, kind, at, lasts_ms, target: number as u64 });
+            at = at.after_ms(LEADER_MS + chance.draw(3_000..=6_000));
+        }
+        Self { coordinators: 3, agents: 5, horizon: at, faults, ..Self::of(seed, u64::MAX) }
     }
 }
 

@@ -4,7 +4,7 @@
 #![cfg(planted)]
 
 use quorate_domain::planted::{Bug, plant};
-use quorate_sim::{Plan, World};
+use quorate_sim::{Kind, Plan, World, shrink};
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -15,19 +15,19 @@ const STEPS: u64 = 200_000;
 
 /// The bug, the most seeds that it may take, and the numbers of the invariants of which one must say so.
 const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
-    (Bug::NoQuorumRound, 5, &["I7", "I9", "I15"]),
-    (Bug::LeaseFromReceipt, 40, &["I9", "I12", "I13"]),
-    (Bug::RenewalWithoutAssignment, 400, &["I9", "I12"]),
-    (Bug::PromoteBeforeD, 20, &["I9", "I12"]),
-    (Bug::WaitKeptAcrossLeaders, 100, &["I12"]),
-    (Bug::NoEpochCheck, 200, &["I9", "I10", "I12"]),
-    (Bug::PromoteUnfit, 20, &["I16", "I20"]),
-    (Bug::ActAfterRestart, 20, &["I11", "I14"]),
-    (Bug::ReleaseWhileTold, 20, &["I9", "I12"]),
-    (Bug::SnapshotWithoutRequests, 5, &["I6", "I8"]),
-    (Bug::MapOrder, 5, &["I6"]),
-    (Bug::StartsShareNumber, 100, &["I9", "I10"]),
-    (Bug::PredecessorAssumed, 100, &["I9", "I12"]),
+    (Bug::NoQuorumRound, 60, &["I7", "I9", "I15"]),
+    (Bug::LeaseFromReceipt, 60, &["I9", "I12", "I13"]),
+    (Bug::RenewalWithoutAssignment, 60, &["I9", "I12"]),
+    (Bug::PromoteBeforeD, 60, &["I9", "I12"]),
+    (Bug::WaitKeptAcrossLeaders, 60, &["I12"]),
+    (Bug::NoEpochCheck, 60, &["I9", "I10", "I12"]),
+    (Bug::PromoteUnfit, 60, &["I16", "I20"]),
+    (Bug::ActAfterRestart, 60, &["I11", "I14"]),
+    (Bug::ReleaseWhileTold, 60, &["I9", "I12"]),
+    (Bug::SnapshotWithoutRequests, 60, &["I6", "I8"]),
+    (Bug::MapOrder, 60, &["I6"]),
+    (Bug::StartsShareNumber, 60, &["I9", "I10"]),
+    (Bug::PredecessorAssumed, 60, &["I9", "I12"]),
 ];
 
 /// The first seed that catches a bug, and what it said.
@@ -58,6 +58,19 @@ fn every_planted_bug_is_caught_within_its_number_of_seeds() {
             });
         }
     });
+}
+
+#[test]
+fn a_failing_plan_is_made_smaller_and_still_fails_in_the_same_way() {
+    plant(Some(Bug::StartsShareNumber));
+    let (seed, _) = first_catch(Bug::StartsShareNumber, 100).expect("it is caught");
+    let whole = Plan::of(seed, STEPS);
+    let broken = World::run(whole.clone(), false).violation.expect("it was caught");
+    let (smaller, runs) = shrink(&whole, broken.invariant);
+    assert!(smaller.faults.len() < whole.faults.len(), "{} of {}", smaller.faults.len(), whole.faults.len());
+    assert!(smaller.faults.iter().any(|fault| fault.kind == Kind::FolderCopied), "{smaller}");
+    let again = World::run(smaller, false).violation.expect("the smaller one fails too");
+    assert_eq!(again.invariant, broken.invariant, "after {runs} runs");
 }
 
 #[test]

@@ -9,9 +9,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         bail!("which bench? try `cargo xtask bench decisions`");
     }
     let build = ["build", "--release", "-p", "quorate", "--bin", "quorate"];
-    Step { name: "build", words: &build }.run()?;
+    Step::new("build", &build).run()?;
     let mut run = vec!["run", "--release", "--quiet", "-p", "quorate-tests", "--bin", "quorate-bench", "--"];
     run.extend(words.iter().map(String::as_str));
     // Without a word of ours behind it: the bench's JSON object is the last line.
-    Step { name: "bench", words: &run }.shown()
+    Step::new("bench", &run).shown()
 }

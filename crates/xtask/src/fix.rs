@@ -6,6 +6,6 @@ use anyhow::Result;
 /// Applies clippy's own corrections, then formats what came out of it.
 pub(crate) fn run() -> Result<()> {
     let lint = ["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"];
-    Step { name: "lints", words: &lint }.run()?;
-    Step { name: "format", words: &["fmt", "--all"] }.run()
+    Step::new("lints", &lint).run()?;
+    Step::new("format", &["fmt", "--all"]).run()
 }

@@ -1,10 +1,11 @@
-//! `cargo xtask verify | fix | bench | storm`: the chores of this workspace, the same by hand and in CI.
+//! `cargo xtask verify | fix | bench | sim | storm`: the chores of this workspace, the same by hand and in CI.
 //!
 //! Architecture invariant: `verify` changes no file of the working tree, and no workspace crate is used here, so that
 //! this builds when nothing else does.
 
 mod bench;
 mod fix;
+mod sim;
 mod step;
 mod storm;
 mod verify;
@@ -19,6 +20,8 @@ usage: cargo xtask COMMAND
   fix                                        formats, and applies what clippy knows how to
   bench NAME [--json] [--seconds N] [...]    builds `quorate` for release and runs a bench:
                                              decisions, failover-time
+  sim [--seed N] [--seeds FROM..TO] [...]    the simulation; without words what every change must pass: 500 seeds twice,
+                                             and every planted bug caught
   storm [--seed N] [--faults N] [...]        builds `quorate` for release and soaks it in faults; --help says more";
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn run(words: &[String]) -> Result<()> {
         Some((command, [])) if command == "verify" => verify::run(),
         Some((command, [])) if command == "fix" => fix::run(),
         Some((command, rest)) if command == "bench" => bench::run(rest),
+        Some((command, rest)) if command == "sim" => sim::run(rest),
         Some((command, rest)) if command == "storm" => storm::run(rest),
         Some((command, _)) if ["help", "--help", "-h"].contains(&command.as_str()) => {
             println!("{USAGE}");

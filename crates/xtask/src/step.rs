@@ -15,9 +15,16 @@ use std::{
 pub(crate) struct Step<'a> {
     pub(crate) name: &'a str,
     pub(crate) words: &'a [&'a str],
+    /// Set for it, in place of what the caller had.
+    pub(crate) variable: Option<(&'a str, &'a str)>,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    /// One in the environment of the caller.
+    pub(crate) fn new(name: &'a str, words: &'a [&'a str]) -> Self {
+        Self { name, words, variable: None }
+    }
+
     /// Runs it with its output passed through.
     pub(crate) fn run(&self) -> Result<()> {
         self.watched(|_| None).map(|_| ())
@@ -66,6 +73,7 @@ impl Step<'_> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let mut command = Command::new(cargo);
         command.args(self.words).current_dir(workspace_root()).stdin(Stdio::null());
+        command.envs(self.variable);
         command
     }
 }

@@ -6,9 +6,9 @@ use anyhow::Result;
 /// Builds the binary that is put through it, then runs the storm with the words as they were given.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let build = ["build", "--release", "-p", "quorate", "--bin", "quorate"];
-    Step { name: "build", words: &build }.run()?;
+    Step::new("build", &build).run()?;
     let mut run = vec!["run", "--release", "--quiet", "-p", "quorate-tests", "--bin", "quorate-storm", "--"];
     // As cargo takes it: what comes behind `--` is for the storm.
     run.extend(words.iter().map(String::as_str).skip_while(|word| *word == "--"));
-    Step { name: "storm", words: &run }.shown()
+    Step::new("storm", &run).shown()
 }

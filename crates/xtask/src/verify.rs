@@ -5,20 +5,17 @@ use anyhow::{Result, ensure};
 
 /// Checks formatting, lints and tests, and ends with each runner's own closing line.
 pub(crate) fn run() -> Result<()> {
-    Step { name: "format", words: &["fmt", "--all", "--check"] }.run()?;
+    Step::new("format", &["fmt", "--all", "--check"]).run()?;
     let lint = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    Step { name: "lints", words: &lint }.run()?;
+    Step::new("lints", &lint).run()?;
     let mut closing = Vec::new();
-    if (Step { name: "nextest", words: &["nextest", "--version"] }).succeeds() {
+    if (Step::new("nextest", &["nextest", "--version"])).succeeds() {
         // Examples in documentation are not nextest's business. First, so that the log ends with the tests that count.
-        closing
-            .extend(Step { name: "doc tests", words: &["test", "--workspace", "--doc"] }.watched(summary)?);
-        closing.extend(
-            Step { name: "tests", words: &["nextest", "run", "--workspace"] }.watched(nextest_summary)?,
-        );
+        closing.extend(Step::new("doc tests", &["test", "--workspace", "--doc"]).watched(summary)?);
+        closing.extend(Step::new("tests", &["nextest", "run", "--workspace"]).watched(nextest_summary)?);
     } else {
         println!("xtask: cargo-nextest is not installed; cargo test runs the tests");
-        closing.extend(Step { name: "tests", words: &["test", "--workspace"] }.watched(summary)?);
+        closing.extend(Step::new("tests", &["test", "--workspace"]).watched(summary)?);
     }
     ensure!(!closing.is_empty(), "no test runner said how its tests ended");
     println!("xtask: the closing lines of the test runners:");

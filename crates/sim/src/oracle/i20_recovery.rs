@@ -4,7 +4,7 @@ use super::{Fact, Invariant};
 use crate::time::Moment;
 
 /// A leader, after this long.
-const LEADER_MS: u64 = 5_000;
+pub(crate) const LEADER_MS: u64 = 5_000;
 /// A primary for every healthy group.
 const PRIMARIES_MS: u64 = 15_000;
 /// Equal states.

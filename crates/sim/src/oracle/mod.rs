@@ -22,7 +22,7 @@ mod i21_bounds;
 
 pub(crate) use fact::{Claim, Fact, Health};
 pub(crate) use i07_linearizable::REGISTER;
-pub(crate) use i20_recovery::EQUAL_MS;
+pub(crate) use i20_recovery::{EQUAL_MS, LEADER_MS};
 
 use crate::{count::Counts, plan::Plan, time::Moment};
 use quorate_domain::{Applied, Proposal};
