@@ -383,12 +383,17 @@ impl Core {
         }
         if let Err(reason) = self.mandate(group, epoch) {
             self.ledger.ended(group, epoch);
-            // Had a start in this place held it, it would be on disk: whoever holds it may be running elsewhere.
+            // Had a start in this place held it, it would be on disk: whoever holds it may be running elsewhere. Until
+            // its end is certain, another restart must find it.
+            self.ledger.held_elsewhere(group, epoch);
             #[cfg(planted)]
             if planted::is(Bug::PredecessorAssumed) {
                 return Tenure::inherited(epoch, self.over_here_by, true, reason);
             }
-            return Tenure::inherited(epoch, self.over_elsewhere_by, false, reason);
+            // A later start than this one is renewed until the coordinators know this one again.
+            let later = entry.granted_to > self.incarnation;
+            let over_by = if later { NEVER } else { self.over_elsewhere_by };
+            return Tenure::inherited(epoch, over_by, false, reason);
         }
         let highest = self.ledger.highest(group);
         if epoch < highest {

@@ -14,8 +14,8 @@ pub struct DurableEpochs {
     /// Where this host is, or may still be taken for, primary: written before the promote hook starts, struck out once
     /// the end of the epoch is certain.
     pub primary_of: BTreeSet<(GroupId, Epoch)>,
-    /// What `primary_of` named in another place: this folder is a copy, or the machine has booted since, so the start
-    /// that held these may be running elsewhere.
+    /// What may be held by a start that is running elsewhere: `primary_of` from another place, when this folder is a copy
+    /// or the machine has booted since, and what the coordinators granted to a start that left nothing here.
     pub elsewhere: BTreeSet<(GroupId, Epoch)>,
     /// The longest lease that may be running: a restart waits for its end where nothing else is certain, and no lease
     /// is counted for longer.
@@ -104,6 +104,10 @@ impl Ledger {
 
     pub(crate) fn begins(&mut self, group: &GroupId, epoch: Epoch) {
         self.wanted.primary_of.insert((group.clone(), epoch));
+    }
+
+    pub(crate) fn held_elsewhere(&mut self, group: &GroupId, epoch: Epoch) {
+        self.wanted.elsewhere.insert((group.clone(), epoch));
     }
 
     pub(crate) fn is_over(&mut self, group: &GroupId, epoch: Epoch) {

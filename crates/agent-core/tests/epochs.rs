@@ -312,6 +312,25 @@ fn an_epoch_granted_to_a_start_that_left_nothing_here_may_be_held_elsewhere() {
 }
 
 #[test]
+fn a_start_that_hears_of_a_grant_to_a_later_one_waits_until_the_coordinators_know_it_again() {
+    let settings = LeaseSettings::default();
+    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    core.welcomed(settings.clone(), BootMs(0));
+    // Long after; the session is still open, and a copy of the folder has registered as start 2.
+    core.assignment_snapshot(snapshot(9, vec![entry(6, Role::Primary, 2)]), BootMs(60_000));
+    finished(&mut core, 6, HookKind::Demote, HookOutcome::Succeeded, 60_100);
+    core.tick(BootMs(90_000));
+    assert_eq!(states(&core), [], "start 2 is renewed");
+    core.renumbered(Incarnation(3), BootMs(90_000));
+    core.welcomed(settings.clone(), BootMs(90_100));
+    let over = 90_100 + settings.longest_lease_ms();
+    core.tick(BootMs(over - 1));
+    assert_eq!(states(&core), []);
+    core.tick(BootMs(over));
+    assert_eq!(states(&core), [(6, GroupState::Ended)]);
+}
+
+#[test]
 fn a_start_that_was_refused_waits_for_the_one_that_the_coordinators_know_instead() {
     let settings = LeaseSettings::default();
     let (mut core, _) = acting();
@@ -351,9 +370,9 @@ fn an_end_that_is_not_certain_yet_is_waited_for_over_two_restarts() {
         Step::StoreEpochs { epochs, .. } => Some(epochs.clone()),
         _ => None,
     });
-    let (mut core, _) = started(2_000, 3, on_disk.unwrap());
-    let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2_100));
+    let (mut core, steps) = started(2_000, 3, on_disk.unwrap());
     assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2_100));
     finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, 2_200);
     assert_eq!(states(&core), []);
     let settings = LeaseSettings::default();

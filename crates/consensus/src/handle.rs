@@ -13,11 +13,18 @@ use crate::{
     types::{MemberNode, Raft, TypeConfig},
     wal,
 };
-use openraft::{Config, RaftNetworkFactory, SnapshotPolicy};
+use openraft::{
+    Config, RaftNetworkFactory, SnapshotPolicy,
+    error::{Infallible, InitializeError, RaftError},
+    raft::{VoteRequest, VoteResponse},
+};
 use quorate_domain::{Cause, Command, CoordinatorId, Outcome, Proposal, Timestamp, election::own_range};
 use quorate_runtime::{clock::Clock, shutdown::Shutdown};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
 
 /// How long one chunk of a snapshot may take; openraft's 200 ms would never end on a busy disk.
 const SNAPSHOT_TIMEOUT_MS: u64 = 10_000;
@@ -53,6 +60,8 @@ pub struct Consensus {
     store: StateStore,
     folder: Arc<DataFolder>,
     leadership: watch::Receiver<Leadership>,
+    /// Tells whoever follows the leadership that a silent leader refused a vote.
+    heard_voter: Arc<Notify>,
     proposer: Proposer,
     reads: Reads,
     clock: Arc<dyn Clock>,
@@ -83,12 +92,14 @@ impl Consensus {
         let raft = started.map_err(|error| OpenError::Raft(error.to_string()))?;
         stop_when_storage_fails(log.clone(), shutdown, lane);
         let election_max = Duration::from_millis(options.election_max_ms);
-        let leadership = leadership::follow(raft.clone(), election_max, shutdown, lane);
+        let heard_voter = Arc::<Notify>::default();
+        let leadership =
+            leadership::follow(raft.clone(), election_max, Arc::clone(&heard_voter), shutdown, lane);
         let _ = known_later.set(leadership.clone());
         let deadline = options.proposal_deadline;
         let proposer = Proposer::start(raft.clone(), leadership.clone(), deadline, shutdown);
         let reads = Reads::start(raft.clone(), feed.clone(), leadership.clone(), deadline, shutdown);
-        Ok(Self { raft, feed, log, store, folder, leadership, proposer, reads, clock })
+        Ok(Self { raft, feed, log, store, folder, leadership, heard_voter, proposer, reads, clock })
     }
 
     /// Proposes a command and returns what became of it.
@@ -123,6 +134,25 @@ impl Consensus {
         &self.folder
     }
 
+    /// A peer asks for this node's vote.
+    ///
+    /// A leader that has lost its quorum says nothing, and refuses whoever has a shorter log than its own: where only
+    /// such a one comes back, nobody would lead for ever. So it speaks again for a while: either that peer follows, or
+    /// its answer deposes this leader, which then has the longest log of those that stand for election.
+    ///
+    /// # Errors
+    /// When Raft has ended.
+    pub async fn vote(
+        &self,
+        request: VoteRequest<u64>,
+    ) -> Result<VoteResponse<u64>, RaftError<u64, Infallible>> {
+        let answer = self.raft.vote(request).await?;
+        if !answer.vote_granted && self.leadership.borrow().has_lost_quorum() {
+            self.heard_voter.notify_one();
+        }
+        Ok(answer)
+    }
+
     /// openraft itself, for the transport between peers.
     pub fn raft(&self) -> &Raft {
         &self.raft
@@ -138,7 +168,6 @@ impl Consensus {
     /// # Errors
     /// [`OpenError::Raft`] when openraft refuses; a cluster that exists already is no error.
     pub async fn initialize(&self, members: BTreeMap<CoordinatorId, MemberNode>) -> Result<(), OpenError> {
-        use openraft::error::{InitializeError, RaftError};
         let nodes: BTreeMap<u64, MemberNode> = members.into_iter().map(|(id, node)| (id.0, node)).collect();
         match self.raft.initialize(nodes).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),

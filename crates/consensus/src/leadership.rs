@@ -4,8 +4,14 @@ use crate::types::{MemberNode, Raft};
 use openraft::{RaftMetrics, ServerState, error::Fatal};
 use quorate_domain::{CoordinatorId, Term, election::Watchdog};
 use quorate_runtime::shutdown::Shutdown;
-use std::time::{Duration, Instant};
-use tokio::{runtime::Handle, sync::watch};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
 
 /// How often staleness is looked at; it does not depend on anything happening.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
@@ -21,7 +27,7 @@ pub struct Leadership {
     pub leader: Option<(CoordinatorId, MemberNode)>,
     /// True when this node leads.
     pub leads: bool,
-    /// On a leader: since when this node knows that it leads this term.
+    /// On a leader: since when this node knows that it leads this term, or has had reason to speak again.
     pub led_since: Option<Instant>,
     /// On a leader: when a quorum last acknowledged it.
     pub quorum_ack: Option<Instant>,
@@ -90,6 +96,7 @@ fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
 pub(crate) fn follow(
     raft: Raft,
     election_max: Duration,
+    heard_voter: Arc<Notify>,
     shutdown: &Shutdown,
     lane: &Handle,
 ) -> watch::Receiver<Leadership> {
@@ -112,6 +119,11 @@ pub(crate) fn follow(
                 () = token.cancelled() => return,
                 changed = server.changed() => changed,
                 changed = reports.changed(), if waited_for => changed,
+                () = heard_voter.notified() => {
+                    tracing::info!(term = leadership.term.0, "a leader without its quorum hears of a voter: it speaks again");
+                    leadership.led_since = leadership.led_since.map(|_| Instant::now());
+                    Ok(())
+                }
                 () = tokio::time::sleep(CHECK_EVERY) => Ok(()),
             };
             if changed.is_err() {

@@ -319,6 +319,7 @@ impl Process {
                 env.send(node, to, Packet::Raft(message));
             }
             RaftEvent::Writing => desk.write(env),
+            RaftEvent::Stood(term) => env.note(node, || format!("asks for votes in term {term}")),
             RaftEvent::Won(term) => {
                 env.note(node, || format!("leads in term {term}"));
                 env.see(&Fact::Won { node, term });

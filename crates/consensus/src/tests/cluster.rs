@@ -2,7 +2,7 @@
 
 use crate::{
     Consensus, DataFolder, ProposeError, RaftOptions, ReadError, RealDisk,
-    types::{MemberNode, Raft, TypeConfig},
+    types::{MemberNode, TypeConfig},
     wal,
 };
 use openraft::{
@@ -33,7 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Who can be called, who is cut off, and who is heard and hears nothing.
 #[derive(Clone, Default)]
 struct Wires {
-    rafts: Arc<Mutex<BTreeMap<u64, Raft>>>,
+    nodes: Arc<Mutex<BTreeMap<u64, Consensus>>>,
     cut: Arc<Mutex<BTreeSet<u64>>>,
     deaf: Arc<Mutex<BTreeSet<u64>>>,
 }
@@ -46,11 +46,11 @@ struct Wire {
 }
 
 impl Wire {
-    fn peer<E: std::error::Error>(&self) -> Result<Raft, RPCError<u64, MemberNode, E>> {
+    fn peer<E: std::error::Error>(&self) -> Result<Consensus, RPCError<u64, MemberNode, E>> {
         let cut = self.wires.cut.lock().unwrap();
         let lost = [self.from, self.to].iter().any(|id| cut.contains(id)) || self.is_deaf(self.to);
-        let raft = self.wires.rafts.lock().unwrap().get(&self.to).cloned();
-        raft.filter(|_| !lost).ok_or_else(unreachable)
+        let node = self.wires.nodes.lock().unwrap().get(&self.to).cloned();
+        node.filter(|_| !lost).ok_or_else(unreachable)
     }
 
     fn is_deaf(&self, id: u64) -> bool {
@@ -84,7 +84,7 @@ impl RaftNetwork<TypeConfig> for Wire {
         rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Answer<AppendEntriesResponse<u64>> {
-        let answer = self.peer()?.append_entries(rpc).await;
+        let answer = self.peer()?.raft().append_entries(rpc).await;
         self.answer(answer)
     }
     async fn vote(&mut self, rpc: VoteRequest<u64>, _option: RPCOption) -> Answer<VoteResponse<u64>> {
@@ -96,7 +96,7 @@ impl RaftNetwork<TypeConfig> for Wire {
         rpc: InstallSnapshotRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Answer<InstallSnapshotResponse<u64>, InstallSnapshotError> {
-        let answer = self.peer()?.install_snapshot(rpc).await;
+        let answer = self.peer()?.raft().install_snapshot(rpc).await;
         self.answer(answer)
     }
     fn backoff(&self) -> Backoff {
@@ -160,12 +160,12 @@ impl Nodes {
                 Err(error) => assert!(Instant::now() < end, "{error}"),
             }
         };
-        self.wires.rafts.lock().unwrap().insert(id, node.raft().clone());
+        self.wires.nodes.lock().unwrap().insert(id, node.clone());
         self.running.insert(id, (node, shutdown));
     }
 
     async fn close(&mut self, id: u64) {
-        self.wires.rafts.lock().unwrap().remove(&id);
+        drop(self.wires.nodes.lock().unwrap().remove(&id));
         let (node, shutdown) = self.running.remove(&id).unwrap();
         shutdown.trigger("closed by the test");
         node.close().await;
@@ -279,6 +279,26 @@ async fn a_leader_that_hears_nothing_is_followed_by_another_although_it_has_entr
     // The new leader may have had the entry.
     let answer = write.await.unwrap();
     assert!(matches!(answer, Ok(Outcome::Accepted { .. }) | Err(ProposeError::Unknown(_))), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_lost_its_quorum_leads_again_when_only_a_follower_that_is_behind_comes_back() {
+    let mut nodes = Nodes::start().await;
+    let leader = nodes.leader().await;
+    let [behind, gone] = (1..=3).filter(|id| *id != leader).collect::<Vec<_>>()[..] else {
+        panic!("three nodes")
+    };
+    nodes.close(behind).await;
+    nodes.register(1).await;
+    nodes.close(gone).await;
+    let leadership = nodes.node(leader).leadership();
+    until("the loss of the quorum", || leadership.borrow().has_lost_quorum().then_some(())).await;
+    // Its log is too short for the leader's vote, and the leader has fallen silent.
+    nodes.open(behind).await;
+    let term = leadership.borrow().term;
+    assert!(matches!(nodes.register(2).await, Outcome::Accepted { .. }));
+    let known = leadership.borrow().clone();
+    assert!(known.leads && known.term > term, "{known:?} after term {term}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -147,7 +147,7 @@ impl Raft for PeerService {
         let mut request = request.into_inner();
         self.check_raft(request.sender.take())?;
         let request = convert::vote_request(&request).map_err(|error| bad(&error))?;
-        let answer = self.consensus.raft().vote(request).await.map_err(failed)?;
+        let answer = self.consensus.vote(request).await.map_err(failed)?;
         self.answer(convert::vote_response_to_pb(&answer))
     }
 

@@ -54,6 +54,8 @@ pub(crate) enum RaftEvent {
     Send(usize, RaftMessage),
     /// The disk has begun to write.
     Writing,
+    /// It asks for votes.
+    Stood(u64),
     /// It won an election.
     Won(u64),
     /// It led and does no more.
@@ -278,6 +280,7 @@ impl Raft {
         self.leader = None;
         self.heard_ms = now_ms;
         let (term, last) = (self.ballot.term, self.log.last());
+        self.events.push(RaftEvent::Stood(term));
         let then = self.peers().map(|peer| (peer, RaftMessage::Vote { term, last })).collect();
         self.write(Write { ballot: Some(self.ballot), then, stood_for: Some(term), ..Write::default() });
     }
@@ -317,14 +320,20 @@ impl Raft {
     }
 
     fn asked_for_vote(&mut self, from: usize, term: u64, last: Place, now_ms: u64) {
-        let leased =
-            self.leads() || (self.leader.is_some() && now_ms < self.heard_ms + self.timing.election_max_ms);
+        // A leader's lease with itself begins when it wins, and is not renewed: a voter with as long a log deposes it.
+        let leased = self.leader.is_some() && now_ms < self.heard_ms + self.timing.election_max_ms;
         let free = term > self.ballot.term
             || (term == self.ballot.term && self.ballot.voted_for.is_none_or(|voted| voted == from));
         if leased || !free || last < self.log.last() {
             let refused =
                 RaftMessage::Voted { term: self.ballot.term, granted: false, last: self.log.last() };
             self.say(from, refused);
+            // As the consensus crate does: nobody with a shorter log could lead, so a silent leader speaks again.
+            if self.has_lost_quorum(now_ms)
+                && let Role::Leader(leadership) = &mut self.role
+            {
+                leadership.began_ms = now_ms;
+            }
             return;
         }
         self.follow(Ballot { term, voted_for: Some(from) });
@@ -357,6 +366,7 @@ impl Raft {
         let leadership = Leadership::new(self.peers(), self.log.last(), flushed, self.rounds, now_ms);
         self.role = Role::Leader(leadership);
         self.leader = Some(self.me);
+        self.heard_ms = now_ms;
         self.events.push(RaftEvent::Won(self.ballot.term));
         self.add(Payload::Blank, now, now_ms);
     }
