@@ -5,9 +5,10 @@ mod session;
 
 use crate::{
     env::{Env, Timer},
-    message::{Connection, CoordinatorSays, Packet},
+    message::Packet,
     network::Node,
     oracle::{Claim, Fact},
+    standstill::{Reached, Standstill},
     time::Moment,
 };
 use process::Process;
@@ -48,7 +49,7 @@ pub(crate) struct Agent {
     platform: BTreeMap<GroupId, Told>,
     /// What the oracle was told last.
     claims: BTreeMap<GroupId, Claim>,
-    standing_still: Option<Vec<Standstill>>,
+    standstill: Standstill,
     /// What the checks of its disk say.
     verdict: Verdict,
     /// How often its disk was replaced.
@@ -57,12 +58,6 @@ pub(crate) struct Agent {
     pub(crate) hooks_fail: bool,
     /// A leader has taken it in since it was last set to false.
     pub(crate) was_welcomed: bool,
-}
-
-#[derive(Debug)]
-enum Standstill {
-    Packet(Packet),
-    Timer(Timer),
 }
 
 impl Agent {
@@ -82,7 +77,7 @@ impl Agent {
             process: None,
             platform: BTreeMap::new(),
             claims: BTreeMap::new(),
-            standing_still: None,
+            standstill: Standstill::default(),
             verdict: Verdict::Healthy,
             replaced: 0,
             hooks_fail: false,
@@ -97,7 +92,7 @@ impl Agent {
 
     /// True while its process exists and is not stopped.
     pub(crate) fn runs(&self) -> bool {
-        self.process.is_some() && self.standing_still.is_none()
+        self.process.is_some() && !self.standstill.holds()
     }
 
     /// What the checks of its disk say.
@@ -150,7 +145,7 @@ impl Agent {
         }
         env.note(self.node, || "dies".to_owned());
         self.life += 1;
-        self.standing_still = None;
+        self.standstill = Standstill::default();
         self.claim(env);
         true
     }
@@ -171,19 +166,19 @@ impl Agent {
             return false;
         }
         env.note(self.node, || "stands still".to_owned());
-        self.standing_still = Some(Vec::new());
+        self.standstill.begin();
         true
     }
 
     /// Lets it go on with everything that has come meanwhile.
     pub(crate) fn resume(&mut self, env: &mut Env) {
-        let Some(waiting) = self.standing_still.take() else { return };
+        if !self.standstill.holds() {
+            return;
+        }
+        let waiting = self.standstill.end();
         env.note(self.node, || format!("goes on, {} things are waiting", waiting.len()));
         for thing in waiting {
-            match thing {
-                Standstill::Packet(packet) => self.arrival(packet, env),
-                Standstill::Timer(timer) => self.waking(self.life, timer, env),
-            }
+            self.reach(thing, env);
         }
     }
 
@@ -210,37 +205,46 @@ impl Agent {
     }
 
     /// A packet arrives.
-    pub(crate) fn arrival(&mut self, packet: Packet, env: &mut Env) {
-        if let Some(waiting) = &mut self.standing_still {
-            waiting.push(Standstill::Packet(packet));
-            return;
-        }
-        if let Packet::ToAgent(connection, says) = packet
-            && self.process.is_some()
-        {
-            self.act(env, |agent, env| agent.hear(connection, says, env));
+    pub(crate) fn arrival(&mut self, from: Node, packet: Packet, env: &mut Env) {
+        if let Some(now) = self.standstill.pass(Reached::Packet(from, packet)) {
+            self.reach(now, env);
         }
     }
 
     /// A timer of an earlier start means nothing any more.
     pub(crate) fn waking(&mut self, life: u32, timer: Timer, env: &mut Env) {
-        if life != self.life || self.process.is_none() {
+        if life != self.life {
             return;
         }
-        if let Some(waiting) = &mut self.standing_still {
-            waiting.push(Standstill::Timer(timer));
+        if let Some(now) = self.standstill.pass(Reached::Timer(timer)) {
+            self.reach(now, env);
+        }
+    }
+
+    fn reach(&mut self, reached: Reached, env: &mut Env) {
+        if self.process.is_none() {
             return;
         }
-        self.act(env, |agent, env| match timer {
-            Timer::Wake => agent.woken(env),
-            Timer::Stored(request) => agent.stored(request, env),
-            Timer::Hook(group, epoch, kind) => agent.hook_ends(&group, epoch, kind, env),
+        self.act(env, |agent, env| match reached {
+            Reached::Packet(_, Packet::ToAgent(connection, says)) => {
+                agent.session_hears(connection, says, env);
+            }
+            Reached::Timer(timer) => agent.timer(timer, env),
+            Reached::Packet(..) => {}
+        });
+    }
+
+    fn timer(&mut self, timer: Timer, env: &mut Env) {
+        match timer {
+            Timer::Wake => self.woken(env),
+            Timer::Stored(request) => self.stored(request, env),
+            Timer::Hook(group, epoch, kind) => self.hook_ends(&group, epoch, kind, env),
             Timer::Ask => {
-                agent.asked(env);
-                agent.ask_again(env);
+                self.asked(env);
+                self.ask_again(env);
             }
             _ => {}
-        });
+        }
     }
 
     /// Does something, then what follows: reports, the next time to wake, and what the oracle must know.
@@ -331,10 +335,5 @@ impl Agent {
             (None, Some(told)) => claim((told.incarnation, told.start), told.epoch, told_until, false),
             (None, None) => None,
         }
-    }
-
-    /// What a coordinator said on a connection.
-    fn hear(&mut self, connection: Connection, says: CoordinatorSays, env: &mut Env) {
-        self.session_hears(connection, says, env);
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     network::Node,
     oracle::Fact,
     raft::{AppliedCommand, Durable, Entry, Payload, Raft, RaftEvent, RaftMessage, Start},
+    standstill::{Reached, Standstill},
 };
 use gateway::GatewaySession;
 use proposer::{Asker, Proposer};
@@ -43,17 +44,7 @@ pub(crate) struct Coordinator {
     process: Option<Process>,
     /// How much slower than usual its disk is.
     pub(crate) disk_slowness: u64,
-    /// What happens while it stands still; none while it does not.
-    standing_still: Option<Vec<Standstill>>,
-}
-
-/// What reaches a process that stands still.
-#[derive(Debug)]
-pub(crate) enum Standstill {
-    /// A packet.
-    Packet(Node, Packet),
-    /// A timer.
-    Timer(Timer),
+    standstill: Standstill,
 }
 
 #[derive(Debug)]
@@ -80,7 +71,7 @@ impl Coordinator {
             durable: Durable::default(),
             process: None,
             disk_slowness: 1,
-            standing_still: None,
+            standstill: Standstill::default(),
         }
     }
 
@@ -90,7 +81,7 @@ impl Coordinator {
 
     /// True while its process exists and is not stopped.
     pub(crate) fn runs(&self) -> bool {
-        self.process.is_some() && self.standing_still.is_none()
+        self.process.is_some() && !self.standstill.holds()
     }
 
     /// Its Raft, while it runs.
@@ -141,7 +132,7 @@ impl Coordinator {
         env.note(self.node, || format!("dies with {unsynced} writes under way, of which {kept} survive"));
         self.durable = process.raft.crash(kept);
         self.life += 1;
-        self.standing_still = None;
+        self.standstill = Standstill::default();
         true
     }
 
@@ -151,40 +142,55 @@ impl Coordinator {
             return false;
         }
         env.note(self.node, || "stands still".to_owned());
-        self.standing_still = Some(Vec::new());
+        self.standstill.begin();
         true
     }
 
     /// Lets it go on with everything that has come meanwhile.
     pub(crate) fn resume(&mut self, env: &mut Env) {
-        let Some(waiting) = self.standing_still.take() else { return };
+        if !self.standstill.holds() {
+            return;
+        }
+        let waiting = self.standstill.end();
         env.note(self.node, || format!("goes on, {} things are waiting", waiting.len()));
         for thing in waiting {
-            match thing {
-                Standstill::Packet(from, packet) => self.arrival(from, packet, env),
-                Standstill::Timer(timer) => self.waking(self.life, timer, env),
-            }
+            self.reach(thing, env);
         }
     }
 
     /// A packet arrives.
     pub(crate) fn arrival(&mut self, from: Node, packet: Packet, env: &mut Env) {
-        if let Some(waiting) = &mut self.standing_still {
-            waiting.push(Standstill::Packet(from, packet));
-            return;
-        }
-        let node = self.node;
         if self.process.is_none() {
             self.refuse(from, &packet, env);
+        } else if let Some(now) = self.standstill.pass(Reached::Packet(from, packet)) {
+            self.reach(now, env);
+        }
+    }
+
+    /// A timer of an earlier start means nothing any more.
+    pub(crate) fn waking(&mut self, life: u32, timer: Timer, env: &mut Env) {
+        if life != self.life || self.process.is_none() {
             return;
         }
-        self.with(env, |process, desk, env| match packet {
-            Packet::Raft(message) => {
+        if let Some(now) = self.standstill.pass(Reached::Timer(timer)) {
+            self.reach(now, env);
+        }
+    }
+
+    fn reach(&mut self, reached: Reached, env: &mut Env) {
+        let node = self.node;
+        self.with(env, |process, desk, env| match reached {
+            Reached::Packet(from, Packet::Raft(message)) => {
                 process.raft.receive(from, message, env.now, env.local_ms(node));
             }
-            Packet::FromAgent(connection, says) => process.hear(desk, from, connection, says, env),
-            Packet::Request(number, asks) => process.asked(desk, from, number, asks, env),
-            Packet::ToAgent(..) | Packet::Response(..) => {}
+            Reached::Packet(from, Packet::FromAgent(connection, says)) => {
+                process.hear(desk, from, connection, says, env);
+            }
+            Reached::Packet(from, Packet::Request(number, asks)) => {
+                process.asked(desk, from, number, asks, env);
+            }
+            Reached::Packet(..) => {}
+            Reached::Timer(timer) => process.woken(&timer, desk, env),
         });
     }
 
@@ -200,39 +206,6 @@ impl Coordinator {
             }
             _ => {}
         }
-    }
-
-    /// A timer of an earlier start means nothing any more.
-    pub(crate) fn waking(&mut self, life: u32, timer: Timer, env: &mut Env) {
-        if life != self.life || self.process.is_none() {
-            return;
-        }
-        if let Some(waiting) = &mut self.standing_still {
-            waiting.push(Standstill::Timer(timer));
-            return;
-        }
-        let node = self.node;
-        self.with(env, |process, desk, env| match timer {
-            Timer::Tick => {
-                let now_ms = env.local_ms(node);
-                let mut chance = env.chance(node).clone();
-                process.raft.tick(env.now, now_ms, &mut chance);
-                *env.chance(node) = chance;
-                process.give_up_late(now_ms, desk, env);
-                process.look_if_due(desk, env);
-                env.wake_when_shown(now_ms + TICK_MS, node, desk.life, Timer::Tick);
-            }
-            Timer::Written => {
-                let more = process.raft.written(env.now, env.local_ms(node));
-                if more {
-                    desk.write(env);
-                }
-            }
-            Timer::Look => process.look_if_due(desk, env),
-            Timer::Publish => process.publish(desk, env),
-            Timer::Tell => process.tell_assignments(desk, env),
-            _ => {}
-        });
     }
 
     /// Does something in the process, then everything that follows from it.
@@ -276,6 +249,35 @@ impl Desk {
 }
 
 impl Process {
+    /// It is time for something.
+    fn woken(&mut self, timer: &Timer, desk: &Desk, env: &mut Env) {
+        let node = desk.node;
+        match timer {
+            Timer::Tick => {
+                let now_ms = env.local_ms(node);
+                let mut chance = env.chance(node).clone();
+                self.raft.tick(env.now, now_ms, &mut chance);
+                *env.chance(node) = chance;
+                self.give_up_late(now_ms, desk, env);
+                self.look_if_due(desk, env);
+                env.wake_when_shown(now_ms + TICK_MS, node, desk.life, Timer::Tick);
+            }
+            Timer::Written => self.written(desk, env),
+            Timer::Look => self.look_if_due(desk, env),
+            Timer::Publish => self.publish(desk, env),
+            Timer::Tell => self.tell_assignments(desk, env),
+            _ => {}
+        }
+    }
+
+    /// A batch is on the disk.
+    fn written(&mut self, desk: &Desk, env: &mut Env) {
+        let more = self.raft.written(env.now, env.local_ms(desk.node));
+        if more {
+            desk.write(env);
+        }
+    }
+
     /// Everything that waits for something.
     fn waiting(&self) -> usize {
         self.sessions.len() + self.proposer.waiting() + self.reads.waiting()

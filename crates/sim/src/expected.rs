@@ -30,6 +30,8 @@ const DECISIONS: &[&str] = &[
     "raft/elections-won",
     "raft/snapshots-restored",
     "raft/unsynced-writes-lost",
+    "recovered/led-before-the-last-follower-was-back",
+    "recovered/led-by-another-before-the-leader-was-back",
     "refused/NO_ELIGIBLE_BACKUP",
     "refused/STALE_INCARNATION",
     "refused/WRONG_PHASE",

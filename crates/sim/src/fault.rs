@@ -26,6 +26,8 @@ kinds! {
     LeaderCrash = "leader-crash",
     /// A coordinator that does not lead dies.
     FollowerCrash = "follower-crash",
+    /// All that do not lead die; one is back after half of the time, which makes a quorum again.
+    FollowersCrash = "followers-crash",
     /// All coordinators die together.
     AllCrash = "all-coordinators-crash",
     /// The leader stands still.

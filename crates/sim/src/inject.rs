@@ -65,13 +65,25 @@ impl World {
         if kind == Kind::LeaderCrash && self.leader().is_some() {
             self.env.counts.add("recovered/led-by-another-before-the-leader-was-back");
         }
+        if kind == Kind::FollowersCrash && self.is_led() {
+            self.env.counts.add("recovered/led-before-the-last-follower-was-back");
+        }
         let undo = std::mem::take(&mut self.active[index].undo);
         undo.into_iter().rev().for_each(|undo| self.undo(undo));
     }
 
-    /// A fault that comes and goes does so once more.
+    /// A fault does its next step.
     pub(crate) fn fault_goes_on(&mut self, index: usize, step: u32) {
         if !self.active[index].begun {
+            return;
+        }
+        if self.env.plan.faults[index].kind == Kind::FollowersCrash {
+            // Enough of them for a quorum.
+            for _ in 0..self.coordinators.len() / 2 {
+                if let Some(back) = self.active[index].undo.pop() {
+                    self.undo(back);
+                }
+            }
             return;
         }
         let links: Vec<(Node, Node)> = self.links_of(self.env.plan.faults[index].target);
@@ -128,6 +140,14 @@ impl World {
         match kind {
             Kind::LeaderCrash => self.crash(index, &[self.leader_or(target)]),
             Kind::FollowerCrash => self.crash(index, &[self.follower(target)]),
+            Kind::FollowersCrash => {
+                let leader = self.leader_or(target);
+                let half_way = self.env.now.after_ms(self.env.plan.faults[index].lasts_ms / 2);
+                self.env.schedule(half_way, Happening::FaultGoesOn(index, 0));
+                let others: Vec<usize> =
+                    (0..self.coordinators.len()).filter(|place| *place != leader).collect();
+                self.crash(index, &others)
+            }
             Kind::AllCrash => self.crash(index, &(0..self.coordinators.len()).collect::<Vec<_>>()),
             Kind::LeaderPause => self.pause(index, self.leader_or(target)),
             Kind::FollowerPause => self.pause(index, self.follower(target)),

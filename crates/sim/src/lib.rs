@@ -22,6 +22,7 @@ mod oracle;
 mod plan;
 mod raft;
 mod shrink;
+mod standstill;
 mod time;
 mod timeline;
 mod world;

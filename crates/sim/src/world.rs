@@ -146,7 +146,7 @@ impl World {
         match what {
             Happening::Arrival { from, to, packet } => match self.place(to) {
                 Place::Coordinator(n) => self.coordinators[n].arrival(from, packet, &mut self.env),
-                Place::Agent(n) => self.agents[n].arrival(packet, &mut self.env),
+                Place::Agent(n) => self.agents[n].arrival(from, packet, &mut self.env),
                 Place::Client(n) => self.clients[n].arrival(from, packet, &mut self.env),
             },
             Happening::Waking { node, life, timer } => match self.place(node) {
@@ -179,6 +179,14 @@ impl World {
         led.max().map(|(_, place)| place)
     }
 
+    /// True when a coordinator leads and a quorum says so.
+    pub(crate) fn is_led(&self) -> bool {
+        self.leader().is_some_and(|leader| {
+            let now_ms = self.env.local_ms(leader);
+            self.coordinators[leader].raft().is_some_and(|raft| raft.can_decide(now_ms))
+        })
+    }
+
     /// The state of whoever has applied most.
     pub(crate) fn newest_state(&self) -> Option<&State> {
         let rafts = self.coordinators.iter().filter_map(Coordinator::raft);
@@ -186,10 +194,7 @@ impl World {
     }
 
     fn health(&self, at_the_end: bool) -> Health {
-        let led = self.leader().is_some_and(|leader| {
-            let now_ms = self.env.local_ms(leader);
-            self.coordinators[leader].raft().is_some_and(|raft| raft.can_decide(now_ms))
-        });
+        let led = self.is_led();
         let differences = if at_the_end { self.differences() } else { None };
         Health { led, without_primary: self.without_primary(), differences }
     }

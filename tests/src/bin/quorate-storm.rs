@@ -6,7 +6,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use quorate_tests::storm::{self, Options, fault::KINDS};
-use std::{path::PathBuf, process::ExitCode};
+use std::{env, path::PathBuf, process::ExitCode};
 
 /// A soak: faults on a cluster of real processes under load, until both counts are reached. Run it by `cargo xtask
 /// storm`. It ends with a table, or with what is wrong, the seed and the schedule so far; then all logs are kept.
@@ -28,7 +28,8 @@ struct Args {
     /// How many agents there are.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(4..=20))]
     agents: u64,
-    /// A program that is `quorate` on a disk that fails as a file says; without it no storage errors happen.
+    /// A program that is `quorate` on a disk that fails as a file says; `quorate-faulty` beside this one when it is not
+    /// given, and without any no storage errors happen.
     #[arg(long)]
     faulty: Option<PathBuf>,
     /// Only faults whose names contain one of these words.
@@ -47,6 +48,12 @@ async fn main() -> ExitCode {
     }
 }
 
+/// The program that the same build makes.
+fn faulty_beside() -> Option<PathBuf> {
+    let beside = env::current_exe().ok()?.with_file_name("quorate-faulty");
+    beside.exists().then_some(beside)
+}
+
 async fn soak(args: Args) -> Result<()> {
     let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|word| name.contains(word));
     let options = Options {
@@ -56,7 +63,7 @@ async fn soak(args: Args) -> Result<()> {
         coordinators: args.coordinators,
         agents: args.agents,
         kinds: KINDS.into_iter().filter(|kind| wanted(kind.name())).collect(),
-        faulty_program: args.faulty,
+        faulty_program: args.faulty.or_else(faulty_beside),
         keep_on_failure: true,
     };
     let report = storm::run(&options, |line| println!("{line}")).await?;

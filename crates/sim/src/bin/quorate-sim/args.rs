@@ -61,11 +61,6 @@ impl FromStr for Seeds {
 }
 
 impl Args {
-    /// The seed, when it is only one.
-    pub(crate) fn only_seed(&self) -> Option<u64> {
-        self.seed
-    }
-
     /// All seeds.
     pub(crate) fn seeds(&self) -> Range<u64> {
         self.seeds.as_ref().map_or(0..0, |seeds| seeds.0.clone())

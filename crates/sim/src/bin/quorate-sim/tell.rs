@@ -2,38 +2,40 @@
 //! again.
 
 use crate::args::Args;
+use anyhow::{Result, bail};
 use quorate_sim::{Plan, World, shrink};
-use std::fmt::Write as _;
+use std::{fmt::Write as _, io::Write};
 
-/// Runs the plan again with everything written down, makes it smaller if that is asked for, and prints it.
-pub(crate) fn violation(args: &Args, plan: &Plan) -> anyhow::Error {
+/// Runs the plan again with everything written down, makes it smaller if that is asked for, and tells it.
+///
+/// # Errors
+/// Always: what does not hold.
+pub(crate) fn violation(args: &Args, plan: &Plan, out: &mut impl Write) -> Result<()> {
     let report = World::run(plan.clone(), true);
     let Some(violation) = report.violation else {
-        return anyhow::anyhow!(
+        bail!(
             "seed {} failed, and does not when it is run again: it depends on more than its seed",
             plan.seed
         );
     };
-    println!("--- the last events of seed {}", plan.seed);
+    writeln!(out, "--- the last events of seed {}", plan.seed)?;
     for line in report.timeline {
-        println!("{line}");
+        writeln!(out, "{line}")?;
     }
-    println!("--- {} does not hold at {} s:", violation.invariant, violation.at);
-    println!("{}", violation.what);
-    println!("--- to see it again:\n{}", replay(args, plan));
+    writeln!(out, "--- {} does not hold at {} s:", violation.invariant, violation.at)?;
+    writeln!(out, "{}", violation.what)?;
+    writeln!(out, "--- to see it again:\n{}", replay(args, plan))?;
     if args.shrink {
         let (smaller, runs) = shrink(plan, violation.invariant);
-        println!("--- with fewer faults and clients, after {runs} runs:\n{}", replay(args, &smaller));
-        print!("{smaller}");
+        writeln!(out, "--- with fewer faults and clients, after {runs} runs:\n{}", replay(args, &smaller))?;
+        write!(out, "{smaller}")?;
     }
-    anyhow::anyhow!("seed {}: {} does not hold", plan.seed, violation.invariant)
+    bail!("seed {}: {} does not hold", plan.seed, violation.invariant)
 }
 
 /// The command that runs this very plan.
-fn replay(
-    #[cfg_attr(not(planted), expect(unused_variables, reason = "it names what was planted"))] args: &Args,
-    plan: &Plan,
-) -> String {
+#[cfg_attr(not(planted), expect(unused_variables, reason = "`args` names what was planted"))]
+fn replay(args: &Args, plan: &Plan) -> String {
     let mut command =
         format!("cargo run -p quorate-sim --release -- --seed {} --steps {}", plan.seed, plan.steps);
     let whole = Plan::of(plan.seed, plan.steps);
