@@ -211,6 +211,14 @@ impl Env {
         }
     }
 
+    /// Forgets what coordinators have said to each other and is still on its way: a network that is well again delivers
+    /// nothing of half a minute ago.
+    pub(crate) fn drop_underway(&mut self) {
+        self.queue.retain(|Reverse(scheduled)| {
+            !matches!(scheduled.what, Happening::Arrival { packet: Packet::Raft(_), .. })
+        });
+    }
+
     /// Tells the oracle.
     pub(crate) fn see(&mut self, fact: &Fact<'_>) {
         self.oracle.see(fact, self.now, &mut self.counts);

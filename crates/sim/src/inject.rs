@@ -104,6 +104,7 @@ impl World {
             self.fault_ends(index);
         }
         self.env.network.calm();
+        self.env.drop_underway();
         self.env.plan.assignment_lag_ms = 1;
         for coordinator in &mut self.coordinators {
             coordinator.start(&mut self.env);

@@ -1,0 +1,83 @@
+//! Who leads: standing for election, votes, and following.
+
+use super::{Raft, RaftEvent, Role};
+use crate::{
+    raft::{Ballot, Leadership, Payload, Place, RaftMessage, Write},
+    time::Moment,
+};
+use std::collections::BTreeSet;
+
+impl Raft {
+    pub(super) fn stand(&mut self, now_ms: u64) {
+        self.ballot = Ballot { term: self.ballot.term + 1, voted_for: Some(self.me) };
+        self.role = Role::Candidate(BTreeSet::new());
+        self.leader = None;
+        self.heard_ms = now_ms;
+        let (term, last) = (self.ballot.term, self.log.last());
+        self.events.push(RaftEvent::Stood(term));
+        let then = self.peers().map(|peer| (peer, RaftMessage::Vote { term, last })).collect();
+        self.write(Write { ballot: Some(self.ballot), then, stood_for: Some(term), ..Write::default() });
+    }
+
+    /// A higher term was seen.
+    pub(super) fn follow(&mut self, ballot: Ballot) {
+        if self.leads() {
+            self.events.push(RaftEvent::Lost);
+        }
+        self.role = Role::Follower;
+        self.leader = None;
+        self.ballot = ballot;
+    }
+
+    pub(super) fn asked_for_vote(&mut self, from: usize, term: u64, last: Place, now_ms: u64) {
+        // A leader's lease with itself begins when it wins, and is not renewed: a voter with as long a log deposes it.
+        let leased = self.leader.is_some() && now_ms < self.heard_ms + self.timing.election_max_ms;
+        let free = term > self.ballot.term
+            || (term == self.ballot.term && self.ballot.voted_for.is_none_or(|voted| voted == from));
+        if leased || !free || last < self.log.last() {
+            let refused =
+                RaftMessage::Voted { term: self.ballot.term, granted: false, last: self.log.last() };
+            self.say(from, refused);
+            // As the consensus crate does: nobody with a shorter log could lead, so a silent leader speaks again.
+            if self.has_lost_quorum(now_ms)
+                && let Role::Leader(leadership) = &mut self.role
+            {
+                leadership.began_ms = now_ms;
+            }
+            return;
+        }
+        self.follow(Ballot { term, voted_for: Some(from) });
+        self.heard_ms = now_ms;
+        let then = vec![(from, RaftMessage::Voted { term, granted: true, last: self.log.last() })];
+        self.write(Write { ballot: Some(self.ballot), then, ..Write::default() });
+    }
+
+    pub(super) fn voted(&mut self, from: usize, term: u64, granted: bool, now: Moment, now_ms: u64) {
+        if term > self.ballot.term {
+            self.follow(Ballot { term, voted_for: None });
+            self.heard_ms = now_ms;
+            self.write(Write { ballot: Some(self.ballot), ..Write::default() });
+            return;
+        }
+        if granted && term == self.ballot.term {
+            self.count_vote(from, now, now_ms);
+        }
+    }
+
+    pub(super) fn count_vote(&mut self, of: usize, now: Moment, now_ms: u64) {
+        let majority = self.majority();
+        let Role::Candidate(votes) = &mut self.role else { return };
+        votes.insert(of);
+        if votes.len() < majority {
+            return;
+        }
+        let flushed = self.disk.durable.log.last().index;
+        self.rounds += 1;
+        let leadership = Leadership::new(self.peers(), self.log.last(), flushed, self.rounds, now_ms);
+        self.role = Role::Leader(leadership);
+        self.leader = Some(self.me);
+        self.heard_ms = now_ms;
+        self.events.push(RaftEvent::Won(self.ballot.term));
+        self.add(Payload::Blank, now, now_ms);
+    }
+}
