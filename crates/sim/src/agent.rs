@@ -278,6 +278,18 @@ impl Agent {
         }
     }
 
+    /// What the agent itself says of the group, for whoever looks into a failure.
+    pub(crate) fn says_of(&self, group: &GroupId, env: &Env) -> String {
+        let now = BootMs(env.local_ms(self.node));
+        let role = self.process.as_ref().and_then(|process| process.core.role(group, now));
+        role.map_or_else(
+            || format!("{} knows nothing of it", self.host),
+            |answer| {
+                format!("{} is {:?} under epoch {}: {}", self.host, answer.role, answer.epoch, answer.reason)
+            },
+        )
+    }
+
     /// True when the agent itself says that it acts for the group now.
     pub(crate) fn acts_for(&self, group: &GroupId, env: &Env) -> bool {
         let now = BootMs(env.local_ms(self.node));

@@ -231,9 +231,11 @@ impl World {
                 .map(|agent| agent.host.to_string())
                 .collect();
             if able && acting.len() != 1 {
+                let primary = hosts.iter().find(|agent| agent.host == group.primary.host);
+                let says = primary.map(|agent| agent.says_of(&group.id, &self.env)).unwrap_or_default();
                 found.push(format!(
-                    "{} is {} under epoch {} with primary {}, and acting are {acting:?}; blocked: {:?}",
-                    group.id, group.phase, group.epoch, group.primary.host, group.blocked
+                    "{} is {} under epoch {}; {says}; acting are {acting:?}; blocked: {:?}",
+                    group.id, group.phase, group.epoch, group.blocked
                 ));
             }
         }

@@ -20,6 +20,8 @@ pub(super) struct Process {
     pub(super) session: Session,
     pub(super) next_heartbeat: BootMs,
     pub(super) report_due: bool,
+    /// When a report is due although nothing has changed.
+    pub(super) refresh_at: BootMs,
     storing: Option<(u64, DurableEpochs)>,
     hooks: BTreeSet<(GroupId, Epoch, HookKind)>,
     killed: BTreeSet<(GroupId, Epoch)>,
@@ -42,6 +44,7 @@ impl Process {
             session: Session::new(env.plan.coordinators),
             next_heartbeat: BootMs(0),
             report_due: false,
+            refresh_at: BootMs(0),
             storing: None,
             hooks: BTreeSet::new(),
             killed: BTreeSet::new(),
@@ -170,7 +173,9 @@ impl Agent {
     pub(super) fn wake_in_time(&mut self, env: &mut Env) {
         let Some(process) = &mut self.process else { return };
         let heartbeat = process.session.is_welcomed().then_some(process.next_heartbeat);
-        let wakes = [Some(process.session.next_wake()), process.core.next_wake(), heartbeat, process.stop_by];
+        let refresh = process.session.is_welcomed().then_some(process.refresh_at);
+        let session = Some(process.session.next_wake());
+        let wakes = [session, process.core.next_wake(), heartbeat, refresh, process.stop_by];
         let Some(due) = wakes.into_iter().flatten().min() else { return };
         if process.wake_due.is_none_or(|known| due < known) {
             process.wake_due = Some(due);

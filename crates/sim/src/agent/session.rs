@@ -17,6 +17,8 @@ const OPEN_MS: u64 = 6_000;
 const SILENT_AFTER_HEARTBEATS: u64 = 3;
 /// The least patience with a silent coordinator.
 const PATIENCE_MIN_MS: u64 = 500;
+/// A report is sent again after this long, as with every check of the disks.
+const REFRESH_MS: u64 = 10_000;
 /// The longest wait before the first try, and the longest of all.
 const RETRY_MS: (u64, u64) = (50, 1_000);
 
@@ -145,11 +147,14 @@ impl Agent {
     }
 
     pub(super) fn flush_report(&mut self, env: &mut Env) {
+        let now = self.now(env);
         let Some(process) = &mut self.process else { return };
-        if !process.report_due || !process.session.is_welcomed() {
+        let due = process.report_due || now >= process.refresh_at;
+        if !due || !process.session.is_welcomed() {
             return;
         }
         process.report_due = false;
+        process.refresh_at = now.after_ms(REFRESH_MS);
         let groups = process.core.report().into_iter().map(|told| {
             (told.group, GroupObservation { epoch: told.epoch, state: told.state, reason: told.reason })
         });
