@@ -255,9 +255,8 @@ impl Process {
         match timer {
             Timer::Tick => {
                 let now_ms = env.local_ms(node);
-                let mut chance = env.chance(node).clone();
-                self.raft.tick(env.now, now_ms, &mut chance);
-                *env.chance(node) = chance;
+                let now = env.now;
+                self.raft.tick(now, now_ms, env.chance(node));
                 self.give_up_late(now_ms, desk, env);
                 self.look_if_due(desk, env);
                 env.wake_when_shown(now_ms + TICK_MS, node, desk.life, Timer::Tick);

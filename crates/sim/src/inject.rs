@@ -1,6 +1,6 @@
 //! Makes faults take effect, proves that they did, and mends what they broke.
 
-use crate::{env::Happening, fault::Kind, network::Node, world::World};
+use crate::{env::Happening, fault::Kind, network::Node, timeline::WORLD, world::World};
 use quorate_domain::Verdict;
 
 /// A flapping link changes this often.
@@ -42,8 +42,7 @@ impl World {
         let fault = self.env.plan.faults[index];
         self.active[index].shown = self.shown(fault.kind);
         self.active[index].begun = true;
-        let world = self.env.plan.coordinators + self.env.plan.agents + 1 + self.env.plan.clients;
-        self.env.note(world, || format!("fault {index} begins: {} for {} ms", fault.kind, fault.lasts_ms));
+        self.env.note(WORLD, || format!("fault {index} begins: {} for {} ms", fault.kind, fault.lasts_ms));
         let effect = self.inject(index, fault.kind, fault.target);
         if let Effect::AtOnce(true) = effect {
             self.env.counts.add(format!("fault/{}", fault.kind));
@@ -60,8 +59,7 @@ impl World {
         if showed {
             self.env.counts.add(format!("fault/{kind}"));
         }
-        let world = self.env.plan.coordinators + self.env.plan.agents + 1 + self.env.plan.clients;
-        self.env.note(world, || format!("fault {index} ends: {kind}"));
+        self.env.note(WORLD, || format!("fault {index} ends: {kind}"));
         if kind == Kind::LeaderCrash && self.leader().is_some() {
             self.env.counts.add("recovered/led-by-another-before-the-leader-was-back");
         }
@@ -145,8 +143,7 @@ impl World {
                 let leader = self.leader_or(target);
                 let half_way = self.env.now.after_ms(self.env.plan.faults[index].lasts_ms / 2);
                 self.env.schedule(half_way, Happening::FaultGoesOn(index, 0));
-                let others: Vec<usize> =
-                    (0..self.coordinators.len()).filter(|place| *place != leader).collect();
+                let others = self.all_but(leader);
                 self.crash(index, &others)
             }
             Kind::AllCrash => self.crash(index, &(0..self.coordinators.len()).collect::<Vec<_>>()),
@@ -184,6 +181,11 @@ impl World {
         let others: Vec<usize> =
             (0..self.coordinators.len()).filter(|place| Some(*place) != leader).collect();
         others[pick(target, others.len())]
+    }
+
+    /// Every coordinator but one.
+    fn all_but(&self, one: usize) -> Vec<usize> {
+        (0..self.coordinators.len()).filter(|place| *place != one).collect()
     }
 
     /// A host; one that is primary of something, three times of four.
@@ -298,7 +300,7 @@ impl World {
 
     fn cut_links(&mut self, index: usize, kind: Kind, target: u64) -> Effect {
         let leader = self.leader_or(target);
-        let peers: Vec<Node> = (0..self.coordinators.len()).filter(|place| *place != leader).collect();
+        let peers = self.all_but(leader);
         match kind {
             Kind::LeaderCut => peers.iter().for_each(|peer| self.cut_both(index, leader, *peer)),
             Kind::LeaderMute => peers.iter().for_each(|peer| self.cut(index, leader, *peer)),
@@ -345,9 +347,8 @@ impl World {
 
     /// Two halves that only one coordinator connects.
     fn bridge(&mut self, index: usize, target: u64) {
-        let coordinators = self.coordinators.len();
-        let bridge = pick(target, coordinators);
-        let rest: Vec<usize> = (0..coordinators).filter(|place| *place != bridge).collect();
+        let bridge = pick(target, self.coordinators.len());
+        let rest = self.all_but(bridge);
         let (left, right) = rest.split_at(rest.len() / 2);
         for one in left {
             for other in right {
@@ -357,7 +358,7 @@ impl World {
     }
 
     fn only_the_old_leader(&mut self, index: usize, leader: usize, target: u64) {
-        let others: Vec<usize> = (0..self.coordinators.len()).filter(|place| *place != leader).collect();
+        let others = self.all_but(leader);
         for other in &others {
             self.cut_both(index, leader, *other);
         }

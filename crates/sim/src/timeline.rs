@@ -3,6 +3,9 @@
 use crate::{network::Node, plan::Plan, time::Moment};
 use std::collections::VecDeque;
 
+/// Stands for no node, but for the world itself.
+pub(crate) const WORLD: Node = Node::MAX;
+
 /// So many lines are kept for each node.
 const LINES_MAX: usize = 60;
 
@@ -25,7 +28,7 @@ impl Timeline {
         Self { lines: vec![VecDeque::new(); names.len()], names, written: 0 }
     }
 
-    /// Adds a line; a node that does not exist is the world itself.
+    /// Adds a line, of a node or of the [`WORLD`].
     pub(crate) fn add(&mut self, at: Moment, node: Node, line: String) {
         let node = node.min(self.lines.len() - 1);
         self.written += 1;
