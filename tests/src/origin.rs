@@ -4,17 +4,28 @@
 //! a link that serves one agent and not another must find out who has called. The system knows: the socket's inode
 //! stands in `/proc/net/tcp`, and the process that holds it has a descriptor that leads to it.
 
-use std::{fs, net::SocketAddrV4, path::PathBuf};
+use std::{fs, net::SocketAddrV4, path::PathBuf, thread, time::Duration};
 
-/// The table may change while it is read, and a connection be missed.
-const LOOKS_MAX: usize = 5;
+/// The tables may change while they are read, and a connection be missed.
+const LOOKS_MAX: usize = 10;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
 
-/// The one of some processes, by process id, that holds the calling end of a connection.
-pub fn caller(from: SocketAddrV4, to: SocketAddrV4, processes: &[u32]) -> Option<u32> {
-    (0..LOOKS_MAX).find_map(|_| inode(from, to)).and_then(|inode| {
-        let wanted = PathBuf::from(format!("socket:[{inode}]"));
-        processes.iter().copied().find(|pid| holds(*pid, &wanted))
+/// The process that holds the calling end of a connection; the likely ones are looked at first. None when the connection
+/// is gone, or its process is.
+pub fn caller(from: SocketAddrV4, to: SocketAddrV4, likely: &[u32]) -> Option<u32> {
+    (0..LOOKS_MAX).find_map(|look| {
+        if look > 0 {
+            thread::sleep(PAUSE);
+        }
+        let wanted = PathBuf::from(format!("socket:[{}]", inode(from, to)?));
+        likely.iter().copied().chain(all_processes()).find(|pid| holds(*pid, &wanted))
     })
+}
+
+fn all_processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// The inode of the socket with these addresses.
@@ -51,6 +62,8 @@ mod tests {
         let SocketAddr::V4(from) = held.local_addr().unwrap() else { panic!("an IPv4 address") };
         let this = std::process::id();
         assert_eq!(caller(from, to, &[1, this]), Some(this));
-        assert_eq!(caller(from, to, &[1]), None);
+        assert_eq!(caller(from, to, &[]), Some(this), "found among all");
+        drop(held);
+        assert_eq!(caller(from, to, &[this]), None);
     }
 }

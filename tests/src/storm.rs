@@ -33,7 +33,7 @@ use fault::Kind;
 use scene::Scene;
 use schedule::{Fault, Schedule};
 use small_disk::SmallDisk;
-use std::{path::PathBuf, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 use storage_errors::StorageErrors;
 
 /// Faults between two audits.
@@ -81,25 +81,43 @@ async fn storm(options: &Options, happened: &mut Vec<Fault>, say: &impl Fn(&str)
     let (mut scene, mut audit) = set_up(options, &mut report).await?;
     let started = Instant::now();
     say(&format!("seed {}, folder {}", options.seed, scene.cluster.root().display()));
-    let available: Vec<Kind> =
-        options.kinds.iter().copied().filter(|kind| !report.is_unavailable(*kind)).collect();
-    let mut schedule = Schedule::new(options.seed, &available);
-    while happened.len() < options.faults || scene.clients.recorder().acknowledged() < options.operations {
-        let fault = schedule.next().context("there is nothing that may happen")?;
-        happened.push(fault.clone());
-        weather(&mut scene, &fault, &mut report, say).await.with_context(|| fault.to_string())?;
-        if happened.len().is_multiple_of(FAULTS_PER_AUDIT) {
-            pause(&scene, &mut audit, say).await?;
-        }
+    let outcome = weather_all(options, &mut scene, &mut audit, &mut report, happened, say).await;
+    if let (Err(_), true, Some((id, disk))) = (&outcome, options.keep_on_failure, &scene.disk) {
+        // Before it is unmounted, and beside where it was.
+        let copied = disk.copy_to(&scene.cluster.data_dir(*id).with_extension("kept"));
+        copied.unwrap_or_else(|error| say(&format!("{error:#}")));
     }
-    // What came after the last one, and what that one itself has changed.
-    pause(&scene, &mut audit, say).await?;
+    outcome?;
     report.finish(&audit, scene.clients.recorder(), started.elapsed());
     let Scene { cluster, probe, clients, disk, .. } = scene;
     drop((probe, clients));
     cluster.finish().await?;
     drop(disk);
     Ok(report)
+}
+
+/// Fault after fault, until there were enough of them and enough operations.
+async fn weather_all(
+    options: &Options,
+    scene: &mut Scene,
+    audit: &mut Audit,
+    report: &mut Report,
+    happened: &mut Vec<Fault>,
+    say: &impl Fn(&str),
+) -> Result<()> {
+    let available: Vec<Kind> =
+        options.kinds.iter().copied().filter(|kind| !report.is_unavailable(*kind)).collect();
+    let mut schedule = Schedule::new(options.seed, &available);
+    while happened.len() < options.faults || scene.clients.recorder().acknowledged() < options.operations {
+        let fault = schedule.next().context("there is nothing that may happen")?;
+        happened.push(fault.clone());
+        weather(scene, &fault, report, say).await.with_context(|| fault.to_string())?;
+        if happened.len().is_multiple_of(FAULTS_PER_AUDIT) {
+            pause(scene, audit, say).await?;
+        }
+    }
+    // What came after the last one, and what that one itself has changed.
+    pause(scene, audit, say).await
 }
 
 /// Prepares what some kinds of faults need, and says of each that cannot be why. Then starts everything.
@@ -115,7 +133,7 @@ async fn set_up(options: &Options, report: &mut Report) -> Result<(Scene, Audit)
     let mut cluster = Cluster::prepare(plan).await?;
     let small = options.coordinators;
     let disk = match SmallDisk::mount(&cluster.data_dir(small)) {
-        Ok(disk) => Some((small, disk)),
+        Ok(disk) => Some((small, Arc::new(disk))),
         Err(error) => {
             report.unavailable(Kind::FullDisk, &error);
             None

@@ -70,7 +70,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(ConfigVerb),
     /// Show on one screen how the cluster is; exit code 0 if healthy, 1 with warnings, 3 without quorum or leader.
-    Status,
+    Status {
+        /// Also show the digest of the whole state: the same on all coordinators that have applied the same.
+        #[arg(long)]
+        digest: bool,
+    },
     /// Storage hosts.
     #[command(subcommand)]
     Host(HostVerb),

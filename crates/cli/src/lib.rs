@@ -59,7 +59,7 @@ async fn run(cli: Cli, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
         Command::Agent(args) => roles::agent::run(args).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Config(verb) => verbs::config::run(verb),
-        Command::Status => verbs::status::run(cli.client).await,
+        Command::Status { digest } => verbs::status::run(cli.client, digest).await,
         Command::Host(verb) => verbs::host::run(cli.client, verb).await,
         Command::Disk(verb) => verbs::disk::run(cli.client, verb).await,
         Command::Group(verb) => verbs::group::run(cli.client, verb).await,

@@ -9,7 +9,11 @@
 //! sled opens its files itself; the disk is asked before every step that this module takes on it.
 
 mod archive;
+mod changes;
 mod inbox;
+mod seal;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use crate::{
@@ -18,8 +22,10 @@ use crate::{
     feed::Archived,
     types::{LogId, StoredMembership},
 };
+use changes::Changes;
 use inbox::Inbox;
 use quorate_domain::{Committed, Revision, State, rows::BadRow};
+use seal::Sealed;
 use std::{
     fs::{self, File},
     io,
@@ -31,7 +37,9 @@ use tokio::sync::oneshot;
 use worker::Worker;
 
 /// The layout that this build writes.
-const FORMAT: &[u8] = b"1";
+const FORMAT: &[u8] = b"2";
+/// The same without a seal: read, and sealed at once.
+const UNSEALED_FORMAT: &[u8] = b"1";
 
 /// The file that sled keeps everything in.
 const FILE: &str = "db";
@@ -39,6 +47,7 @@ const FILE: &str = "db";
 const KEY_FORMAT: &[u8] = b"m.format";
 const KEY_APPLIED: &[u8] = b"m.applied";
 const KEY_MEMBERSHIP: &[u8] = b"m.membership";
+const KEY_SEAL: &[u8] = b"m.seal";
 const STATE_PREFIX: u8 = b's';
 const EVENT_PREFIX: u8 = b'e';
 
@@ -67,6 +76,9 @@ pub enum StoreError {
     /// Another layout.
     #[error("layout {0:?} is not known to this version")]
     Format(String),
+    /// A part of a batch is missing: the disk had no room for it, for one.
+    #[error("what it holds is not what was last written: {0}")]
+    Unsealed(String),
     /// sled gave up on files that are not as it left them.
     #[error("sled panicked over its files; its message is on stderr")]
     Panicked,
@@ -82,7 +94,12 @@ impl StoreError {
         match self {
             Self::Sled(sled::Error::Io(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
             Self::Io { .. } | Self::Failed(_) => false,
-            Self::Sled(_) | Self::Row(_) | Self::Codec(_) | Self::Format(_) | Self::Panicked => true,
+            Self::Sled(_)
+            | Self::Row(_)
+            | Self::Codec(_)
+            | Self::Format(_)
+            | Self::Unsealed(_)
+            | Self::Panicked => true,
         }
     }
 }
@@ -161,12 +178,12 @@ impl StateStore {
         };
         disk.before_store_step(StoreStep::Open, folder).map_err(failed(folder, "opening"))?;
         // sled asserts where it should refuse, when its files are damaged.
-        let (db, loaded) =
+        let (db, sealed, loaded) =
             std::panic::catch_unwind(|| open_sled(folder)).map_err(|_| StoreError::Panicked)??;
         let path = folder.join(FILE);
         let file = File::open(&path).map_err(failed(&path, "opening"))?;
         let inbox = Arc::new(Inbox::default());
-        let worker = Worker::new(Arc::clone(disk), path, db, file, &loaded, Arc::clone(&inbox));
+        let worker = Worker::new(Arc::clone(disk), path, db, file, sealed, &loaded, Arc::clone(&inbox));
         thread::Builder::new()
             .name("state-store".into())
             .spawn(move || worker.run())
@@ -245,15 +262,34 @@ impl StateStore {
 }
 
 /// Opens sled and reads everything that is not archive.
-fn open_sled(folder: &Path) -> Result<(sled::Db, Loaded), StoreError> {
+fn open_sled(folder: &Path) -> Result<(sled::Db, Sealed, Loaded), StoreError> {
     let db = sled::Config::new().path(folder).flush_every_ms(None).cache_capacity(64 << 20).open()?;
-    match db.get(KEY_FORMAT)? {
-        None => drop(db.insert(KEY_FORMAT, FORMAT)?),
-        Some(format) if *format == *FORMAT => {}
+    let sealed = match db.get(KEY_FORMAT)? {
+        Some(format) if *format == *FORMAT => Sealed::check(&db)?,
+        Some(format) if *format == *UNSEALED_FORMAT => seal_first(&db)?,
         Some(format) => return Err(StoreError::Format(String::from_utf8_lossy(&format).into_owned())),
-    }
+        // A first batch of which only the format is missing has left nothing else than its seal.
+        None if db.iter().keys().all(|key| key.is_ok_and(|key| key == KEY_SEAL)) => seal_first(&db)?,
+        None => return Err(StoreError::Unsealed("it has no format".to_owned())),
+    };
     let loaded = load(&db)?;
-    Ok((db, loaded))
+    Ok((db, sealed, loaded))
+}
+
+/// Seals what is there, which may be nothing.
+fn seal_first(db: &sled::Db) -> Result<Sealed, StoreError> {
+    let mut changes = Changes::default();
+    changes.put(KEY_FORMAT, FORMAT);
+    let sealed = Sealed::of(db)?.seal(db, &mut changes)?;
+    db.apply_batch(changes.into_batch())?;
+    Ok(sealed)
+}
+
+fn state_key(row: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(row.len() + 1);
+    key.push(STATE_PREFIX);
+    key.extend_from_slice(row);
+    key
 }
 
 fn load(db: &sled::Db) -> Result<Loaded, StoreError> {

@@ -19,6 +19,8 @@ use std::{collections::BTreeMap, time::Duration};
 pub(super) const HEALTHY: Duration = Duration::from_secs(30);
 /// How long a coordinator may take to say how it is.
 const STATUS: Duration = Duration::from_secs(2);
+/// How long it may take for the digest of a large state, in a debug build.
+const DIGEST: Duration = Duration::from_secs(15);
 const PAGE: u32 = 1_000;
 
 impl Cluster {
@@ -27,10 +29,31 @@ impl Cluster {
     /// # Errors
     /// When it does not answer.
     pub async fn status(&self, id: u64) -> Result<GetStatusResponse> {
-        let patience =
-            ClientOptions { deadline: STATUS, per_try_timeout: STATUS, ..ClientOptions::default() };
+        self.ask_status(id, GetStatusRequest::default(), STATUS).await
+    }
+
+    async fn ask_status(
+        &self,
+        id: u64,
+        request: GetStatusRequest,
+        limit: Duration,
+    ) -> Result<GetStatusResponse> {
+        let patience = ClientOptions { deadline: limit, per_try_timeout: limit, ..ClientOptions::default() };
         let client = Client::connect([self.api_address(id)], patience)?;
-        client.get_status(GetStatusRequest {}).await.with_context(|| format!("status of coordinator {id}"))
+        client.get_status(request).await.with_context(|| format!("status of coordinator {id}"))
+    }
+
+    /// What all of these say of themselves, with the digest of the state or without, once all have applied the same.
+    async fn equally_far(&self, ids: &[u64], with_state_digest: bool) -> Result<Vec<GetStatusResponse>> {
+        let limit = if with_state_digest { DIGEST } else { STATUS };
+        let request = GetStatusRequest { with_state_digest };
+        let mut statuses = Vec::new();
+        for id in ids {
+            statuses.push(self.ask_status(*id, request, limit).await?);
+        }
+        let indexes: Vec<_> = statuses.iter().map(|status| status.applied_index).collect();
+        ensure!(indexes.windows(2).all(|pair| pair[0] == pair[1]), "applied: {indexes:?}");
+        Ok(statuses)
     }
 
     /// Waits for a coordinator that leads and can decide, and whose state is formed.
@@ -77,7 +100,7 @@ impl Cluster {
             let hosts = client.list_hosts(ListHostsRequest { page_size: PAGE, ..Default::default() }).await?;
             let online = hosts.hosts.iter().filter(|host| host.status() == HostStatus::Online).count();
             ensure!(online == wanted, "{online} of {wanted} are online");
-            let status = client.get_status(GetStatusRequest {}).await?;
+            let status = client.get_status(GetStatusRequest::default()).await?;
             ensure!(status.disks_healthy == wanted as u64, "{} disks are healthy", status.disks_healthy);
             Ok(())
         })
@@ -172,16 +195,13 @@ impl Cluster {
         let ids: Vec<u64> =
             self.coordinators.iter().filter(|(_, process)| process.should_run()).map(|(id, _)| *id).collect();
         let mut statuses = wait_until("all coordinators have applied the same", HEALTHY, async || {
-            let mut statuses = Vec::new();
-            for id in &ids {
-                statuses.push(self.status(*id).await?);
-            }
-            let indexes: Vec<_> = statuses.iter().map(|status| status.applied_index).collect();
-            ensure!(indexes.windows(2).all(|pair| pair[0] == pair[1]), "applied: {indexes:?}");
-            Ok(statuses)
+            // A digest is not taken of a state that still changes.
+            self.equally_far(&ids, false).await?;
+            self.equally_far(&ids, true).await
         })
         .await?;
         let digests: Vec<_> = statuses.iter().map(|status| &status.state_digest).collect();
+        ensure!(digests.iter().all(|digest| !digest.is_empty()), "no digest: {digests:?}");
         ensure!(digests.windows(2).all(|pair| pair[0] == pair[1]), "equal index, other state: {digests:?}");
         statuses.pop().context("at least one coordinator runs")
     }

@@ -6,16 +6,16 @@ mod network;
 mod storage;
 
 use super::{fault::Kind, proof::Proof, scene::Scene, schedule::Fault};
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 impl Scene {
     /// Carries a fault out, from its beginning to its end.
     ///
     /// # Errors
-    /// When it did not take effect, did not end, or the cluster did not behave as it must.
+    /// When it did not take effect, did not end, or the cluster did not behave as it must, with what was seen so far.
     pub(super) async fn inject(&mut self, fault: &Fault) -> Result<Proof> {
         let mut proof = Proof::default();
-        match fault.kind {
+        let carried_out = match fault.kind {
             Kind::KillLeader => coordinators::kill_leader(self, fault, &mut proof).await,
             Kind::KillFollower => coordinators::kill_follower(self, fault, &mut proof).await,
             Kind::KillCoordinators => coordinators::kill_all(self, fault, &mut proof).await,
@@ -38,8 +38,8 @@ impl Scene {
             Kind::FlappingLinks => network::flapping_links(self, fault, &mut proof).await,
             Kind::FullDisk => storage::full_disk(self, fault, &mut proof).await,
             Kind::StorageError => storage::storage_error(self, fault, &mut proof).await,
-        }?;
-        proof.check()?;
+        };
+        carried_out.and_then(|()| proof.check()).with_context(|| format!("seen so far: {proof}"))?;
         Ok(proof)
     }
 

@@ -3,7 +3,7 @@
 use super::{clients::Clients, small_disk::SmallDisk, storage_errors::StorageErrors};
 use crate::{
     cluster::{Cluster, Links},
-    probe::{Probe, boottime_ms},
+    probe::{Probe, Sample, boottime_ms},
     wait::wait_until,
 };
 use anyhow::{Context, Result, ensure};
@@ -14,7 +14,7 @@ use quorate_rpc::{
         types::Role,
     },
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::OwnedMutexGuard, task::JoinSet};
 
 /// How long a fault may take to show its effect: an election among survivors, or a whole failover.
@@ -33,7 +33,7 @@ pub(super) struct Scene {
     pub(super) clients: Clients,
     pub(super) groups: Vec<String>,
     /// The disk of one coordinator.
-    pub(super) disk: Option<(u64, SmallDisk)>,
+    pub(super) disk: Option<(u64, Arc<SmallDisk>)>,
     pub(super) storage_errors: Option<StorageErrors>,
 }
 
@@ -161,13 +161,18 @@ impl Scene {
         self.clients.helm().lock_owned().await
     }
 
-    /// The primary of one of the groups, which is active.
+    /// The primary of one of the groups, which is active. Its lease is renewed: one that is about to lapse, after an
+    /// earlier fault, is released all the same, and what follows then does not come from the fault that is made next.
     pub(super) async fn primary(&self, group: &str) -> Result<Primary> {
         let found = self.cluster.wait_for_active(group, EFFECT).await?;
         let host = found.primary.context("a group without a primary")?.host;
         let host = host.strip_prefix('h').and_then(|number| number.parse().ok());
         let host = host.context("a host of the plan is named h and a number")?;
-        self.probe.wait_for_primary(group, EFFECT, |sample| sample.epoch == found.epoch).await?;
+        let half = self.cluster.plan().timing.lease.lease_ms / 2;
+        let renewed = |sample: &Sample| sample.lease_deadline_boot_ms >= sample.at_boot_ms + half;
+        self.probe
+            .wait_for_primary(group, EFFECT, |sample| sample.epoch == found.epoch && renewed(sample))
+            .await?;
         Ok(Primary { group: group.to_owned(), host, epoch: found.epoch })
     }
 
@@ -218,7 +223,7 @@ pub(super) async fn statuses(addresses: &BTreeMap<u64, String>) -> BTreeMap<u64,
             let patience =
                 ClientOptions { deadline: STATUS, per_try_timeout: STATUS, ..ClientOptions::default() };
             let client = Client::connect([address], patience).ok()?;
-            Some((id, client.get_status(GetStatusRequest {}).await.ok()?))
+            Some((id, client.get_status(GetStatusRequest::default()).await.ok()?))
         });
     }
     asked.join_all().await.into_iter().flatten().collect()

@@ -7,7 +7,7 @@ use rustix::{
 };
 use std::{
     ffi::CString,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -59,11 +59,34 @@ impl SmallDisk {
         Ok(now.f_bfree * now.f_frsize)
     }
 
+    /// Copies what is on it, for whoever looks into a failure when it is unmounted.
+    ///
+    /// # Errors
+    /// When something cannot be read or written.
+    pub(super) fn copy_to(&self, to: &Path) -> Result<()> {
+        copy(&self.at, to)
+            .with_context(|| format!("could not copy {} to {}", self.at.display(), to.display()))
+    }
+
     fn resize(&self, bytes: u64) -> Result<()> {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount_remount(&self.at, flags, options(bytes)?.as_c_str())
             .with_context(|| format!("could not resize the small disk to {bytes} bytes"))
     }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 fn options(bytes: u64) -> Result<CString> {
@@ -91,10 +114,14 @@ mod tests {
         disk.fill()?;
         assert_eq!(disk.free_bytes()?, 0);
         let refused = fs::write(at.join("more"), vec![7; 100_000]).unwrap_err();
-        assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
         disk.free()?;
         fs::write(at.join("more"), vec![7; 100_000])?;
         assert_eq!(fs::read(at.join("kept"))?, vec![7; 100_000]);
+        let copied = folder.path().join("copy");
+        disk.copy_to(&copied)?;
+        drop(disk);
+        assert_eq!(fs::read(copied.join("more"))?, vec![7; 100_000]);
         Ok(())
     }
 }

@@ -54,7 +54,7 @@ impl Cluster {
     pub(super) async fn wait_until_serving(&mut self) -> Result<()> {
         let hosts = u64::from(self.layout.agents);
         self.wait("a leader and all hosts", START_DEADLINE, async |client| {
-            let status = client.get_status(GetStatusRequest {}).await.ok()?;
+            let status = client.get_status(GetStatusRequest::default()).await.ok()?;
             let disks = hosts * u64::from(super::layout::DISKS);
             (status.leader_id != 0 && status.hosts_online == hosts && status.disks_healthy == disks)
                 .then_some(())
@@ -183,7 +183,7 @@ pub(super) async fn get_group(client: &Client, id: &str) -> Result<Group> {
 
 /// The state of the cluster as some coordinator has it.
 pub(super) async fn get_status(client: &Client) -> Result<GetStatusResponse> {
-    Ok(client.get_status(GetStatusRequest {}).await?)
+    Ok(client.get_status(GetStatusRequest::default()).await?)
 }
 
 /// The hosts that are online.

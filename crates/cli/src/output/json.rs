@@ -48,7 +48,7 @@ pub(crate) fn status(status: &GetStatusResponse) -> Value {
         "last_log_index": status.last_log_index,
         "applied_index": status.applied_index,
         "revision": status.revision,
-        "state_digest": status.state_digest,
+        "state_digest": text(&status.state_digest),
         "quorum_ack_ms": status.quorum_ack_ms,
         "can_decide": status.can_decide,
         "grace_left_ms": status.grace_left_ms,

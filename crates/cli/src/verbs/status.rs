@@ -16,10 +16,11 @@ use std::time::Duration;
 const LEADER_WAIT: Duration = Duration::from_secs(2);
 
 /// Shows how the cluster is. Any coordinator will do; its leader knows more and is asked next.
-pub(crate) async fn run(args: ClientArgs) -> anyhow::Result<u8> {
+pub(crate) async fn run(args: ClientArgs, digest: bool) -> anyhow::Result<u8> {
     let desk = Desk::open(&args)?;
-    let first = desk.client.get_status(GetStatusRequest {}).await?;
-    let (status, leader_is_silent) = match ask_leader(&desk, &first).await {
+    let request = GetStatusRequest { with_state_digest: digest };
+    let first = desk.client.get_status(request).await?;
+    let (status, leader_is_silent) = match ask_leader(&desk, request, &first).await {
         None => (first, false),
         Some(Ok(status)) => (status, false),
         Some(Err(error)) => {
@@ -41,6 +42,7 @@ pub(crate) async fn run(args: ClientArgs) -> anyhow::Result<u8> {
 /// What the leader says, if it is known and has not just answered. With `--stale` the first answer is good enough.
 async fn ask_leader(
     desk: &Desk,
+    request: GetStatusRequest,
     first: &GetStatusResponse,
 ) -> Option<Result<GetStatusResponse, ClientError>> {
     if desk.stale || first.leader_id == first.coordinator_id || first.leader_api_address.is_empty() {
@@ -49,7 +51,7 @@ async fn ask_leader(
     let ask = async || {
         let leader =
             desk.client.with_deadline(LEADER_WAIT.min(desk.deadline)).only(&first.leader_api_address)?;
-        leader.get_status(GetStatusRequest {}).await
+        leader.get_status(request).await
     };
     Some(ask().await)
 }

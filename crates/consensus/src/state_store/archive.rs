@@ -1,7 +1,7 @@
 //! The archive of revisions in sled, in runs of bounded size, each under its first revision: an item for each would cost
 //! sled more than all the rest.
 
-use super::EVENT_PREFIX;
+use super::{EVENT_PREFIX, changes::Changes};
 use crate::{feed::Archived, packed_list::PackedList};
 use quorate_domain::{Committed, Revision};
 use std::sync::Arc;
@@ -56,34 +56,34 @@ pub(super) fn read(db: &sled::Db, start: Revision, limit: usize) -> Result<Archi
 }
 
 /// Adds revisions to a batch.
-pub(super) fn add(batch: &mut sled::Batch, revisions: &[Arc<Committed>]) {
+pub(super) fn add(changes: &mut Changes, revisions: &[Arc<Committed>]) {
     let mut run = PackedList::default();
     let mut first = None;
     for committed in revisions {
         if run.len() == RUN_MAX || run.bytes().len() >= RUN_BYTES {
-            add_run(batch, &mut first, &mut run);
+            add_run(changes, &mut first, &mut run);
         }
         first.get_or_insert(committed.revision);
         run.push(committed);
     }
-    add_run(batch, &mut first, &mut run);
+    add_run(changes, &mut first, &mut run);
 }
 
-fn add_run(batch: &mut sled::Batch, first: &mut Option<Revision>, run: &mut PackedList) {
+fn add_run(changes: &mut Changes, first: &mut Option<Revision>, run: &mut PackedList) {
     if let Some(first) = first.take() {
-        batch.insert(&event_key(first), run.bytes());
+        changes.put(event_key(first), run.bytes());
     }
     run.clear();
 }
 
 /// Removes the runs that lie wholly before what is kept.
-pub(super) fn remove_expired(db: &sled::Db, batch: &mut sled::Batch, last: Revision) -> sled::Result<()> {
+pub(super) fn remove_expired(db: &sled::Db, changes: &mut Changes, last: Revision) -> sled::Result<()> {
     let Some(kept_from) = last.0.checked_sub(ARCHIVE_MAX) else { return Ok(()) };
     let mut before: Option<sled::IVec> = None;
     for key in db.range(event_key(Revision(0))..=event_key(Revision(kept_from))).keys() {
         // A run ends where the next one begins: this one's beginning is still at or before what is kept.
         if let Some(expired) = before.replace(key?) {
-            batch.remove(expired);
+            changes.remove(&*expired);
         }
     }
     Ok(())

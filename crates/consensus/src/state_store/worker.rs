@@ -1,7 +1,8 @@
 //! The store's thread: the only one that touches sled.
 
 use super::{
-    EVENT_PREFIX, Job, KEY_APPLIED, KEY_MEMBERSHIP, Loaded, STATE_PREFIX, Write, archive, inbox::Inbox,
+    EVENT_PREFIX, Job, KEY_APPLIED, KEY_MEMBERSHIP, Loaded, STATE_PREFIX, Write, archive, changes::Changes,
+    inbox::Inbox, seal::Sealed, state_key,
 };
 use crate::{
     codec,
@@ -24,6 +25,8 @@ pub(super) struct Worker {
     path: PathBuf,
     db: sled::Db,
     file: File,
+    /// What sled holds, for the next seal.
+    sealed: Sealed,
     /// The state as it was last written.
     written: State,
     applied: Option<LogId>,
@@ -38,11 +41,12 @@ impl Worker {
         path: PathBuf,
         db: sled::Db,
         file: File,
+        sealed: Sealed,
         loaded: &Loaded,
         inbox: Arc<Inbox>,
     ) -> Self {
         let (written, applied) = (loaded.state.clone(), loaded.applied);
-        Self { disk, path, db, file, written, applied, waiting: Vec::new(), inbox }
+        Self { disk, path, db, file, sealed, written, applied, waiting: Vec::new(), inbox }
     }
 
     /// Ends with the last handle, or with the first error: whoever hands over the next write hears of it.
@@ -82,28 +86,33 @@ impl Worker {
         }
     }
 
-    fn write(&mut self, write: Write) -> Result<(), String> {
+    pub(super) fn write(&mut self, write: Write) -> Result<(), String> {
+        self.apply(self.changes_of(&write)?)?;
+        self.written = write.state;
+        self.applied = Some(write.applied);
+        Ok(())
+    }
+
+    /// What a write changes in what was last written.
+    pub(super) fn changes_of(&self, write: &Write) -> Result<Changes, String> {
         let Write { state, revisions, applied, membership } = write;
-        let mut batch = sled::Batch::default();
-        batch.insert(KEY_APPLIED, &*codec::encode_log_id(&applied));
-        if let Some(membership) = &membership {
-            batch.insert(KEY_MEMBERSHIP, &*codec::encode_membership(membership));
+        let mut changes = Changes::default();
+        changes.put(KEY_APPLIED, codec::encode_log_id(applied));
+        if let Some(membership) = membership {
+            changes.put(KEY_MEMBERSHIP, codec::encode_membership(membership));
         }
         for (key, value) in state.changes_since(&self.written) {
             match value {
-                Some(value) => batch.insert(state_key(&key), value),
-                None => batch.remove(state_key(&key)),
+                Some(value) => changes.put(state_key(&key), value),
+                None => changes.remove(state_key(&key)),
             }
         }
-        archive::add(&mut batch, &revisions);
+        archive::add(&mut changes, revisions);
         if let Some(last) = revisions.last() {
-            archive::remove_expired(&self.db, &mut batch, last.revision)
+            archive::remove_expired(&self.db, &mut changes, last.revision)
                 .map_err(|error| self.failed("reading", &error))?;
         }
-        self.apply(batch)?;
-        self.written = state;
-        self.applied = Some(applied);
-        Ok(())
+        Ok(changes)
     }
 
     fn replace(
@@ -112,29 +121,48 @@ impl Worker {
         applied: Option<LogId>,
         membership: &StoredMembership,
     ) -> Result<(), String> {
-        let mut batch = sled::Batch::default();
-        for prefix in [STATE_PREFIX, EVENT_PREFIX] {
-            for key in self.db.scan_prefix([prefix]).keys() {
-                batch.remove(key.map_err(|error| self.failed("reading", &error))?);
-            }
-        }
-        for (key, value) in state.rows() {
-            batch.insert(state_key(&key), value);
-        }
-        match applied {
-            Some(applied) => batch.insert(KEY_APPLIED, &*codec::encode_log_id(&applied)),
-            None => batch.remove(KEY_APPLIED),
-        }
-        batch.insert(KEY_MEMBERSHIP, &*codec::encode_membership(membership));
-        self.apply(batch)?;
+        self.apply(self.replacement(&state, applied, membership)?)?;
         self.written = state;
         self.applied = applied;
         self.sync()
     }
 
-    fn apply(&self, batch: sled::Batch) -> Result<(), String> {
+    /// What makes all that is there into another state.
+    pub(super) fn replacement(
+        &self,
+        state: &State,
+        applied: Option<LogId>,
+        membership: &StoredMembership,
+    ) -> Result<Changes, String> {
+        let mut changes = Changes::default();
+        for prefix in [STATE_PREFIX, EVENT_PREFIX] {
+            for key in self.db.scan_prefix([prefix]).keys() {
+                changes.remove(&*key.map_err(|error| self.failed("reading", &error))?);
+            }
+        }
+        for (key, value) in state.rows() {
+            changes.put(state_key(&key), value);
+        }
+        match applied {
+            Some(applied) => changes.put(KEY_APPLIED, codec::encode_log_id(&applied)),
+            None => changes.remove(KEY_APPLIED),
+        }
+        changes.put(KEY_MEMBERSHIP, codec::encode_membership(membership));
+        Ok(changes)
+    }
+
+    /// Writes a batch with its seal.
+    fn apply(&mut self, mut changes: Changes) -> Result<(), String> {
         self.before(StoreStep::Write).map_err(|error| self.failed("writing", &error))?;
-        self.db.apply_batch(batch).map_err(|error| self.failed("writing", &error))
+        let sealed = self.seal(&mut changes)?;
+        self.db.apply_batch(changes.into_batch()).map_err(|error| self.failed("writing", &error))?;
+        self.sealed = sealed;
+        Ok(())
+    }
+
+    /// Adds the seal of what sled will hold after these changes.
+    pub(super) fn seal(&self, changes: &mut Changes) -> Result<Sealed, String> {
+        self.sealed.seal(&self.db, changes).map_err(|error| self.failed("reading", &error))
     }
 
     fn sync(&self) -> Result<(), String> {
@@ -182,11 +210,4 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.inbox.abandon();
     }
-}
-
-fn state_key(row: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(row.len() + 1);
-    key.push(STATE_PREFIX);
-    key.extend_from_slice(row);
-    key
 }

@@ -87,6 +87,15 @@ impl Api {
         metrics.membership_config.nodes().map(describe).collect()
     }
 
+    /// Of everything there is: not on the thread that everybody is served on, and one at a time.
+    async fn digest(&self, state: &Arc<State>) -> Result<String, Status> {
+        let _turn = self.digesting.lock().await;
+        let state = Arc::clone(state);
+        spawn_blocking(move || state.digest())
+            .await
+            .map_err(|error| Status::internal(format!("the digest of the state: {error}")))
+    }
+
     fn grace_left_ms(&self) -> Option<u64> {
         let now = self.memory.now();
         self.memory.ask(|leader| leader.grace_left_ms(now))
@@ -97,16 +106,13 @@ impl Api {
 impl Cluster for Api {
     async fn get_status(
         &self,
-        _request: Request<GetStatusRequest>,
+        request: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
         let leadership = self.consensus.leadership().borrow().clone();
         let view = self.consensus.feed().view();
         let state = &view.state;
-        let digested = Arc::clone(state);
-        // Of everything there is: not on the thread that everybody is served on.
-        let state_digest = spawn_blocking(move || digested.digest())
-            .await
-            .map_err(|error| Status::internal(format!("the digest of the state: {error}")))?;
+        let wants_digest = request.get_ref().with_state_digest;
+        let state_digest = if wants_digest { self.digest(state).await? } else { String::new() };
         let last_log_index = self.consensus.raft().metrics().borrow().last_log_index.unwrap_or(0);
         let grace_left_ms = self.grace_left_ms();
         let reaches_quorum =

@@ -15,7 +15,8 @@ use quorate_rpc::{
     convert::{Consistency, Mutation, consistency},
     pb::types,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Mutex;
 use tonic::Status;
 
 /// All client services of one coordinator.
@@ -25,6 +26,8 @@ pub(crate) struct Api {
     memory: Memory,
     peers: Peers,
     proposal_deadline: Duration,
+    /// Whoever takes a digest of the whole state.
+    digesting: Arc<Mutex<()>>,
 }
 
 /// What an accepted mutation led to.
@@ -40,7 +43,7 @@ impl Api {
         peers: Peers,
         proposal_deadline: Duration,
     ) -> Self {
-        Self { consensus, memory, peers, proposal_deadline }
+        Self { consensus, memory, peers, proposal_deadline, digesting: Arc::default() }
     }
 
     /// A view as recent as the request wants it, and what the answer says of it.

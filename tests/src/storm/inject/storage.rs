@@ -7,6 +7,7 @@ use crate::storm::{
     schedule::Fault,
 };
 use anyhow::{Context, Result, ensure};
+use std::sync::Arc;
 
 /// What the system says when there is no room.
 const NO_ROOM: &str = "No space left on device";
@@ -14,7 +15,8 @@ const NO_ROOM: &str = "No space left on device";
 const DISK_FAILED: &str = "Input/output error";
 
 pub(super) async fn full_disk(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {
-    let (id, disk) = scene.disk.take().context("no coordinator has a small disk")?;
+    let (id, disk) = scene.disk.as_ref().context("no coordinator has a small disk")?;
+    let (id, disk) = (*id, Arc::clone(disk));
     disk.fill()?;
     let free = disk.free_bytes()?;
     ensure!(free == 0, "the full disk has {free} bytes free");
@@ -24,7 +26,6 @@ pub(super) async fn full_disk(scene: &mut Scene, fault: &Fault, proof: &mut Proo
     let free = disk.free_bytes()?;
     ensure!(free > 0, "there is no room again");
     proof.end(format!("{free} bytes are free"));
-    scene.disk = Some((id, disk));
     start_again(scene, id, proof).await
 }
 

@@ -38,13 +38,7 @@ pub(crate) fn status_sheet(status: &GetStatusResponse, verdict: &str, now_ms: u6
         ("answered by", format!("coordinator {}, version {}", status.coordinator_id, status.version)),
         ("leader", leader(status)),
         ("decisions", decisions(status)),
-        (
-            "state",
-            format!(
-                "revision {}, applied {} of {} log entries, digest {}",
-                status.revision, status.applied_index, status.last_log_index, status.state_digest
-            ),
-        ),
+        ("state", state(status)),
         (
             "hosts",
             format!(
@@ -78,6 +72,12 @@ pub(crate) fn status_sheet(status: &GetStatusResponse, verdict: &str, now_ms: u6
         sheet.push_str(&part("Warnings, worst first", &bullets(&status.warnings)));
     }
     sheet
+}
+
+fn state(status: &GetStatusResponse) -> String {
+    let GetStatusResponse { revision, applied_index, last_log_index, state_digest, .. } = status;
+    let digest = if state_digest.is_empty() { String::new() } else { format!(", digest {state_digest}") };
+    format!("revision {revision}, applied {applied_index} of {last_log_index} log entries{digest}")
 }
 
 fn leader(status: &GetStatusResponse) -> String {
