@@ -12,3 +12,4 @@ mod leader_kills;
 mod restart;
 mod storm;
 mod writers;
+mod wrong_peers;

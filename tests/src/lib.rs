@@ -17,6 +17,7 @@ pub mod segment;
 pub mod storm;
 pub mod timing;
 pub mod wait;
+pub mod wrong_clock;
 
 pub use cluster::{Cluster, Plan};
 pub use probe::Probe;

@@ -68,8 +68,13 @@ impl Process {
     /// The same, told something by an environment variable.
     #[must_use]
     pub fn with_env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.environment.push((name.into(), value.into()));
+        self.set_env(name, value);
         self
+    }
+
+    /// Tells it something by an environment variable, from its next start on.
+    pub fn set_env(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.environment.push((name.into(), value.into()));
     }
 
     /// For people.

@@ -17,9 +17,26 @@ use std::{process::ExitCode, sync::Arc};
 use tokio::runtime::Builder;
 
 pub use quorate_consensus::{Disk, RealDisk};
+pub use quorate_runtime::clock::{Clock, SystemClock};
 
-/// All that the binary does, with its command line; a coordinator keeps its data on this disk.
-pub fn main(disk: Arc<dyn Disk>) -> ExitCode {
+/// What the long-running roles stand on: this machine's own, but for tests that break one of them.
+#[derive(Clone)]
+pub struct Machine {
+    /// Where a coordinator keeps its data.
+    pub disk: Arc<dyn Disk>,
+    /// What its clocks say.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Machine {
+    /// This one.
+    pub fn real() -> Self {
+        Self { disk: Arc::new(RealDisk), clock: Arc::new(SystemClock) }
+    }
+}
+
+/// All that the binary does, with its command line, on a machine.
+pub fn main(machine: Machine) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(refusal) => {
@@ -35,7 +52,7 @@ pub fn main(disk: Arc<dyn Disk>) -> ExitCode {
             return ExitCode::from(exit::FAILED);
         }
     };
-    let code = runtime.block_on(run(cli, disk)).unwrap_or_else(|error| {
+    let code = runtime.block_on(run(cli, machine)).unwrap_or_else(|error| {
         output::note(&exit::explain(&error));
         exit::code_of(&error)
     });
@@ -53,10 +70,10 @@ fn runtime(command: &Command) -> Builder {
     }
 }
 
-async fn run(cli: Cli, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
+async fn run(cli: Cli, machine: Machine) -> anyhow::Result<u8> {
     match cli.command {
-        Command::Coordinator(args) => roles::coordinator::run(args, disk).await,
-        Command::Agent(args) => roles::agent::run(args).await,
+        Command::Coordinator(args) => roles::coordinator::run(args, machine).await,
+        Command::Agent(args) => roles::agent::run(args, machine).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Config(verb) => verbs::config::run(verb),
         Command::Status { digest } => verbs::status::run(cli.client, digest).await,

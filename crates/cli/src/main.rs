@@ -1,12 +1,12 @@
-//! `quorate`, on the disk of this machine.
+//! `quorate`, on this machine as it is.
 
-use quorate_cli::RealDisk;
-use std::{process::ExitCode, sync::Arc};
+use quorate_cli::Machine;
+use std::process::ExitCode;
 
 /// Faster than the system's under many small allocations; measured in the benches.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    quorate_cli::main(Arc::new(RealDisk))
+    quorate_cli::main(Machine::real())
 }

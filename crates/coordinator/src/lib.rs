@@ -18,6 +18,7 @@ mod memory;
 mod message_limit;
 mod options;
 mod peer;
+mod peer_watch;
 mod run;
 
 pub use options::CoordinatorOptions;

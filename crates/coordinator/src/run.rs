@@ -10,6 +10,7 @@ use crate::{
     message_limit::Measured,
     options::CoordinatorOptions,
     peer::{self, PeerNetwork, PeerService, Peers},
+    peer_watch::{PeerWatch, in_vain},
 };
 use quorate_consensus::{Consensus, DataFolder, FolderError, OpenError};
 use quorate_rpc::{
@@ -84,13 +85,20 @@ pub async fn run(
     let network = PeerNetwork(peers.clone());
     let consensus =
         Consensus::open(folder, &options.raft, network, Arc::clone(&clock), &shutdown, on_lane).await?;
-    let memory = Memory::new(clock);
+    let memory = Memory::new(Arc::clone(&clock));
+    let watch = PeerWatch::default();
 
-    let raft = RaftServer::new(PeerService::new(consensus.clone(), peers.clone()))
-        .max_decoding_message_size(peer::MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(peer::MAX_MESSAGE_BYTES);
+    let raft = RaftServer::new(PeerService::new(
+        consensus.clone(),
+        peers.clone(),
+        watch.clone(),
+        Arc::clone(&clock),
+    ))
+    .max_decoding_message_size(peer::MAX_MESSAGE_BYTES)
+    .max_encoding_message_size(peer::MAX_MESSAGE_BYTES);
     serve("peer server", server().add_service(raft), peer_listener, &shutdown, on_lane);
-    let api = Api::new(consensus.clone(), memory.clone(), peers.clone(), options.raft.proposal_deadline);
+    let deadline = options.raft.proposal_deadline;
+    let api = Api::new(consensus.clone(), memory.clone(), peers.clone(), watch.clone(), deadline);
     let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let router = api_router(&api, gateway, options.max_message_bytes)?.add_service(health_service);
@@ -100,6 +108,8 @@ pub async fn run(
     until_stopped("renewals", renewals, &shutdown);
     until_stopped("assignments", memory.clone().ring_for_changes(consensus.feed().clone()), &shutdown);
     until_stopped("health", health::follow(reporter, consensus.leadership()), &shutdown);
+    let watching = watch.run(consensus.clone(), options.raft.members.clone(), peers.clone(), clock);
+    until_stopped("peer watch", watching, &shutdown);
     let driver = Driver {
         consensus: consensus.clone(),
         memory,
@@ -111,6 +121,9 @@ pub async fn run(
         node = options.node.0, cluster.id = %options.cluster, api = %options.listen_api, peer = %options.listen_peer,
         "coordinator started"
     );
+    if let Some(warning) = in_vain(options.raft.members.len()) {
+        tracing::warn!(members = options.raft.members.len(), "{warning}");
+    }
     bootstrap::form_cluster(&options, &consensus, &peers, &shutdown).await?;
     shutdown.token().cancelled().await;
     if tokio::time::timeout(CLOSE_DEADLINE, consensus.close()).await.is_err() {

@@ -1,6 +1,11 @@
-//! `quorate` on a disk that fails or is slow when a file says so: see `quorate_tests::faulty_disk`.
+//! `quorate` on a disk that fails or is slow when a file says so, and by a clock that is off when the environment says so:
+//! see `quorate_tests::faulty_disk` and `quorate_tests::wrong_clock`.
 
-use quorate_tests::faulty_disk::{FaultyDisk, RULES_FILE};
+use quorate_cli::Machine;
+use quorate_tests::{
+    faulty_disk::{FaultyDisk, RULES_FILE},
+    wrong_clock::WrongClock,
+};
 use std::{env, process::ExitCode, sync::Arc};
 
 /// The same as that of `quorate`.
@@ -12,5 +17,12 @@ fn main() -> ExitCode {
         eprintln!("error: {RULES_FILE} must name the file with the rules of the disk");
         return ExitCode::FAILURE;
     };
-    quorate_cli::main(Arc::new(FaultyDisk::new(rules.into())))
+    let clock = match WrongClock::from_environment() {
+        Ok(clock) => clock,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    quorate_cli::main(Machine { disk: Arc::new(FaultyDisk::new(rules.into())), clock: Arc::new(clock) })
 }

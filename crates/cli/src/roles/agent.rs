@@ -2,22 +2,23 @@
 
 use super::until_stopped;
 use crate::{
+    Machine,
     args::AgentArgs,
     config::{self, AgentConfig},
 };
 use quorate_agent::{AgentOptions, DiskOptions, HookOptions, ProbeOptions};
-use quorate_runtime::{clock::SystemClock, shutdown::Shutdown, telemetry};
-use std::{sync::Arc, time::Duration};
+use quorate_runtime::{shutdown::Shutdown, telemetry};
+use std::time::Duration;
 
 /// Runs the agent of a host until it is told to stop.
 ///
 /// # Errors
 /// A configuration with problems, or what ended it.
-pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<u8> {
+pub(crate) async fn run(args: AgentArgs, machine: Machine) -> anyhow::Result<u8> {
     let config = config::agent(&args.into())?;
     telemetry::init(&config.log.level, config.log.format)?;
     let shutdown = Shutdown::new();
-    let role = quorate_agent::run(options(config), Arc::new(SystemClock), shutdown.clone());
+    let role = quorate_agent::run(options(config), machine.clock, shutdown.clone());
     until_stopped("agent", role, &shutdown).await
 }
 

@@ -2,24 +2,26 @@
 
 use super::until_stopped;
 use crate::{
+    Machine,
     args::CoordinatorArgs,
     config::{self, CoordinatorConfig},
 };
 use quorate_consensus::{Disk, RaftOptions, types::MemberNode, wal};
 use quorate_coordinator::CoordinatorOptions;
 use quorate_domain::Settings;
-use quorate_runtime::{clock::SystemClock, shutdown::Shutdown, telemetry};
+use quorate_runtime::{shutdown::Shutdown, telemetry};
 use std::{sync::Arc, time::Duration};
 
 /// Runs a coordinator until it is told to stop.
 ///
 /// # Errors
 /// A configuration with problems, or what ended it.
-pub(crate) async fn run(args: CoordinatorArgs, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
+pub(crate) async fn run(args: CoordinatorArgs, machine: Machine) -> anyhow::Result<u8> {
     let config = config::coordinator(&args.into())?;
     telemetry::init(&config.log.level, config.log.format)?;
     let shutdown = Shutdown::new();
-    let role = quorate_coordinator::run(options(config, disk), Arc::new(SystemClock), shutdown.clone());
+    let options = options(config, machine.disk);
+    let role = quorate_coordinator::run(options, machine.clock, shutdown.clone());
     until_stopped("coordinator", role, &shutdown).await
 }
 

@@ -1,6 +1,7 @@
 //! The coordinators themselves. Answered from what this one knows, with or without a quorum.
 
 use super::Api;
+use crate::peer_watch::{PeerWatch, in_vain};
 use quorate_consensus::types::MemberNode;
 use quorate_domain::{HostStatus, OperationStatus, Phase, State, Verdict};
 use quorate_rpc::pb::control::{
@@ -20,7 +21,7 @@ fn count<T>(items: impl Iterator<Item = T>, wanted: impl Fn(&T) -> bool) -> u64 
     items.filter(wanted).count() as u64
 }
 
-fn warnings(state: &State, members: &[Member], can_reach_quorum: bool) -> Vec<String> {
+fn warnings(state: &State, members: &[Member], watch: &PeerWatch, can_reach_quorum: bool) -> Vec<String> {
     let mut found = Vec::new();
     if !can_reach_quorum {
         found.push(
@@ -38,6 +39,8 @@ fn warnings(state: &State, members: &[Member], can_reach_quorum: bool) -> Vec<St
             Some(_) => {}
         }
     }
+    found.extend(watch.warnings());
+    found.extend(in_vain(members.iter().filter(|member| member.voter).count()));
     for group in state.groups.values() {
         if let Some(blocked) = &group.blocked {
             found.push(format!("group {} cannot fail over: {}", group.id, blocked.reasons.join("; ")));
@@ -155,7 +158,7 @@ impl Cluster for Api {
             groups_revoked: count(state.groups.values(), |group| !group.phase.grants()),
             groups_blocked: count(state.groups.values(), |group| group.blocked.is_some()),
             running: running.take(LISTED_MAX).map(|operation| operation.as_ref().into()).collect(),
-            warnings: warnings(state, &members, reaches_quorum),
+            warnings: warnings(state, &members, &self.watch, reaches_quorum),
             members,
             grace_left_ms,
             version: env!("CARGO_PKG_VERSION").to_owned(),

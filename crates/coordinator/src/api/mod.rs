@@ -7,7 +7,7 @@ mod groups;
 mod hosts;
 mod operations;
 
-use crate::{memory::Memory, peer::Peers};
+use crate::{memory::Memory, peer::Peers, peer_watch::PeerWatch};
 use quorate_consensus::{Consensus, ProposeError, ReadError, View};
 use quorate_domain::{Cause, OperationId, RequestId, Revision};
 use quorate_rpc::{
@@ -25,6 +25,7 @@ pub(crate) struct Api {
     consensus: Consensus,
     memory: Memory,
     peers: Peers,
+    watch: PeerWatch,
     proposal_deadline: Duration,
     /// Whoever takes a digest of the whole state.
     digesting: Arc<Mutex<()>>,
@@ -41,9 +42,10 @@ impl Api {
         consensus: Consensus,
         memory: Memory,
         peers: Peers,
+        watch: PeerWatch,
         proposal_deadline: Duration,
     ) -> Self {
-        Self { consensus, memory, peers, proposal_deadline, digesting: Arc::default() }
+        Self { consensus, memory, peers, watch, proposal_deadline, digesting: Arc::default() }
     }
 
     /// A view as recent as the request wants it, and what the answer says of it.

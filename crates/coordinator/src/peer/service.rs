@@ -1,11 +1,13 @@
 //! What this coordinator answers its peers.
 
 use super::{INSTANCE_HEADER, Peers, REASON_OTHER_INSTANCE, convert};
+use crate::peer_watch::PeerWatch;
 use openraft::error::{InstallSnapshotError, RaftError};
 use quorate_consensus::{Consensus, folder::PeerRefused};
 use quorate_domain::{CoordinatorId, InstanceId};
 use quorate_rpc::pb::raft::{self as pb, raft_server::Raft};
-use std::collections::HashMap;
+use quorate_runtime::clock::Clock;
+use std::{collections::HashMap, sync::Arc};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -18,11 +20,13 @@ const ANSWERS_MAX: usize = 16;
 pub(crate) struct PeerService {
     consensus: Consensus,
     peers: Peers,
+    watch: PeerWatch,
+    clock: Arc<dyn Clock>,
 }
 
 impl PeerService {
-    pub(crate) fn new(consensus: Consensus, peers: Peers) -> Self {
-        Self { consensus, peers }
+    pub(crate) fn new(consensus: Consensus, peers: Peers, watch: PeerWatch, clock: Arc<dyn Clock>) -> Self {
+        Self { consensus, peers, watch, clock }
     }
 
     fn answer<T>(&self, body: T) -> Result<Response<T>, Status> {
@@ -184,6 +188,8 @@ impl Raft for PeerService {
             instance: folder.instance().to_string(),
             initialized: self.consensus.is_used(),
             known_instance: known.map_or_else(String::new, |instance| instance.to_string()),
+            unix_ms: self.clock.unix_ms(),
+            asker_not_reached: self.watch.not_reached(CoordinatorId(sender.from)).unwrap_or_default(),
         })
     }
 }

@@ -17,10 +17,11 @@ const DISK_FAILED: &str = "Input/output error";
 pub(super) async fn full_disk(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {
     let (id, disk) = scene.disk.as_ref().context("no coordinator has a small disk")?;
     let (id, disk) = (*id, Arc::clone(disk));
+    let said_before = scene.cluster.coordinator(id).said()?.len();
     disk.fill()?;
     let free = disk.free_bytes()?;
     ensure!(free == 0, "the full disk has {free} bytes free");
-    expect_end(scene, id, NO_ROOM, proof).await?;
+    expect_end(scene, id, said_before, NO_ROOM, proof).await?;
     hold(fault).await;
     disk.free()?;
     let free = disk.free_bytes()?;
@@ -32,20 +33,26 @@ pub(super) async fn full_disk(scene: &mut Scene, fault: &Fault, proof: &mut Proo
 pub(super) async fn storage_error(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {
     let errors = scene.storage_errors.clone().context("no program fails on demand")?;
     let id = fault.pick(&scene.ids());
+    let said_before = scene.cluster.coordinator(id).said()?.len();
     errors.fail_syncs(id)?;
-    expect_end(scene, id, DISK_FAILED, proof).await?;
+    expect_end(scene, id, said_before, DISK_FAILED, proof).await?;
     hold(fault).await;
     errors.heal(id)?;
     start_again(scene, id, proof).await
 }
 
-/// A coordinator ends by itself, not well, and says why; the others go on.
-async fn expect_end(scene: &mut Scene, id: u64, why: &str, proof: &mut Proof) -> Result<()> {
-    let said = scene.cluster.coordinator(id).said()?.len();
+/// A coordinator ends by itself, not well, and says why in what comes after so many bytes of its words; the others go on.
+async fn expect_end(
+    scene: &mut Scene,
+    id: u64,
+    said_before: usize,
+    why: &str,
+    proof: &mut Proof,
+) -> Result<()> {
     let status = scene.cluster.coordinator(id).ended(EFFECT).await?;
     ensure!(status.code() == Some(1), "c{id} ended with {status}");
     let text = scene.cluster.coordinator(id).said()?;
-    let reason = text.get(said..).unwrap_or_default().lines().rev().find(|line| line.contains(why));
+    let reason = text.get(said_before..).unwrap_or_default().lines().rev().find(|line| line.contains(why));
     let reason = reason.with_context(|| format!("c{id} ended without a word of {why:?}"))?;
     let last = text.lines().next_back().unwrap_or_default();
     ensure!(

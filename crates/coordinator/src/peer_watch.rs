@@ -1,0 +1,305 @@
+//! What is wrong between this coordinator and each other one, found by asking: whether it is reached where it says that
+//! it is, whether it is who it should be, whether its clock agrees, and whether it reaches this one.
+//!
+//! Nothing is decided by it. It is for whoever looks at a cluster that does not come together.
+
+use crate::peer::Peers;
+use quorate_consensus::{Consensus, types::MemberNode};
+use quorate_domain::CoordinatorId;
+use quorate_rpc::pb::raft::IdentifyResponse;
+use quorate_runtime::clock::Clock;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{task::JoinSet, time::MissedTickBehavior};
+use tonic::{Code, Status};
+
+/// How often every other coordinator is asked: connections are looked at every two seconds by default.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+const ASK_DEADLINE: Duration = Duration::from_secs(1);
+/// Wall clocks that differ by more than this are worth a warning. Nothing depends on them but the times that people
+/// read; machines that run NTP differ by milliseconds.
+const CLOCKS_APART_MAX_MS: u64 = 2_000;
+
+/// Something that is wrong with another coordinator, as seen from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Problem {
+    /// It does not answer at its address.
+    NotReached { message: String },
+    /// It answers, and is not who it should be, or does not take this one for who it is.
+    Refused { message: String },
+    /// Its wall clock differs from that of this machine.
+    ClockApart { ahead_ms: i64 },
+    /// It does not reach this coordinator.
+    DoesNotReachThis { message: String },
+}
+
+/// What is known of one other coordinator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Seen {
+    address: String,
+    problems: Vec<Problem>,
+}
+
+impl Seen {
+    fn describe(&self, id: u64, problem: &Problem) -> String {
+        let address = &self.address;
+        match problem {
+            Problem::NotReached { message } => {
+                format!("coordinator {id} is not reached at {address}: {message}")
+            }
+            Problem::Refused { message } => format!("coordinator {id} at {address} refuses: {message}"),
+            Problem::ClockApart { ahead_ms } => {
+                let (by, direction) =
+                    (ahead_ms.unsigned_abs(), if *ahead_ms > 0 { "ahead of" } else { "behind" });
+                format!(
+                    "the clock of coordinator {id} is {:.1} s {direction} this one's: let both follow NTP; times of \
+                     events are those of the leader's clock",
+                    Duration::from_millis(by).as_secs_f64()
+                )
+            }
+            Problem::DoesNotReachThis { message } => format!(
+                "coordinator {id} does not reach this one at its advertised peer address: {message}; correct the \
+                 address in members, or the network between them"
+            ),
+        }
+    }
+}
+
+/// What was found lately. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PeerWatch {
+    seen: Arc<Mutex<BTreeMap<u64, Seen>>>,
+}
+
+impl PeerWatch {
+    /// Everything that is wrong, for people.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let seen = self.lock();
+        let all = seen.iter().flat_map(|(id, seen)| {
+            seen.problems.iter().map(|problem| seen.describe(*id, problem)).collect::<Vec<_>>()
+        });
+        all.collect()
+    }
+
+    /// Why this coordinator does not reach another one, if it does not.
+    pub(crate) fn not_reached(&self, id: CoordinatorId) -> Option<String> {
+        let seen = self.lock();
+        let problems = &seen.get(&id.0)?.problems;
+        problems.iter().find_map(|problem| match problem {
+            Problem::NotReached { message } | Problem::Refused { message } => {
+                Some(format!("at {}: {message}", seen[&id.0].address))
+            }
+            _ => None,
+        })
+    }
+
+    /// Asks all others for ever. `initial` are the members before there is a log.
+    pub(crate) async fn run(
+        self,
+        consensus: Consensus,
+        initial: BTreeMap<CoordinatorId, MemberNode>,
+        peers: Peers,
+        clock: Arc<dyn Clock>,
+    ) {
+        let mut ticks = tokio::time::interval(ASK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            // Until then this node's own questions, by which it may be refused, are those that count.
+            if !peers.takes_part() {
+                continue;
+            }
+            let others = others(&consensus, &initial);
+            let mut asked = JoinSet::new();
+            for (id, node) in others.clone() {
+                let (peers, clock) = (peers.clone(), Arc::clone(&clock));
+                asked.spawn(async move { (id, ask(&peers, id, &node, clock.as_ref()).await) });
+            }
+            let answers: BTreeMap<_, _> = asked.join_all().await.into_iter().collect();
+            self.take(&others, answers);
+        }
+    }
+
+    /// Takes in a round of answers, and logs what has changed.
+    fn take(
+        &self,
+        others: &BTreeMap<CoordinatorId, MemberNode>,
+        mut answers: BTreeMap<CoordinatorId, Vec<Problem>>,
+    ) {
+        let mut seen = self.lock();
+        seen.retain(|id, _| others.contains_key(&CoordinatorId(*id)));
+        for (id, node) in others {
+            let known = seen.entry(id.0).or_default();
+            let problems = answers.remove(id).unwrap_or_default();
+            let now = Seen { address: node.peer_address.clone(), problems };
+            for problem in now.problems.iter().filter(|problem| !known.has_one_like(problem)) {
+                tracing::warn!(member = id.0, "{}", now.describe(id.0, problem));
+            }
+            if now.problems.is_empty() && !known.problems.is_empty() {
+                tracing::info!(member = id.0, address = %now.address, "nothing is wrong with this coordinator any more");
+            }
+            *known = now;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// Of the same kind: a clock drifts, and messages differ in a port.
+    fn has_one_like(&self, problem: &Problem) -> bool {
+        let kind = std::mem::discriminant(problem);
+        self.problems.iter().any(|known| std::mem::discriminant(known) == kind)
+    }
+}
+
+/// Whom Raft knows, or the initial members while there is no log.
+fn others(
+    consensus: &Consensus,
+    initial: &BTreeMap<CoordinatorId, MemberNode>,
+) -> BTreeMap<CoordinatorId, MemberNode> {
+    let this = consensus.folder().node();
+    let metrics = consensus.raft().metrics();
+    let known: BTreeMap<_, _> = metrics
+        .borrow()
+        .membership_config
+        .nodes()
+        .map(|(id, node)| (CoordinatorId(*id), node.clone()))
+        .collect();
+    let mut others = if known.is_empty() { initial.clone() } else { known };
+    others.remove(&this);
+    others
+}
+
+async fn ask(peers: &Peers, id: CoordinatorId, node: &MemberNode, clock: &dyn Clock) -> Vec<Problem> {
+    let (sent, sent_ms) = (clock.boottime(), clock.unix_ms());
+    let answer = peers.identify(id, node, ASK_DEADLINE).await;
+    let took = clock.boottime().saturating_sub(sent);
+    judge(answer, sent_ms, took)
+}
+
+/// What an answer says, to a question that was sent at a time of the wall clock and took a while.
+fn judge(answer: Result<IdentifyResponse, Status>, sent_ms: u64, took: Duration) -> Vec<Problem> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(status) => {
+            let message = status.message().to_owned();
+            let reached = matches!(status.code(), Code::FailedPrecondition | Code::PermissionDenied);
+            return vec![if reached {
+                Problem::Refused { message }
+            } else {
+                Problem::NotReached { message }
+            }];
+        }
+    };
+    let mut problems = Vec::new();
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    // A version before this question tells no time.
+    if answer.unix_ms != 0 {
+        // It was read at some time between question and answer.
+        let ahead_ms = signed(answer.unix_ms) - signed(sent_ms.saturating_add(took_ms / 2));
+        if ahead_ms.unsigned_abs() > CLOCKS_APART_MAX_MS + took_ms / 2 {
+            problems.push(Problem::ClockApart { ahead_ms });
+        }
+    }
+    if !answer.asker_not_reached.is_empty() {
+        problems.push(Problem::DoesNotReachThis { message: answer.asker_not_reached });
+    }
+    problems
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+/// A warning for a number of voters of which one is of no use.
+pub(crate) fn in_vain(voters: usize) -> Option<String> {
+    let fewer = voters.checked_sub(1).filter(|fewer| fewer % 2 == 1)?;
+    let survive = fewer / 2;
+    Some(format!(
+        "{voters} voting coordinators bear no more failures than {fewer}, which is {survive}: an even number gains \
+         nothing; have {fewer} or {}",
+        voters + 1
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENT: u64 = 1_000_000;
+
+    type Answer = Result<IdentifyResponse, Status>;
+
+    fn answered(unix_ms: u64, asker_not_reached: &str) -> IdentifyResponse {
+        IdentifyResponse { unix_ms, asker_not_reached: asker_not_reached.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn tells_what_an_answer_shows() {
+        let message = |text: &str| text.to_owned();
+        let table: [(Answer, Vec<Problem>); 8] = [
+            (Ok(answered(SENT + 50, "")), vec![]),
+            (Ok(answered(0, "")), vec![]),
+            (Ok(answered(SENT + CLOCKS_APART_MAX_MS, "")), vec![]),
+            (Ok(answered(SENT + 120_050, "")), vec![Problem::ClockApart { ahead_ms: 120_000 }]),
+            (Ok(answered(SENT - 119_950, "")), vec![Problem::ClockApart { ahead_ms: -120_000 }]),
+            (
+                Ok(answered(SENT + 50, "at a:1: refused")),
+                vec![Problem::DoesNotReachThis { message: message("at a:1: refused") }],
+            ),
+            (
+                Err(Status::unavailable("tcp connect error")),
+                vec![Problem::NotReached { message: message("tcp connect error") }],
+            ),
+            (
+                Err(Status::failed_precondition("another cluster")),
+                vec![Problem::Refused { message: message("another cluster") }],
+            ),
+        ];
+        for (answer, problems) in table {
+            assert_eq!(judge(answer.clone(), SENT, Duration::from_millis(100)), problems, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_slow_answer_leaves_the_clock_in_doubt() {
+        let late: Answer = Ok(answered(SENT + 2_800, ""));
+        assert_eq!(judge(late.clone(), SENT, Duration::from_secs(1)), []);
+        assert_eq!(judge(late, SENT, Duration::ZERO), [Problem::ClockApart { ahead_ms: 2_800 }]);
+    }
+
+    #[test]
+    fn a_problem_stands_until_an_answer_without_it_or_until_its_member_is_gone() {
+        let watch = PeerWatch::default();
+        let node = MemberNode { peer_address: "b:1".into(), api_address: "b:2".into() };
+        let others = BTreeMap::from([(CoordinatorId(2), node)]);
+        let lost = || vec![Problem::NotReached { message: "refused".into() }];
+        watch.take(&others, BTreeMap::from([(CoordinatorId(2), lost())]));
+        assert_eq!(watch.warnings(), ["coordinator 2 is not reached at b:1: refused"]);
+        assert_eq!(watch.not_reached(CoordinatorId(2)).as_deref(), Some("at b:1: refused"));
+        assert_eq!(watch.not_reached(CoordinatorId(3)), None);
+        watch.take(&others, BTreeMap::from([(CoordinatorId(2), vec![])]));
+        assert!(watch.warnings().is_empty());
+        watch.take(&others, BTreeMap::from([(CoordinatorId(2), lost())]));
+        watch.take(&BTreeMap::new(), BTreeMap::new());
+        assert!(watch.warnings().is_empty());
+    }
+
+    #[test]
+    fn only_an_even_number_of_voters_is_in_vain() {
+        for voters in [0, 1, 3, 5, 7] {
+            assert_eq!(in_vain(voters), None, "{voters}");
+        }
+        for (voters, fewer) in
+            [(2, "than 1, which is 0"), (4, "than 3, which is 1"), (6, "than 5, which is 2")]
+        {
+            assert!(in_vain(voters).is_some_and(|text| text.contains(fewer)), "{voters}");
+        }
+    }
+}
