@@ -38,6 +38,9 @@ use storage_errors::StorageErrors;
 
 /// Faults between two audits.
 const FAULTS_PER_AUDIT: usize = 8;
+/// A snapshot every few seconds. It needs room, whatever log and state store still have of their own: a disk that is full
+/// is noticed soon, and nodes that were away catch up with snapshots taken meanwhile.
+const SNAPSHOT_EVERY: u64 = 500;
 const GROUPS: u64 = 4;
 /// Hosts of each group.
 const MEMBERS: u64 = 3;
@@ -127,6 +130,7 @@ async fn set_up(options: &Options, report: &mut Report) -> Result<(Scene, Audit)
         linked: true,
         keep_on_failure: options.keep_on_failure,
         timing: Timing::steady(),
+        snapshot_every: Some(SNAPSHOT_EVERY),
         alone: true,
         ..Plan::with_agents(options.agents)
     };

@@ -188,7 +188,7 @@ fn judge(answer: Result<IdentifyResponse, Status>, sent_ms: u64, took: Duration)
     let answer = match answer {
         Ok(answer) => answer,
         Err(status) => {
-            let message = status.message().to_owned();
+            let message = in_full(&status);
             let reached = matches!(status.code(), Code::FailedPrecondition | Code::PermissionDenied);
             return vec![if reached {
                 Problem::Refused { message }
@@ -211,6 +211,20 @@ fn judge(answer: Result<IdentifyResponse, Status>, sent_ms: u64, took: Duration)
         problems.push(Problem::DoesNotReachThis { message: answer.asker_not_reached });
     }
     problems
+}
+
+/// With what it comes from: the message alone is often no more than "transport error".
+fn in_full(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = error.source();
+    }
+    text
 }
 
 fn signed(ms: u64) -> i64 {

@@ -27,7 +27,7 @@ lease.margin_ms = {margin}
 lease.suspect_after_heartbeats = {suspect_after}
 limits.max_message_bytes = {max_message}
 log.level = \"{level}\"
-members = [
+{snapshots}members = [
 ",
         data_dir = root.join(format!("c{id}")).display(),
         raft_heartbeat = timing.raft_heartbeat_ms,
@@ -41,6 +41,8 @@ members = [
         suspect_after = lease.suspect_after_heartbeats,
         max_message = plan.max_message_bytes,
         level = plan.log_level,
+        snapshots =
+            plan.snapshot_every.map_or_else(String::new, |every| format!("raft.snapshot_every = {every}\n")),
     );
     for member in 1..=plan.coordinators {
         let (peer, api) = (net.coordinator(member), api_address(plan, net, member));

@@ -19,6 +19,8 @@ pub struct Plan {
     pub linked: bool,
     /// The program of `quorate-faulty`, when coordinators are to run on disks that break as they are told.
     pub faulty_program: Option<PathBuf>,
+    /// Entries after which a coordinator takes a snapshot, where it is not as many as by default.
+    pub snapshot_every: Option<u64>,
     /// Whether processes log what happens to them, or only what is wrong.
     pub log_level: &'static str,
     /// Whether no other cluster may run meanwhile.
@@ -37,6 +39,7 @@ impl Plan {
             max_message_bytes: 4 << 20,
             linked: false,
             faulty_program: None,
+            snapshot_every: None,
             log_level: "info,openraft=warn",
             alone: false,
             keep_on_failure: false,
