@@ -19,6 +19,7 @@ mod message_limit;
 mod options;
 mod peer;
 mod run;
+mod services;
 
 pub use options::CoordinatorOptions;
 pub use run::{CoordinatorError, run};
