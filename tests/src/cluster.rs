@@ -228,6 +228,11 @@ impl Cluster {
         format!("{}:{API_PORT}", self.loopback.coordinator(id))
     }
 
+    /// Where an agent hears local processes.
+    pub fn agent_address(&self, number: u64) -> String {
+        format!("{}:{AGENT_PORT}", self.loopback.agent(number))
+    }
+
     /// A probe of all agents.
     ///
     /// # Errors
@@ -242,8 +247,7 @@ impl Cluster {
     /// # Errors
     /// When an address is none.
     pub fn probe_of(&self, numbers: impl IntoIterator<Item = u64>) -> Result<Probe> {
-        let agents =
-            numbers.into_iter().map(|number| format!("{}:{AGENT_PORT}", self.loopback.agent(number)));
+        let agents = numbers.into_iter().map(|number| self.agent_address(number));
         Probe::start(&agents.collect::<Vec<_>>())
     }
 

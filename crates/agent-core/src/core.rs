@@ -7,6 +7,7 @@ use crate::{
     durable::{DurableEpochs, Ledger},
     installed::{Installed, OutOfStep},
     lease::Lease,
+    quorum::{QuorumWord, QuorumWords},
     report::GroupReport,
     step::{HookKind, HookOutcome, Step},
     tenure::{Stage, Tenure},
@@ -61,6 +62,7 @@ pub struct Core {
     incarnation: Incarnation,
     settings: LeaseSettings,
     lease: Lease,
+    quorum: QuorumWords,
     installed: Installed,
     ledger: Ledger,
     slots: BTreeMap<GroupId, Slot>,
@@ -90,6 +92,7 @@ impl Core {
             incarnation: start.incarnation,
             lease: Lease::new(&start.settings, ledger.stored_lease_ms()),
             settings: start.settings,
+            quorum: QuorumWords::default(),
             installed: Installed::default(),
             ledger,
             slots: BTreeMap::new(),
@@ -138,6 +141,7 @@ impl Core {
     /// A leader took the agent in, under these settings.
     pub fn welcomed(&mut self, settings: LeaseSettings, now: BootMs) -> Vec<Step> {
         self.judge(now);
+        self.quorum.confirmed();
         self.settings = settings;
         if self.over_elsewhere_by == NEVER {
             // The coordinators know this start now, and renew no other from here on.
@@ -147,6 +151,13 @@ impl Core {
             let over_by = self.over_elsewhere_by;
             self.slots.values_mut().flat_map(Slot::all).for_each(|tenure| tenure.over_at_last(over_by));
         }
+        self.reconcile(now)
+    }
+
+    /// A coordinator answered a request for a session, or ended one, or was not reached.
+    pub fn coordinator_said(&mut self, coordinator: &str, word: QuorumWord, now: BootMs) -> Vec<Step> {
+        self.judge(now);
+        self.quorum.heard(coordinator, word);
         self.reconcile(now)
     }
 
@@ -253,6 +264,11 @@ impl Core {
         ends.chain(lapse).min()
     }
 
+    /// When the host stops being in its normal mode, unless the lease is renewed; in the past once it has.
+    pub fn lapses_at(&self) -> BootMs {
+        self.lease.write_deadline()
+    }
+
     fn lapsed(&self) -> String {
         format!("the lease lapsed: writes had to stop at {} on the boot clock", self.lease.write_deadline())
     }
@@ -305,6 +321,7 @@ impl Core {
     /// Ends what leaned on a lease that has lapsed. Called before anything that arrives is taken in.
     fn judge(&mut self, now: BootMs) {
         if !self.lease.covers(now) {
+            self.quorum.lapsed();
             let reason = self.lapsed();
             self.end_where(|_, _, tenure| tenure.leans_on_lease().then(|| reason.clone()));
         }

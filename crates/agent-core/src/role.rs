@@ -10,7 +10,7 @@ pub enum LocalRole {
     Primary,
     /// It may be promoted, and does not act.
     Backup,
-    /// It was named primary, and does not act.
+    /// It was named primary, and does not act; or the host is in safe mode and does nothing at all.
     Fenced,
 }
 

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
 
 use proptest::prelude::*;
-use quorate_agent_core::{BootMs, Core, DurableEpochs, HookKind, HookOutcome, LocalRole, Start, Step};
+use quorate_agent_core::{
+    BootMs, Core, DurableEpochs, HookKind, HookOutcome, LocalRole, QuorumWord, Start, Step,
+};
 use quorate_domain::{
     Assignment, AssignmentEntry, DiskName, Epoch, GroupId, GroupState, HostId, Incarnation, LeaseSettings,
-    Revision, Role,
+    Revision, Role, ServiceMode,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +28,8 @@ enum Input {
     Stored,
     Hook(usize, u8),
     SessionLost,
+    /// One of the coordinators says something of its quorum.
+    Said(usize, u8),
     Ask(usize),
     Stop,
     Restart,
@@ -67,6 +71,7 @@ fn input() -> impl Strategy<Value = Input> {
         8 => Just(Input::Stored),
         8 => (0..3_usize, 0..8_u8).prop_map(|(which, outcome)| Input::Hook(which, outcome)),
         1 => Just(Input::SessionLost),
+        3 => (0..3_usize, 0..5_u8).prop_map(|(coordinator, word)| Input::Said(coordinator, word)),
         2 => (0..GROUPS.len()).prop_map(Input::Ask),
         1 => prop_oneof![1 => Just(Input::Stop), 3 => Just(Input::Restart)],
     ]
@@ -90,9 +95,14 @@ struct World {
     ended: BTreeSet<(GroupId, Epoch)>,
     told: BTreeMap<(GroupId, Epoch), u64>,
     demoted: BTreeSet<(GroupId, Epoch)>,
+    /// The last word of each coordinator: true for "no quorum".
+    words: BTreeMap<usize, bool>,
+    /// Everybody who was reached lacked a quorum at some time since somebody had one.
+    all_lacked: bool,
     started_at: u64,
     stopped: bool,
     acted: usize,
+    safe: usize,
 }
 
 impl World {
@@ -116,9 +126,12 @@ impl World {
             ended: BTreeSet::new(),
             told: BTreeMap::new(),
             demoted: BTreeSet::new(),
+            words: BTreeMap::new(),
+            all_lacked: false,
             started_at: 10,
             stopped: false,
             acted: 0,
+            safe: 0,
         }
     }
 
@@ -196,6 +209,7 @@ impl World {
                 let steps = self.core.session_lost(self.now());
                 self.perform(steps);
             }
+            Input::Said(coordinator, word) => self.said(coordinator, word),
             Input::Ask(which) => {
                 let group = GroupId::new(GROUPS[which]).unwrap();
                 if let Some(answer) = self.core.tell_role(&group, self.now())
@@ -211,6 +225,43 @@ impl World {
                 self.perform(steps);
             }
             Input::Restart => self.restart(),
+        }
+    }
+
+    fn said(&mut self, coordinator: usize, word: u8) {
+        self.judge();
+        let word = match word {
+            0 => QuorumWord::Has,
+            1 => QuorumWord::Nothing,
+            _ => QuorumWord::Lacks,
+        };
+        match word {
+            QuorumWord::Nothing => drop(self.words.remove(&coordinator)),
+            said => drop(self.words.insert(coordinator, said == QuorumWord::Lacks)),
+        }
+        self.all_lacked &= word != QuorumWord::Has;
+        let steps = self.core.coordinator_said(&format!("c{coordinator}"), word, self.now());
+        self.perform(steps);
+    }
+
+    /// The mode of the host, by what it may rest on.
+    fn check_mode(&mut self) {
+        let mode = self.core.service_mode(self.now());
+        let known_to_lack = !self.words.is_empty() && self.words.values().all(|lacks| *lacks);
+        self.all_lacked |= known_to_lack;
+        match mode {
+            ServiceMode::Normal => assert!(self.lease_covers(), "normal without a lease"),
+            ServiceMode::ReadOnly => assert!(!known_to_lack, "read-only although all lack a quorum"),
+            ServiceMode::Safe => {
+                self.safe += 1;
+                assert!(self.words.values().all(|lacks| *lacks), "safe although one has a quorum");
+                assert!(self.all_lacked, "safe and nobody said so");
+                for group in self.core.groups() {
+                    let role = self.core.role(&group, self.now()).map(|answer| answer.role);
+                    let nothing = role.is_none_or(|role| role == LocalRole::Fenced);
+                    assert!(nothing, "a host in safe mode is {role:?} to {group}");
+                }
+            }
         }
     }
 
@@ -305,6 +356,8 @@ impl World {
         self.installed = None;
         self.entries.clear();
         self.counted_from = None;
+        self.words.clear();
+        self.all_lacked = false;
         self.stopped = false;
         self.started_at = self.now;
         let (core, steps) = start(self.incarnation, self.disk.clone(), self.now);
@@ -349,6 +402,7 @@ impl World {
     }
 
     fn check(&mut self) {
+        self.check_mode();
         for name in GROUPS {
             let group = GroupId::new(name).unwrap();
             let Some(answer) = self.core.role(&group, self.now()) else { continue };
@@ -393,21 +447,24 @@ proptest! {
     }
 }
 
-/// The property above is worth something only if hosts do act in it.
+/// The property above is worth something only if hosts do act in it, and are safe in it.
 #[test]
-fn random_orders_do_reach_acting() {
+fn random_orders_do_reach_acting_and_safe_mode() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
-    let acted = (0..300)
-        .filter(|_| {
+    let worlds: Vec<World> = (0..300)
+        .map(|_| {
             let inputs = prop::collection::vec(input(), 120).new_tree(&mut runner).unwrap().current();
             let mut world = World::new();
             for input in inputs {
                 world.take(input);
                 world.check();
             }
-            world.acted > 0
+            world
         })
-        .count();
+        .collect();
+    let acted = worlds.iter().filter(|world| world.acted > 0).count();
     assert!(acted > 60, "only {acted} of 300 orders had a primary");
+    let safe = worlds.iter().filter(|world| world.safe > 0).count();
+    assert!(safe > 60, "only {safe} of 300 orders had a host in safe mode");
 }

@@ -1,10 +1,10 @@
 //! What the core and the disk checks say, as the session says it.
 
 use crate::disks::DiskState;
-use quorate_agent_core::GroupReport;
+use quorate_agent_core::{GroupReport, QuorumWord};
 use quorate_domain::DiskIdentity;
 use quorate_rpc::{
-    TEXT_MAX_BYTES,
+    Failure, TEXT_MAX_BYTES,
     session::{ParsedDisk, ParsedGroupReport},
 };
 
@@ -37,6 +37,16 @@ pub(crate) fn disk_report(disk: &DiskState) -> ParsedDisk {
         verdict: disk.verdict,
         reasons,
         checked_at: disk.checked_at,
+    }
+}
+
+/// What the end of a session, or of a try to open one, says of the coordinators' quorum.
+pub(crate) fn quorum_word(failure: Option<&Failure>) -> QuorumWord {
+    match failure {
+        Some(Failure::NoQuorum { .. } | Failure::NotLeader { hint: None, .. }) => QuorumWord::Lacks,
+        // A hint names a leader that is heard; a refusal comes from the committed state.
+        Some(Failure::NotLeader { hint: Some(_), .. } | Failure::Refused { .. }) => QuorumWord::Has,
+        _ => QuorumWord::Nothing,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     state_folder::{Identity, StateError},
 };
 use quorate_agent_core::{BootMs, Core, HookKind, Step};
-use quorate_domain::{DiskName, Epoch, GroupId, Incarnation, StartId, Timestamp};
+use quorate_domain::{DiskName, Epoch, GroupId, Incarnation, ServiceMode, StartId, Timestamp};
 use quorate_rpc::{
     Failure,
     session::{
@@ -53,6 +53,8 @@ pub(crate) struct Driver {
     stale_steps: u32,
     start: StartId,
     complained: Option<(String, BootMs)>,
+    /// As it was last logged.
+    mode: ServiceMode,
     stop_by: Option<BootMs>,
     stopped: bool,
     lost: Option<StateError>,
@@ -86,6 +88,7 @@ impl Driver {
             // Never zero, which means that it was not told.
             start: StartId(rand::random_range(1..=u64::MAX)),
             complained: None,
+            mode: ServiceMode::ReadOnly,
             stop_by: None,
             stopped: false,
             lost: None,
@@ -100,7 +103,8 @@ impl Driver {
     /// When [`Driver::wake`] must be called at the latest.
     pub(crate) fn next_wake(&self) -> BootMs {
         let heartbeat = self.link.is_welcomed().then_some(self.next_heartbeat);
-        let wakes = [Some(self.link.next_wake()), self.core.next_wake(), heartbeat, self.stop_by];
+        let lapse = (self.mode == ServiceMode::Normal).then(|| self.core.lapses_at());
+        let wakes = [Some(self.link.next_wake()), self.core.next_wake(), heartbeat, lapse, self.stop_by];
         wakes.into_iter().flatten().min().unwrap_or_default()
     }
 
@@ -158,8 +162,26 @@ impl Driver {
         let roles = groups.iter().filter_map(|group| self.core.tell_role(group, at)).collect();
         let (host, incarnation) = (self.options.host.clone(), self.core.incarnation());
         let service_mode = self.core.service_mode(at);
+        let service_mode_reason = self.core.service_mode_reason(at);
         // Whoever asked may have gone.
-        let _ = question.answer.send(Answer { roles, at, host, incarnation, service_mode });
+        let _ =
+            question.answer.send(Answer { roles, at, host, incarnation, service_mode, service_mode_reason });
+    }
+
+    /// Says in the log when the host may do more or less than before.
+    pub(crate) fn note_mode(&mut self) {
+        let now = self.now();
+        let mode = self.core.service_mode(now);
+        if mode == self.mode {
+            return;
+        }
+        self.mode = mode;
+        let (host, reason) = (&self.options.host, self.core.service_mode_reason(now));
+        if mode == ServiceMode::Normal {
+            tracing::info!(host.id = %host, mode = %mode, reason, "service mode");
+        } else {
+            tracing::warn!(host.id = %host, mode = %mode, reason, "service mode");
+        }
     }
 
     /// Ends every role; [`Driver::is_done`] says when.
@@ -321,6 +343,8 @@ impl Driver {
             self.raise_incarnation();
         }
         self.complain(failure, was_welcomed, now);
+        let steps = self.core.coordinator_said(self.link.target(), convert::quorum_word(failure), now);
+        self.perform(steps);
         self.link.lost(failure, now);
         let steps = self.core.session_lost(now);
         self.perform(steps);

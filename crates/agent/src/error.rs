@@ -38,6 +38,9 @@ pub enum AgentError {
         #[source]
         source: Option<io::Error>,
     },
+    /// The reflection service.
+    #[error("reflection: {0}")]
+    Reflection(#[from] quorate_rpc::reflection::ReflectionError),
     /// Roles could not be ended for certain in time.
     #[error(
         "some roles had not ended for certain when the time to stop was over; their leases end by themselves"

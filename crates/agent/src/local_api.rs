@@ -39,6 +39,7 @@ pub(crate) struct Answer {
     pub(crate) host: HostId,
     pub(crate) incarnation: Incarnation,
     pub(crate) service_mode: ServiceMode,
+    pub(crate) service_mode_reason: String,
 }
 
 /// The service.
@@ -55,8 +56,10 @@ impl LocalApi {
         }
         match tokio::time::timeout(ANSWER_WAIT, answered).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(Status::unavailable("the agent is stopping; this host acts for nothing")),
-            Err(_) => Err(Status::deadline_exceeded("the agent did not answer in time; act for nothing")),
+            Ok(Err(_)) => {
+                Err(ApiError::Stopping { who: "the agent", remedy: "this host acts for nothing" }.into())
+            }
+            Err(_) => Err(ApiError::TooLate { what: "the agent's answer", remedy: "act for nothing" }.into()),
         }
     }
 }
@@ -74,6 +77,7 @@ impl LocalAgent for LocalApi {
             at_boot_ms: answer.at.0,
             host: answer.host.to_string(),
             service_mode: wire_mode(answer.service_mode),
+            service_mode_reason: answer.service_mode_reason,
         }))
     }
 
@@ -87,6 +91,7 @@ impl LocalAgent for LocalApi {
             at_boot_ms: answer.at.0,
             host: answer.host.to_string(),
             service_mode: wire_mode(answer.service_mode),
+            service_mode_reason: answer.service_mode_reason,
             incarnation: answer.incarnation.0,
         }))
     }

@@ -12,7 +12,10 @@ use crate::{
 };
 use quorate_agent_core::{BootMs, Core, Start};
 use quorate_domain::{Incarnation, LeaseSettings};
-use quorate_rpc::pb::agent::local_agent_server::LocalAgentServer;
+use quorate_rpc::{
+    pb::agent::local_agent_server::{LocalAgentServer, SERVICE_NAME},
+    reflection::reflection,
+};
 use quorate_runtime::{
     clock::{BootInstant, Clock, sleep_until},
     shutdown::Shutdown,
@@ -25,7 +28,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::{service::Routes, transport::Server};
 
 /// How long the last report may take to go out.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
@@ -104,7 +107,8 @@ impl Agent {
             beside.spawn(watch_disk(watch, events.clone()));
         }
         let closing = CancellationToken::new();
-        let server = tokio::spawn(serve(self.listener, LocalApi { questions }, closing.clone()));
+        let reflection = reflection([SERVICE_NAME])?;
+        let server = tokio::spawn(serve(self.listener, LocalApi { questions }, reflection, closing.clone()));
         let keeper = Keeper::start(self.folder, events.clone())?;
         let (core, steps) = Core::new(self.start);
         let mut driver = Driver::new(core, self.options, self.clock, identity, keeper, events);
@@ -126,8 +130,8 @@ async fn watch_disk(one: Watch, events: Sender<Event>) {
     .await;
 }
 
-async fn serve(listener: TcpListener, api: LocalApi, closing: CancellationToken) {
-    let server = Server::builder().add_service(LocalAgentServer::new(api));
+async fn serve(listener: TcpListener, api: LocalApi, reflection: Routes, closing: CancellationToken) {
+    let server = Server::builder().add_routes(reflection).add_service(LocalAgentServer::new(api));
     let incoming = TcpListenerStream::new(listener);
     if let Err(error) = server.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await {
         tracing::error!(error = %error, "local processes can no longer ask for roles");
@@ -154,6 +158,7 @@ async fn drive(
             Some(event) = happened.recv() => driver.event(event),
             Some(question) = asked.recv() => driver.question(question),
         }
+        driver.note_mode();
         driver.flush_report();
     }
     let outcome = driver.outcome();

@@ -62,6 +62,40 @@ async fn a_granted_agent_acts_after_its_hook_and_is_fenced_by_the_write_deadline
     agent.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn an_agent_that_is_told_that_there_is_no_quorum_is_safe_until_one_renews_its_lease() {
+    let leader = Leader::start().await;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    promoted(&leader, &agent, 5).await;
+    let mut client = agent.asking().await;
+    {
+        let mut book = leader.book();
+        (book.acknowledges, book.lacks_quorum) = (false, true);
+    }
+    let safe = until("safe mode", async || {
+        let answer = role_of(&mut client).await?;
+        let covered = answer.at_boot_ms < leader.book().acknowledged_at.0 + lease().write_stop_ms;
+        assert!(answer.service_mode() != types::ServiceMode::Safe || !covered, "safe under a valid lease");
+        (answer.service_mode() == types::ServiceMode::Safe).then_some(answer)
+    })
+    .await;
+    assert!(is(&safe, types::Role::Fenced), "{safe:?}");
+    assert!(safe.service_mode_reason.contains(&leader.address.to_string()), "{safe:?}");
+
+    {
+        let mut book = leader.book();
+        (book.acknowledges, book.lacks_quorum) = (true, false);
+    }
+    let normal = until("a lease again", async || {
+        role_of(&mut client).await.filter(|answer| answer.service_mode() == types::ServiceMode::Normal)
+    })
+    .await;
+    assert!(is(&normal, types::Role::Fenced), "the old epoch does not come back: {normal:?}");
+    promoted(&leader, &agent, 6).await;
+    agent.stop().await.unwrap();
+}
+
 /// What the leader saw of the world when it was first told that epoch 5 has ended.
 fn first_report_of_the_end(leader: &Leader) -> bool {
     let book = leader.book();

@@ -62,8 +62,8 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Run a coordinator.
     Coordinator(CoordinatorArgs),
-    /// Run the agent of a storage host.
-    Agent(AgentArgs),
+    /// Run the agent of a storage host, or ask one that runs.
+    Agent(AgentCommand),
     /// Run a whole cluster on this machine, to try things out.
     Dev(DevArgs),
     /// Check and show configurations.
@@ -89,6 +89,28 @@ pub(crate) enum Command {
     /// Long-running operations.
     #[command(subcommand)]
     Op(OpVerb),
+}
+
+/// An agent, or a question to one.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct AgentCommand {
+    #[command(flatten)]
+    pub(crate) run: AgentArgs,
+    #[command(subcommand)]
+    pub(crate) verb: Option<AgentVerb>,
+}
+
+/// Questions to an agent, which knows its own host also when no coordinator is reached.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentVerb {
+    /// Show in which service mode the host is and what it is to each group; exit code 0 if normal, 1 if read-only, 3 if
+    /// safe. It counts as told, as any process that asks: a primary keeps its word until the deadline that it shows.
+    Status {
+        /// Where the agent answers local processes: its `listen`.
+        #[arg(long, env = "QUORATE_AGENT", value_name = "HOST:PORT", default_value = "127.0.0.1:7402")]
+        agent: String,
+    },
 }
 
 /// Questions about a configuration.

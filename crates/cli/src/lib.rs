@@ -11,7 +11,7 @@ mod output;
 mod roles;
 mod verbs;
 
-use args::{Cli, Command};
+use args::{AgentCommand, Cli, Command};
 use clap::Parser;
 use std::{process::ExitCode, sync::Arc};
 use tokio::runtime::Builder;
@@ -73,7 +73,8 @@ fn runtime(command: &Command) -> Builder {
 async fn run(cli: Cli, machine: Machine) -> anyhow::Result<u8> {
     match cli.command {
         Command::Coordinator(args) => roles::coordinator::run(args, machine).await,
-        Command::Agent(args) => roles::agent::run(args, machine).await,
+        Command::Agent(AgentCommand { verb: Some(verb), .. }) => verbs::agent::run(cli.client, verb).await,
+        Command::Agent(AgentCommand { run, verb: None }) => roles::agent::run(run, machine).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Config(verb) => verbs::config::run(verb),
         Command::Status { digest } => verbs::status::run(cli.client, digest).await,

@@ -3,6 +3,7 @@
 use crate::{
     feed::{Feed, View},
     folder::DataFolder,
+    leader_heard::LeaderHeard,
     leadership::{self, Leadership},
     log_store::LogStore,
     opening::{OpenError, Opened},
@@ -15,12 +16,19 @@ use crate::{
 };
 use openraft::{
     Config, RaftNetworkFactory, SnapshotPolicy,
-    error::{Infallible, InitializeError, RaftError},
-    raft::{VoteRequest, VoteResponse},
+    error::{Infallible, InitializeError, InstallSnapshotError, RaftError},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+        VoteRequest, VoteResponse,
+    },
 };
 use quorate_domain::{Cause, Command, CoordinatorId, Outcome, Proposal, Timestamp, election::own_range};
 use quorate_runtime::{clock::Clock, shutdown::Shutdown};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
@@ -60,6 +68,7 @@ pub struct Consensus {
     store: StateStore,
     folder: Arc<DataFolder>,
     leadership: watch::Receiver<Leadership>,
+    leader_heard: LeaderHeard,
     /// Tells whoever follows the leadership that a silent leader refused a vote.
     heard_voter: Arc<Notify>,
     proposer: Proposer,
@@ -93,13 +102,32 @@ impl Consensus {
         stop_when_storage_fails(log.clone(), shutdown, lane);
         let election_max = Duration::from_millis(options.election_max_ms);
         let heard_voter = Arc::<Notify>::default();
-        let leadership =
-            leadership::follow(raft.clone(), election_max, Arc::clone(&heard_voter), shutdown, lane);
+        let leader_heard = LeaderHeard::default();
+        let leadership = leadership::follow(
+            raft.clone(),
+            election_max,
+            leader_heard.clone(),
+            Arc::clone(&heard_voter),
+            shutdown,
+            lane,
+        );
         let _ = known_later.set(leadership.clone());
         let deadline = options.proposal_deadline;
         let proposer = Proposer::start(raft.clone(), leadership.clone(), deadline, shutdown);
         let reads = Reads::start(raft.clone(), feed.clone(), leadership.clone(), deadline, shutdown);
-        Ok(Self { raft, feed, log, store, folder, leadership, heard_voter, proposer, reads, clock })
+        Ok(Self {
+            raft,
+            feed,
+            log,
+            store,
+            folder,
+            leadership,
+            leader_heard,
+            heard_voter,
+            proposer,
+            reads,
+            clock,
+        })
     }
 
     /// Proposes a command and returns what became of it.
@@ -132,6 +160,38 @@ impl Consensus {
     /// The data folder.
     pub fn folder(&self) -> &DataFolder {
         &self.folder
+    }
+
+    /// A leader, or whoever takes itself for one, sends entries or a heartbeat.
+    ///
+    /// # Errors
+    /// When Raft has ended.
+    pub async fn append_entries(
+        &self,
+        request: AppendEntriesRequest<TypeConfig>,
+    ) -> Result<AppendEntriesResponse<u64>, RaftError<u64, Infallible>> {
+        let answer = self.raft.append_entries(request).await?;
+        // The leader of an earlier term is refused, and its word is worth nothing.
+        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            self.leader_heard.note(Instant::now());
+        }
+        Ok(answer)
+    }
+
+    /// A leader sends a part of a snapshot.
+    ///
+    /// # Errors
+    /// When the part does not follow, or Raft has ended.
+    pub async fn install_snapshot(
+        &self,
+        request: InstallSnapshotRequest<TypeConfig>,
+    ) -> Result<InstallSnapshotResponse<u64>, RaftError<u64, InstallSnapshotError>> {
+        let theirs = request.vote;
+        let answer = self.raft.install_snapshot(request).await?;
+        if answer.vote <= theirs {
+            self.leader_heard.note(Instant::now());
+        }
+        Ok(answer)
     }
 
     /// A peer asks for this node's vote.

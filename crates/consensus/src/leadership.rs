@@ -1,6 +1,9 @@
 //! Who leads, whether a quorum still says so, and elections that do not stay tied.
 
-use crate::types::{MemberNode, Raft};
+use crate::{
+    leader_heard::LeaderHeard,
+    types::{MemberNode, Raft},
+};
 use openraft::{RaftMetrics, ServerState, error::Fatal};
 use quorate_domain::{CoordinatorId, Term, election::Watchdog};
 use quorate_runtime::shutdown::Shutdown;
@@ -31,7 +34,10 @@ pub struct Leadership {
     pub led_since: Option<Instant>,
     /// On a leader: when a quorum last acknowledged it.
     pub quorum_ack: Option<Instant>,
-    /// After this long without an acknowledgement a leader decides nothing.
+    /// On a follower: when the leader that it follows was last heard.
+    pub leader_heard: LeaderHeard,
+    /// After this long without an acknowledgement a leader decides nothing; after this long without a word of it a leader
+    /// counts as lost.
     pub stale_after: Duration,
 }
 
@@ -39,6 +45,24 @@ impl Leadership {
     /// True when this node leads and a quorum acknowledged it lately: only then are writes taken.
     pub fn can_decide(&self) -> bool {
         self.leads && self.quorum_ack.is_some_and(|at| at.elapsed() <= self.stale_after)
+    }
+
+    /// The leader, while this node follows one that it has heard lately. Its word is good for a quorum: a leader that has
+    /// lost its own says nothing.
+    pub fn heard_leader(&self) -> Option<&(CoordinatorId, MemberNode)> {
+        let fresh = !self.leads && self.leader_heard.within(self.stale_after);
+        self.leader.as_ref().filter(|(id, _)| fresh && *id != self.node)
+    }
+
+    /// Whom to ask instead, and where it hears clients.
+    pub fn leader_hint(&self) -> Option<(CoordinatorId, String)> {
+        self.heard_leader().map(|(id, node)| (*id, node.api_address.clone()))
+    }
+
+    /// True while this node belongs to a side that can decide, as far as it can tell: it leads and a quorum acknowledged
+    /// it lately, or it hears a leader.
+    pub fn reaches_quorum(&self) -> bool {
+        if self.leads { self.can_decide() } else { self.heard_leader().is_some() }
     }
 
     /// True when this node leads and has waited too long for an acknowledgement of a quorum, be it the next or the
@@ -49,7 +73,11 @@ impl Leadership {
     }
 }
 
-fn read(metrics: &RaftMetrics<u64, MemberNode>, stale_after: Duration) -> Leadership {
+fn read(
+    metrics: &RaftMetrics<u64, MemberNode>,
+    leader_heard: &LeaderHeard,
+    stale_after: Duration,
+) -> Leadership {
     let leads = metrics.state == ServerState::Leader;
     let members = metrics.membership_config.membership();
     let leader = metrics
@@ -66,6 +94,7 @@ fn read(metrics: &RaftMetrics<u64, MemberNode>, stale_after: Duration) -> Leader
         leads,
         led_since: leads.then(Instant::now),
         quorum_ack,
+        leader_heard: leader_heard.clone(),
         stale_after,
     }
 }
@@ -96,6 +125,7 @@ fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
 pub(crate) fn follow(
     raft: Raft,
     election_max: Duration,
+    leader_heard: LeaderHeard,
     heard_voter: Arc<Notify>,
     shutdown: &Shutdown,
     lane: &Handle,
@@ -103,14 +133,14 @@ pub(crate) fn follow(
     let mut metrics = raft.metrics();
     let (mut reports, mut server) = (metrics.clone(), raft.server_metrics());
     let stale_after = election_max * 2;
-    let (publish, subscribe) = watch::channel(read(&metrics.borrow_and_update(), stale_after));
+    let (publish, subscribe) = watch::channel(read(&metrics.borrow_and_update(), &leader_heard, stale_after));
     let (token, fatal) = (shutdown.token(), shutdown.clone());
     shutdown.spawn_on(lane, "leadership", async move {
         let started = Instant::now();
         let mut watchdog = Watchdog::new(whole_ms(election_max));
         let mut heartbeats = true;
         let mut latest = metrics.borrow_and_update().clone();
-        let mut leadership = read(&latest, stale_after);
+        let mut leadership = read(&latest, &leader_heard, stale_after);
         loop {
             // A leader that may decide hears of the next acknowledgement soon enough by the clock; openraft reports
             // several times for every entry. One that may not yet is waited for.
@@ -136,7 +166,7 @@ pub(crate) fn follow(
             // What was not reported again is not fresher than it was.
             if metrics.has_changed().unwrap_or(true) {
                 latest = metrics.borrow_and_update().clone();
-                leadership = renewed(&leadership, read(&latest, stale_after));
+                leadership = renewed(&leadership, read(&latest, &leader_heard, stale_after));
             }
             if let Err(error) = &latest.running_state {
                 if let Some(why) = last_words(Some(error.clone()), token.is_cancelled()) {
@@ -190,7 +220,41 @@ mod tests {
             leads: true,
             led_since: Some(ago(led_ms)),
             quorum_ack: acknowledged_ms.map(ago),
+            leader_heard: LeaderHeard::default(),
             stale_after: Duration::from_secs(10),
+        }
+    }
+
+    fn following(leader: u64, heard_ms: Option<u64>) -> Leadership {
+        let heard = LeaderHeard::default();
+        if let Some(at) = heard_ms.map(|ms| Instant::now().checked_sub(Duration::from_millis(ms)).unwrap()) {
+            heard.note(at);
+        }
+        Leadership {
+            leader: Some((CoordinatorId(leader), MemberNode::default())),
+            leads: false,
+            led_since: None,
+            leader_heard: heard,
+            ..leading(0, None)
+        }
+    }
+
+    #[test]
+    fn a_quorum_is_reached_by_its_acknowledgement_or_by_hearing_its_leader_and_by_nothing_else() {
+        let table = [
+            ("a leader, acknowledged lately", leading(90_000, Some(1_000)), true),
+            ("a leader, acknowledged long ago", leading(90_000, Some(11_000)), false),
+            ("a leader, not acknowledged yet", leading(1_000, None), false),
+            ("a follower that hears its leader", following(2, Some(1_000)), true),
+            ("a follower that heard it long ago", following(2, Some(11_000)), false),
+            ("a follower that was told of it and has not heard it", following(2, None), false),
+            ("one that led and does not know its successor", following(1, Some(1_000)), false),
+            ("a candidate", Leadership { leader: None, ..following(2, Some(1_000)) }, false),
+        ];
+        for (who, leadership, reaches) in table {
+            assert_eq!(leadership.reaches_quorum(), reaches, "{who}");
+            let named = leadership.heard_leader().map(|(id, _)| *id);
+            assert_eq!(named, (reaches && !leadership.leads).then_some(CoordinatorId(2)), "{who}");
         }
     }
 

@@ -20,6 +20,7 @@ pub mod disk;
 pub mod feed;
 pub mod folder;
 pub mod handle;
+mod leader_heard;
 mod leadership;
 mod log_store;
 mod opening;

@@ -189,8 +189,7 @@ fn gather(
 /// Whether a command would be taken now; when not, it certainly has no effect.
 fn gate(leadership: &Leadership) -> Option<ProposeError> {
     if !leadership.leads {
-        let leader = leadership.leader.clone().map(|(id, node)| (id, node.api_address));
-        return Some(ProposeError::NotLeader { leader });
+        return Some(ProposeError::NotLeader { leader: leadership.leader_hint() });
     }
     (!leadership.can_decide()).then_some(ProposeError::NoQuorum)
 }

@@ -103,12 +103,13 @@ async fn confirm(
     leadership: &watch::Receiver<Leadership>,
     deadline: Duration,
 ) -> Result<View, ReadError> {
-    let not_leader = || {
-        let leader = leadership.borrow().leader.clone().map(|(id, node)| (id, node.api_address));
-        ReadError::NotLeader { leader: leader.filter(|(id, _)| *id != leadership.borrow().node) }
-    };
+    let not_leader = || ReadError::NotLeader { leader: leadership.borrow().leader_hint() };
     if !leadership.borrow().leads {
         return Err(not_leader());
+    }
+    // A round would be in vain, and whoever waits for it would wait for the whole deadline.
+    if leadership.borrow().has_lost_quorum() {
+        return Err(ReadError::NoQuorum);
     }
     match timeout(deadline, raft.ensure_linearizable()).await {
         Ok(Ok(_)) => Ok(feed.view()),

@@ -47,8 +47,10 @@ impl Gateway {
         Self { consensus, memory, stop }
     }
 
+    /// Why nobody is served here: another one leads, none is heard, or this leader has lost its quorum. An agent that
+    /// hears nothing else stops serving altogether (DESIGN section 5, service modes).
     fn not_leader(&self) -> Status {
-        not_leader(&self.consensus.leadership().borrow())
+        refusal(&self.consensus.leadership().borrow()).into()
     }
 
     /// Registers the host, in the replicated state where something is new and by a confirmed read where not; either way
@@ -70,7 +72,7 @@ impl Gateway {
 
     async fn open(&self, hello: ParsedHello, outbox: Outbox) -> Result<Session, Status> {
         let leadership = self.consensus.leadership().borrow().clone();
-        if !leadership.leads {
+        if !leads_with_quorum(&leadership) {
             return Err(self.not_leader());
         }
         let cluster = self.consensus.folder().cluster();
@@ -104,9 +106,16 @@ impl Gateway {
     }
 }
 
-pub(crate) fn not_leader(leadership: &Leadership) -> Status {
-    let leader = leadership.leader.clone().filter(|_| !leadership.leads);
-    ApiError::NotLeader { leader: leader.map(|(id, node)| (id, node.api_address)) }.into()
+/// True for a leader that has not lost its quorum; one that waits for the first acknowledgement may have it.
+fn leads_with_quorum(leadership: &Leadership) -> bool {
+    leadership.leads && !leadership.has_lost_quorum()
+}
+
+fn refusal(leadership: &Leadership) -> ApiError {
+    if leadership.has_lost_quorum() {
+        return ApiError::NoQuorum;
+    }
+    ApiError::NotLeader { leader: leadership.leader_hint() }
 }
 
 fn propose_error(error: ProposeError) -> Status {
@@ -115,9 +124,7 @@ fn propose_error(error: ProposeError) -> Status {
 
 impl Session {
     fn say(&self, message: &ParsedCoordinatorMessage) -> Result<(), Status> {
-        self.outbox.try_send(Ok(message.into())).map_err(|_| {
-            Status::resource_exhausted("the agent does not read what it is sent; the session ends")
-        })
+        self.outbox.try_send(Ok(message.into())).map_err(|_| ApiError::SlowReader.into())
     }
 
     fn welcome(&self, view: &View, term: Term) -> Result<(), Status> {
@@ -147,13 +154,14 @@ impl Session {
                 },
                 () = bell.notified() => self.follow_assignment()?,
                 () = lost(&mut leadership, term) => return Err(self.gateway.not_leader()),
-                () = stop.cancelled() => return Err(Status::unavailable("this coordinator is stopping")),
+                () = stop.cancelled() => return Err(crate::api::STOPPING.into()),
             }
             if !self.gateway.memory.ask(|leader| leader.is_open(&self.id)) {
-                if lost_now(&leadership.borrow(), term) {
+                let now = leadership.borrow().clone();
+                if lost_now(&now, term) || now.has_lost_quorum() {
                     return Err(self.gateway.not_leader());
                 }
-                return Err(Status::aborted("another session of this host has begun"));
+                return Err(ApiError::SessionReplaced.into());
             }
         }
     }
@@ -162,7 +170,7 @@ impl Session {
         let parsed = ParsedAgentMessage::try_from(message).map_err(ApiError::Invalid)?;
         match parsed {
             ParsedAgentMessage::Hello(_) => {
-                Err(Status::failed_precondition("a session has one hello; open another session"))
+                Err(out_of_turn("is a second hello", "a session has one; open another session"))
             }
             ParsedAgentMessage::Heartbeat(heartbeat) => {
                 let ParsedHeartbeat { seq, installed, service_mode } = heartbeat;
@@ -191,12 +199,17 @@ impl Session {
 }
 
 /// Acknowledges renewals, each after a round of the quorum that began after it had arrived (DESIGN section 5, rule 2),
-/// with the assignment revision of the view that the round confirmed. No round, no acknowledgement. Never returns.
+/// with the assignment revision of the view that the round confirmed. No round, no acknowledgement. A leader that has lost
+/// its quorum says so, so that its agents look for another one. Never returns.
 pub(crate) async fn acknowledge_renewals(consensus: Consensus, memory: Memory) {
+    let leadership = consensus.leadership();
     loop {
         let round = memory.next_round().await;
-        if let Ok(view) = consensus.confirmed_view().await {
-            memory.acknowledge(round, &view);
+        match consensus.confirmed_view().await {
+            Ok(view) => memory.acknowledge(round, &view),
+            Err(_) if leadership.borrow().has_lost_quorum() => memory.give_up(round),
+            // The next heartbeats ask again.
+            Err(_) => {}
         }
     }
 }
@@ -236,14 +249,19 @@ fn observed(report: ParsedReport) -> Report {
     }
 }
 
+/// A message that has no place there.
+fn out_of_turn(problem: &str, remedy: &str) -> Status {
+    ApiError::Invalid(InvalidField::new("message", problem, remedy)).into()
+}
+
 async fn first_hello(inbox: &mut Streaming<AgentMessage>) -> Result<ParsedHello, Status> {
     let first = tokio::time::timeout(HELLO_DEADLINE, inbox.message())
         .await
-        .map_err(|_| Status::deadline_exceeded("no hello came in time"))??
-        .ok_or_else(|| Status::invalid_argument("the session ended before its hello"))?;
+        .map_err(|_| ApiError::TooLate { what: "the hello", remedy: "open another session" })??
+        .ok_or_else(|| out_of_turn("is missing", "a session begins with a hello"))?;
     match ParsedAgentMessage::try_from(first).map_err(ApiError::Invalid)? {
         ParsedAgentMessage::Hello(hello) => Ok(hello),
-        _ => Err(Status::failed_precondition("the first message of a session is its hello")),
+        _ => Err(out_of_turn("is not a hello", "a session begins with one")),
     }
 }
 
@@ -257,7 +275,7 @@ impl AgentGateway for Gateway {
         &self,
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<MessageStream>, Status> {
-        if !self.consensus.leadership().borrow().leads {
+        if !leads_with_quorum(&self.consensus.leadership().borrow()) {
             return Err(self.not_leader());
         }
         let mut inbox = request.into_inner();

@@ -20,6 +20,7 @@ mod options;
 mod peer;
 mod peer_watch;
 mod run;
+mod services;
 
 pub use options::CoordinatorOptions;
 pub use run::{CoordinatorError, run};

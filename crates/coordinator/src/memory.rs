@@ -161,6 +161,15 @@ impl Memory {
         }
     }
 
+    /// Ends the sessions whose heartbeats no quorum will confirm.
+    pub(crate) fn give_up(&self, round: Round) {
+        let mut inner = self.lock();
+        let hosts = inner.leader.give_up(round);
+        inner.end(&hosts);
+        drop(inner);
+        self.notify();
+    }
+
     /// Rings a host's bell whenever its record changes, until the node stops. A task of its own: an assignment must not
     /// wait for the driver, which waits for the quorum.
     pub(crate) async fn ring_for_changes(self, feed: Feed) {

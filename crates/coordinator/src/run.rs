@@ -11,11 +11,11 @@ use crate::{
     options::CoordinatorOptions,
     peer::{self, PeerNetwork, PeerService, Peers},
     peer_watch::{PeerWatch, in_vain},
+    services,
 };
 use quorate_consensus::{Consensus, DataFolder, FolderError, OpenError};
 use quorate_rpc::{
     pb::{
-        FILE_DESCRIPTOR_SET,
         agent::agent_gateway_server::AgentGatewayServer,
         control::{
             cluster_server::ClusterServer, disks_server::DisksServer, events_server::EventsServer,
@@ -23,6 +23,7 @@ use quorate_rpc::{
         },
         raft::raft_server::RaftServer,
     },
+    reflection::{ReflectionError, reflection},
     transport::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT},
 };
 use quorate_runtime::{clock::Clock, lane::Lane, shutdown::Shutdown};
@@ -32,6 +33,7 @@ use tonic::transport::{
     Server,
     server::{Router, TcpIncoming},
 };
+use tonic_health::pb::health_server;
 
 /// How long the log is given to take its last words.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
@@ -60,7 +62,7 @@ pub enum CoordinatorError {
     Lane(#[source] io::Error),
     /// The reflection service.
     #[error("reflection: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
+    Reflection(#[from] ReflectionError),
 }
 
 /// Runs a coordinator; returns when `shutdown` is triggered and everything is closed.
@@ -153,14 +155,7 @@ fn server() -> Server {
 }
 
 fn api_router(api: &Api, gateway: Gateway, max_message_bytes: usize) -> Result<Router, CoordinatorError> {
-    let v1 = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    let v1alpha = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1alpha()?;
+    let named = services::API.into_iter().chain([health_server::SERVICE_NAME]);
     let agents = AgentGatewayServer::new(gateway).max_decoding_message_size(max_message_bytes);
     let cluster = ClusterServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
     let hosts = HostsServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
@@ -169,8 +164,7 @@ fn api_router(api: &Api, gateway: Gateway, max_message_bytes: usize) -> Result<R
     let events = EventsServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
     let operations = OperationsServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
     Ok(server()
-        .add_service(v1)
-        .add_service(v1alpha)
+        .add_routes(reflection(named)?)
         .add_service(Measured::new(agents, max_message_bytes))
         .add_service(Measured::new(cluster, max_message_bytes))
         .add_service(Measured::new(hosts, max_message_bytes))

@@ -32,8 +32,18 @@ pub enum ServiceMode {
     Normal,
     /// No writes: its lease lapsed, or it never had one.
     ReadOnly,
-    /// Nothing: the coordinators that it reaches have no quorum.
+    /// Nothing, reads neither: its lease lapsed, and the coordinators that it reaches say that they have no quorum.
     Safe,
+}
+
+impl fmt::Display for ServiceMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Normal => "normal",
+            Self::ReadOnly => "read-only",
+            Self::Safe => "safe",
+        })
+    }
 }
 
 /// The last time a host's status changed, and why.

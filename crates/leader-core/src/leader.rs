@@ -4,7 +4,9 @@ use crate::{
     renewals::{Acknowledgement, Renewals, Round},
     session::{Report, Session, SessionId},
 };
-use quorate_domain::{CoordinatorId, HostId, Incarnation, Revision, ServiceMode, State, Term};
+use quorate_domain::{
+    CoordinatorId, Host, HostId, HostStatus, Incarnation, Revision, ServiceMode, State, Term,
+};
 use quorate_planner::{HostObservation, Mono, Observations};
 use std::collections::BTreeMap;
 
@@ -36,6 +38,15 @@ impl Leader {
     /// The open session of a host.
     pub fn session(&self, host: &HostId) -> Option<&Session> {
         self.sessions.get(host)
+    }
+
+    /// What a host may do, as it last said in its session, or as it must be since it is offline; none when neither is known
+    /// here.
+    pub fn service_mode(&self, host: &Host) -> Option<ServiceMode> {
+        match self.session(&host.id) {
+            Some(session) => session.mode,
+            None => (self.ready && host.status == HostStatus::Offline).then_some(ServiceMode::ReadOnly),
+        }
     }
 
     /// How long nobody is expired yet; none when this coordinator does not lead or has looked for long enough.
@@ -178,5 +189,16 @@ impl Leader {
         let mut found = round.acknowledgements(confirmed);
         found.retain(|acknowledgement| self.is_open(&acknowledgement.session));
         found
+    }
+
+    /// The round has failed for good: this leader has lost its quorum. The sessions that it was for are over, so that
+    /// their agents look for a coordinator that has one. Returns their hosts.
+    pub fn give_up(&mut self, round: Round) -> Vec<HostId> {
+        let mut waited = round.sessions();
+        waited.retain(|session| self.is_open(session));
+        for session in &waited {
+            self.close_session(session);
+        }
+        waited.into_iter().map(|session| session.host).collect()
     }
 }

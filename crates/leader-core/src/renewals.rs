@@ -1,7 +1,7 @@
 //! Heartbeats that wait for the quorum (DESIGN section 5, rules 2 and 3).
 
 use crate::session::SessionId;
-use quorate_domain::{Incarnation, Revision, State};
+use quorate_domain::{HostStatus, Incarnation, Revision, State};
 use std::collections::BTreeMap;
 
 /// Heartbeats of one session that wait for a quorum at the same time; more are not acknowledged.
@@ -56,12 +56,22 @@ impl Renewals {
 }
 
 impl Round {
+    /// Whose heartbeats it serves.
+    pub(crate) fn sessions(self) -> Vec<SessionId> {
+        self.served.into_keys().collect()
+    }
+
     /// What may be acknowledged now that the round has confirmed this state: heartbeats of the start of the agent that
-    /// the state records, each with the assignment that it must have installed.
+    /// the state records, each with the assignment that it must have installed. A host that the state holds for offline
+    /// gets nothing: it resumes by the committed state, once that has it online again, and never by itself (DESIGN
+    /// section 5, service modes).
     pub(crate) fn acknowledgements(self, confirmed: &State) -> Vec<Acknowledgement> {
         let mut found = Vec::new();
         for (session, waiting) in self.served {
             let Some(host) = confirmed.hosts.get(&session.host) else { continue };
+            if host.status == HostStatus::Offline {
+                continue;
+            }
             let current = waiting.into_iter().filter(|waiting| waiting.incarnation == host.incarnation);
             found.extend(current.map(|waiting| Acknowledgement {
                 session: session.clone(),

@@ -4,8 +4,8 @@
 
 use quorate_domain::{
     Cause, ClusterId, Command, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, GroupState, HostId,
-    Incarnation, InstanceId, Outcome, Proposal, Revision, ServiceMode, Settings, StartId, State, Term,
-    Timestamp, Verdict, Zone, apply, command::MemberSpec,
+    HostStatus, Incarnation, InstanceId, Outcome, Proposal, Revision, ServiceMode, Settings, StartId, State,
+    Term, Timestamp, Verdict, Zone, apply, command::MemberSpec,
 };
 use quorate_leader_core::{
     Acknowledgement, Assignments, Hello, Leader, Leading, Look, Next, RENEWALS_MAX, Report, STALL_MS,
@@ -112,6 +112,73 @@ fn what_a_failed_round_was_for_is_never_acknowledged() {
     desk.heartbeat(&id, 2, 20);
     let round = desk.leader.begin_round().unwrap();
     assert_eq!(desk.acknowledged(round), [2]);
+}
+
+#[test]
+fn a_host_that_is_offline_is_renewed_only_once_the_state_has_it_online_again() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    let mark = |status| Command::MarkHost {
+        host: host("h1"),
+        incarnation: Incarnation(1),
+        status,
+        reason: "r".into(),
+        evidence: vec![],
+    };
+    let mut acknowledged_while = |status, seq| {
+        desk.apply(mark(status));
+        desk.heartbeat(&id, seq, 10 * seq);
+        let round = desk.leader.begin_round().unwrap();
+        desk.acknowledged(round)
+    };
+    assert_eq!(acknowledged_while(HostStatus::Suspect, 1), [1], "its lease may still be valid");
+    assert_eq!(acknowledged_while(HostStatus::Offline, 2), []);
+    assert_eq!(acknowledged_while(HostStatus::Online, 3), [3]);
+}
+
+#[test]
+fn a_leader_without_its_quorum_ends_the_sessions_that_wait_for_it_and_no_others() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let waiting = desk.session("h1", 1, 0);
+    let quiet = desk.session("h2", 1, 0);
+    desk.heartbeat(&waiting, 1, 10);
+    let round = desk.leader.begin_round().unwrap();
+    assert_eq!(desk.leader.give_up(round), [host("h1")]);
+    assert!(!desk.leader.is_open(&waiting) && desk.leader.is_open(&quiet));
+    assert!(!desk.leader.seen(&host("h1")).unwrap().connected);
+
+    let before = desk.session("h1", 1, 20);
+    desk.heartbeat(&before, 2, 30);
+    let late = desk.leader.begin_round().unwrap();
+    let after = desk.session("h1", 1, 40);
+    assert_eq!(desk.leader.give_up(late), [] as [HostId; 0], "another session took its place");
+    assert!(desk.leader.is_open(&after));
+}
+
+#[test]
+fn the_mode_of_a_host_is_what_it_says_or_what_being_offline_means() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    let mode = |desk: &Desk| desk.leader.service_mode(&desk.state.hosts[&host("h1")]);
+    assert_eq!(mode(&desk), None, "it has not said yet");
+    desk.leader.heartbeat(&id, 1, Revision(0), ServiceMode::ReadOnly, Mono(10));
+    assert_eq!(mode(&desk), Some(ServiceMode::ReadOnly));
+    desk.heartbeat(&id, 2, 20);
+    assert_eq!(mode(&desk), Some(ServiceMode::Normal));
+    desk.leader.close_session(&id);
+    assert_eq!(mode(&desk), None, "its lease may still be valid");
+    desk.apply(Command::MarkHost {
+        host: host("h1"),
+        incarnation: Incarnation(1),
+        status: HostStatus::Offline,
+        reason: "r".into(),
+        evidence: vec![],
+    });
+    assert_eq!(mode(&desk), Some(ServiceMode::ReadOnly));
+    assert_eq!(Leader::default().service_mode(&desk.state.hosts[&host("h1")]), None, "it does not lead");
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod client;
 pub mod convert;
 mod field;
 pub mod pb;
+pub mod reflection;
 pub mod session;
 pub mod status;
 pub mod transport;

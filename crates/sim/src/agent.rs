@@ -13,7 +13,7 @@ use crate::{
 };
 use process::Process;
 use quorate_agent_core::{BootMs, DurableEpochs, LocalRole};
-use quorate_domain::{Epoch, GroupId, HostId, Incarnation, InstanceId, StartId, Verdict};
+use quorate_domain::{Epoch, GroupId, HostId, Incarnation, InstanceId, ServiceMode, StartId, Verdict};
 use std::collections::BTreeMap;
 
 /// What an agent has on its disk.
@@ -50,6 +50,8 @@ pub(crate) struct Agent {
     /// What the oracle was told last.
     claims: BTreeMap<GroupId, Claim>,
     standstill: Standstill,
+    /// What the host may do, as it was last seen.
+    mode: Option<ServiceMode>,
     /// What the checks of its disk say.
     verdict: Verdict,
     /// How often its disk was replaced.
@@ -78,6 +80,7 @@ impl Agent {
             platform: BTreeMap::new(),
             claims: BTreeMap::new(),
             standstill: Standstill::default(),
+            mode: None,
             verdict: Verdict::Healthy,
             replaced: 0,
             hooks_fail: false,
@@ -297,8 +300,34 @@ impl Agent {
         self.runs() && role.is_some_and(|answer| answer.role == LocalRole::Primary)
     }
 
+    /// Counts the changes of what the host as a whole may do.
+    fn note_mode(&mut self, env: &mut Env) {
+        let now = BootMs(env.local_ms(self.node));
+        let mode = self.process.as_ref().map(|process| process.core.service_mode(now));
+        if mode == self.mode {
+            return;
+        }
+        match (self.mode, mode) {
+            (_, Some(ServiceMode::Safe)) => env.counts.add("agents/safe"),
+            (Some(ServiceMode::Safe), Some(ServiceMode::ReadOnly)) => env.counts.add("agents/safe-no-more"),
+            (Some(ServiceMode::ReadOnly), Some(ServiceMode::Normal)) => env.counts.add("agents/normal-again"),
+            _ => {}
+        }
+        if let (Some(mode), Some(process)) = (mode, &self.process) {
+            env.note(self.node, || format!("is in mode {mode}"));
+            let until = env.clock(self.node).reaches(process.core.lapses_at().0);
+            env.see(&Fact::Mode { machine: self.node, start: process.start, mode, until });
+        }
+        self.mode = mode;
+    }
+
     /// Tells the oracle who on this machine may act, as far as it has changed.
     fn claim(&mut self, env: &mut Env) {
+        self.claim_groups(env);
+        self.note_mode(env);
+    }
+
+    fn claim_groups(&mut self, env: &mut Env) {
         let now_ms = env.local_ms(self.node);
         self.platform.retain(|_, told| told.until_ms > now_ms);
         let groups: Vec<GroupId> = match &self.process {

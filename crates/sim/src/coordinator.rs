@@ -198,7 +198,7 @@ impl Coordinator {
     fn refuse(&self, from: Node, packet: &Packet, env: &mut Env) {
         match packet {
             Packet::FromAgent(connection, _) => {
-                let over = CoordinatorSays::Over(Why::NotLeader(None));
+                let over = CoordinatorSays::Over(Why::Nobody);
                 env.send(self.node, from, Packet::ToAgent(*connection, over));
             }
             Packet::Request(number, _) => {

@@ -5,6 +5,9 @@ use crate::fault::Kind;
 /// Counts of decisions and refusals that a few hundred runs always reach.
 const DECISIONS: &[&str] = &[
     "agents/incarnation-raised",
+    "agents/normal-again",
+    "agents/safe",
+    "agents/safe-no-more",
     "clients/answered",
     "decision/disk-failed",
     "decision/disk-healthy",

@@ -40,8 +40,12 @@ pub(crate) enum CoordinatorSays {
 /// Why a session is over or was not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// Another coordinator leads, if it is known.
+    /// Another coordinator leads, if it is known and heard.
     NotLeader(Option<usize>),
+    /// It leads, and no quorum confirms it.
+    NoQuorum,
+    /// The one asked is not there.
+    Nobody,
     /// The state knows a later start of the agent.
     StaleIncarnation,
     /// Anything else.

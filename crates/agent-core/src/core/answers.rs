@@ -11,9 +11,37 @@ use quorate_domain::{GroupId, GroupState, Role, ServiceMode};
 use std::collections::BTreeSet;
 
 impl Core {
-    /// What the host as a whole may do at `now`.
+    /// What the host as a whole may do at `now`. Only a renewal, which a quorum has confirmed together with the assignment
+    /// that is installed here, makes it normal again.
     pub fn service_mode(&self, now: BootMs) -> ServiceMode {
-        if self.lease.covers(now) { ServiceMode::Normal } else { ServiceMode::ReadOnly }
+        if self.lease.covers(now) {
+            ServiceMode::Normal
+        } else if self.quorum.say_none() {
+            ServiceMode::Safe
+        } else {
+            ServiceMode::ReadOnly
+        }
+    }
+
+    /// Why, in words.
+    pub fn service_mode_reason(&self, now: BootMs) -> String {
+        match self.service_mode(now) {
+            ServiceMode::Normal => {
+                format!("a quorum renewed the lease: writes stop at {}", self.lease.write_deadline())
+            }
+            ServiceMode::ReadOnly if self.lease.write_deadline() == BootMs(0) => {
+                "no quorum has granted a lease since the agent started".to_owned()
+            }
+            ServiceMode::ReadOnly => self.lapsed(),
+            ServiceMode::Safe => self.safe(),
+        }
+    }
+
+    fn safe(&self) -> String {
+        format!(
+            "nothing may be served, reads neither: the lease is over and the coordinators have no quorum, say {}",
+            self.quorum.who_lack()
+        )
     }
 
     /// The groups that the host knows of.
@@ -43,6 +71,7 @@ impl Core {
                     "the assignment names this host and the lease is valid".to_owned(),
                 )
             },
+            Some(_) if self.service_mode(now) == ServiceMode::Safe => answer(LocalRole::Fenced, self.safe()),
             Some(_) if self.is_quiet_backup(group) => {
                 let primary = entry.map(|entry| entry.primary.to_string()).unwrap_or_default();
                 answer(LocalRole::Backup, format!("{primary} is or was last primary"))

@@ -100,6 +100,8 @@ pub(crate) struct Book {
     pub(crate) acknowledges: bool,
     pub(crate) redirect_to: Option<String>,
     pub(crate) in_use: bool,
+    /// It says that it has no quorum.
+    pub(crate) lacks_quorum: bool,
     pub(crate) recorded: u64,
     pub(crate) revision: u64,
     pub(crate) entries: Vec<AssignmentEntry>,
@@ -172,6 +174,9 @@ impl Leader {
         book.hellos.push(hello);
         if let Some(address) = &book.redirect_to {
             return Err(ApiError::NotLeader { leader: Some((CoordinatorId(2), address.clone())) }.into());
+        }
+        if book.lacks_quorum {
+            return Err(ApiError::NoQuorum.into());
         }
         if book.in_use {
             return Err(ApiError::from(Rejection::HostIdInUse { host, instance: "other".into() }).into());

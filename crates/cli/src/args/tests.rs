@@ -122,7 +122,7 @@ fn flags_of_a_role_are_layers_of_its_configuration() {
     assert_eq!(flags, [("node.id", "2"), ("data_dir", "d")]);
 
     let line = "agent --host-id h1 --zone z1 --state-dir s --coordinators a:1 --listen b:2 --disks d=/x";
-    let Command::Agent(args) = parsed(line) else { panic!("not an agent") };
+    let Command::Agent(AgentCommand { run: args, verb: None }) = parsed(line) else { panic!("not an agent") };
     let sources = crate::config::Sources::from(args);
     let known = |key: &str| crate::config::Role::Agent.keys().iter().any(|known| known.name == key);
     assert_eq!(sources.flags.len(), 6);
@@ -131,6 +131,12 @@ fn flags_of_a_role_are_layers_of_its_configuration() {
 
 #[test]
 fn configurations_are_asked_for_by_role() {
+    let Command::Agent(AgentCommand { verb: Some(AgentVerb::Status { agent }), .. }) =
+        parsed("agent status --agent a:1")
+    else {
+        panic!("no question to an agent")
+    };
+    assert_eq!(agent, "a:1");
     assert!(matches!(parsed("config check agent --config a.toml"), Command::Config(ConfigVerb::Check(_))));
     for line in ["config show coordinator --origin", "config show --origin coordinator"] {
         assert!(matches!(parsed(line), Command::Config(ConfigVerb::Show { origin: true, .. })), "{line}");

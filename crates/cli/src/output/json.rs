@@ -3,10 +3,11 @@
 
 use super::{time::instant, word};
 use quorate_rpc::pb::{
+    agent::ListRolesResponse,
     control::{GetStatusResponse, Member as Coordinator},
     types::{
         Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, Operation, OperationStatus,
-        Revision, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason, View,
+        Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason, View,
     },
 };
 use serde_json::{Value, json};
@@ -72,6 +73,13 @@ pub(crate) fn status(status: &GetStatusResponse) -> Value {
         "members": each(&status.members, coordinator),
         "running": each(&status.running, operation),
         "warnings": status.warnings,
+        "reaches_quorum": status.reaches_quorum,
+        "service_modes": status.service_modes.as_ref().map(|modes| json!({
+            "normal": modes.normal,
+            "read_only": modes.read_only,
+            "safe": modes.safe,
+            "unknown": modes.unknown,
+        })),
         "version": status.version,
     })
 }
@@ -85,6 +93,25 @@ fn coordinator(member: &Coordinator) -> Value {
         "leader": member.leader,
         "lag_entries": member.lag_entries,
         "last_answer_ms": member.last_answer_ms,
+    })
+}
+
+/// What an agent says of its host.
+pub(crate) fn roles(said: &ListRolesResponse) -> Value {
+    json!({
+        "host": said.host,
+        "incarnation": said.incarnation,
+        "service_mode": word::<ServiceMode>(said.service_mode),
+        "service_mode_reason": text(&said.service_mode_reason),
+        "at_boot_ms": said.at_boot_ms,
+        "roles": each(&said.roles, |role| json!({
+            "group": role.group,
+            "role": word::<Role>(role.role),
+            "epoch": role.epoch,
+            "write_deadline_boot_ms": role.write_deadline_boot_ms,
+            "lease_deadline_boot_ms": role.lease_deadline_boot_ms,
+            "reason": text(&role.reason),
+        })),
     })
 }
 

@@ -1,6 +1,8 @@
 //! Enums of the wire as lower-case words.
 
-use quorate_rpc::pb::types::{GroupPhase, HostStatus, OperationStatus, ServiceMode, StepStatus, Verdict};
+use quorate_rpc::pb::types::{
+    GroupPhase, HostStatus, OperationStatus, Role, ServiceMode, StepStatus, Verdict,
+};
 
 /// A wire enum and what its names begin with.
 pub(crate) trait Word: TryFrom<i32> {
@@ -22,7 +24,7 @@ macro_rules! words {
 }
 
 words! {
-    HostStatus "HOST_STATUS_", ServiceMode "SERVICE_MODE_", Verdict "VERDICT_", GroupPhase "GROUP_PHASE_",
+    HostStatus "HOST_STATUS_", ServiceMode "SERVICE_MODE_", Role "ROLE_", Verdict "VERDICT_", GroupPhase "GROUP_PHASE_",
     OperationStatus "OPERATION_STATUS_", StepStatus "STEP_STATUS_",
 }
 

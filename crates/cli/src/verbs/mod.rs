@@ -1,5 +1,6 @@
 //! What operators ask: one verb sends its request and shows the answer. What it means, the coordinators decide.
 
+pub(crate) mod agent;
 pub(crate) mod config;
 pub(crate) mod disk;
 pub(crate) mod events;

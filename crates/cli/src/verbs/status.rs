@@ -70,7 +70,7 @@ enum Health {
 
 impl Health {
     fn of(status: &GetStatusResponse, leader_is_silent: bool) -> Self {
-        if status.leader_id == 0 {
+        if status.leader_id == 0 || (status.leader_id != status.coordinator_id && !status.reaches_quorum) {
             Self::NoLeader
         } else if leader_is_silent {
             Self::LeaderSilent
@@ -115,6 +115,7 @@ mod tests {
             coordinator_id: 1,
             leader_id,
             can_decide,
+            reaches_quorum: can_decide || (leader_id > 1),
             warnings,
             ..GetStatusResponse::default()
         }
@@ -129,6 +130,12 @@ mod tests {
             (status(1, true, &["disk a/d is failed"]), false, Health::Warnings(1), 1),
             (status(1, false, &["no quorum"]), false, Health::NoQuorum, 3),
             (status(0, false, &["no quorum"]), false, Health::NoLeader, 3),
+            (
+                GetStatusResponse { reaches_quorum: false, ..status(2, false, &["no quorum"]) },
+                false,
+                Health::NoLeader,
+                3,
+            ),
         ];
         for (status, leader_is_silent, health, code) in table {
             assert_eq!(Health::of(&status, leader_is_silent), health);

@@ -84,7 +84,7 @@ impl RaftNetwork<TypeConfig> for Wire {
         rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Answer<AppendEntriesResponse<u64>> {
-        let answer = self.peer()?.raft().append_entries(rpc).await;
+        let answer = self.peer()?.append_entries(rpc).await;
         self.answer(answer)
     }
     async fn vote(&mut self, rpc: VoteRequest<u64>, _option: RPCOption) -> Answer<VoteResponse<u64>> {
@@ -96,7 +96,7 @@ impl RaftNetwork<TypeConfig> for Wire {
         rpc: InstallSnapshotRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Answer<InstallSnapshotResponse<u64>, InstallSnapshotError> {
-        let answer = self.peer()?.raft().install_snapshot(rpc).await;
+        let answer = self.peer()?.install_snapshot(rpc).await;
         self.answer(answer)
     }
     fn backoff(&self) -> Backoff {

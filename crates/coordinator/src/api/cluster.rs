@@ -3,9 +3,9 @@
 use super::Api;
 use crate::peer_watch::{PeerWatch, in_vain};
 use quorate_consensus::types::MemberNode;
-use quorate_domain::{HostStatus, OperationStatus, Phase, State, Verdict};
+use quorate_domain::{HostStatus, OperationStatus, Phase, ServiceMode, State, Verdict};
 use quorate_rpc::pb::control::{
-    GetStatusRequest, GetStatusResponse, ListMembersRequest, ListMembersResponse, Member,
+    GetStatusRequest, GetStatusResponse, ListMembersRequest, ListMembersResponse, Member, ServiceModes,
     cluster_server::Cluster,
 };
 use std::sync::Arc;
@@ -25,7 +25,8 @@ fn warnings(state: &State, members: &[Member], watch: &PeerWatch, can_reach_quor
     let mut found = Vec::new();
     if !can_reach_quorum {
         found.push(
-            "no quorum: nothing can be decided until a majority of the coordinators is up and connected"
+            "no quorum: nothing can be decided here until a majority of the coordinators is up and connected; \
+             what this coordinator knows may be out of date"
                 .to_owned(),
         );
     }
@@ -99,6 +100,23 @@ impl Api {
             .map_err(|error| Status::internal(format!("the digest of the state: {error}")))
     }
 
+    /// In which modes the hosts are; only a leader knows.
+    fn service_modes(&self, state: &State) -> ServiceModes {
+        let mut modes = ServiceModes::default();
+        self.memory.ask(|leader| {
+            for host in state.hosts.values() {
+                let count = match leader.service_mode(host) {
+                    Some(ServiceMode::Normal) => &mut modes.normal,
+                    Some(ServiceMode::ReadOnly) => &mut modes.read_only,
+                    Some(ServiceMode::Safe) => &mut modes.safe,
+                    None => &mut modes.unknown,
+                };
+                *count += 1;
+            }
+        });
+        modes
+    }
+
     fn grace_left_ms(&self) -> Option<u64> {
         let now = self.memory.now();
         self.memory.ask(|leader| leader.grace_left_ms(now))
@@ -118,17 +136,15 @@ impl Cluster for Api {
         let state_digest = if wants_digest { self.digest(state).await? } else { String::new() };
         let last_log_index = self.consensus.raft().metrics().borrow().last_log_index.unwrap_or(0);
         let grace_left_ms = self.grace_left_ms();
-        let reaches_quorum =
-            if leadership.leads { leadership.can_decide() } else { leadership.leader.is_some() };
+        let reaches_quorum = leadership.reaches_quorum();
         let host = |status| count(state.hosts.values(), move |host| host.status == status);
         let disk = |verdict| count(state.disks.values(), move |disk| disk.verdict == verdict);
         let running =
             state.operations.values().filter(|operation| operation.status == OperationStatus::Running);
         let members = self.members();
-        let (leader_id, leader_api_address) = leadership
-            .leader
-            .as_ref()
-            .map_or((0, String::new()), |(id, node)| (id.0, node.api_address.clone()));
+        let leader = if leadership.leads { leadership.leader.as_ref() } else { leadership.heard_leader() };
+        let (leader_id, leader_api_address) =
+            leader.map_or((0, String::new()), |(id, node)| (id.0, node.api_address.clone()));
         Ok(Response::new(GetStatusResponse {
             cluster_id: self.consensus.folder().cluster().to_string(),
             coordinator_id: leadership.node.0,
@@ -162,6 +178,8 @@ impl Cluster for Api {
             members,
             grace_left_ms,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            reaches_quorum,
+            service_modes: leadership.leads.then(|| self.service_modes(state)),
         }))
     }
 

@@ -1,6 +1,6 @@
 //! What happened, revision by revision.
 
-use super::Api;
+use super::{Api, STOPPING};
 use quorate_consensus::{Archived, Consensus};
 use quorate_domain::{Committed, Revision};
 use quorate_rpc::{
@@ -111,7 +111,7 @@ async fn watch(consensus: &Consensus, start: Revision, outbox: &Outbox) -> Resul
         tokio::select! {
             () = outbox.closed() => return Ok(()),
             changed = views.changed() => if changed.is_err() {
-                return Err(Status::unavailable("this coordinator is stopping"));
+                return Err(STOPPING.into());
             },
         }
     }

@@ -1,7 +1,7 @@
 //! Storage hosts.
 
 use super::{Api, page};
-use quorate_domain::{Host, ServiceMode, State};
+use quorate_domain::{Host, State};
 use quorate_leader_core::Leader;
 use quorate_planner::Mono;
 use quorate_rpc::{
@@ -24,14 +24,9 @@ fn describe(state: &State, leader: &Leader, now: Mono, host: &Host) -> types::Ho
     }
     if let Some(session) = leader.session(&host.id) {
         described.installed_revision = session.installed.0;
-        described.service_mode = match session.mode {
-            None => types::ServiceMode::Unspecified,
-            Some(ServiceMode::Normal) => types::ServiceMode::Normal,
-            Some(ServiceMode::ReadOnly) => types::ServiceMode::ReadOnly,
-            Some(ServiceMode::Safe) => types::ServiceMode::Safe,
-        }
-        .into();
     }
+    let mode = leader.service_mode(host);
+    described.service_mode = mode.map_or(types::ServiceMode::Unspecified, Into::into).into();
     for group in state.groups_of(&host.id) {
         let primary = group.primary.host == host.id && group.phase.grants();
         let list = if primary { &mut described.primary_of } else { &mut described.backup_of };

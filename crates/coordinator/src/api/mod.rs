@@ -80,13 +80,17 @@ impl Api {
     }
 }
 
+/// What a coordinator answers once it is stopping.
+pub(crate) const STOPPING: ApiError =
+    ApiError::Stopping { who: "this coordinator", remedy: "ask another coordinator" };
+
 /// A read that has no answer, on the wire.
 pub(crate) fn read_error(error: ReadError) -> ApiError {
     match error {
         ReadError::NotLeader { leader } => ApiError::NotLeader { leader },
         ReadError::NoQuorum => ApiError::NoQuorum,
         ReadError::Overloaded => ApiError::Overloaded,
-        ReadError::Stopped => ApiError::NotLeader { leader: None },
+        ReadError::Stopped => STOPPING,
     }
 }
 
@@ -96,7 +100,7 @@ pub(crate) fn propose_error(error: ProposeError, request: Option<(RequestId, u64
         ProposeError::NotLeader { leader } => ApiError::NotLeader { leader },
         ProposeError::NoQuorum => ApiError::NoQuorum,
         ProposeError::Overloaded => ApiError::Overloaded,
-        ProposeError::Stopped => ApiError::NotLeader { leader: None },
+        ProposeError::Stopped => STOPPING,
         ProposeError::TooLarge { .. } => {
             ApiError::Invalid(quorate_rpc::InvalidField::new("request", error.to_string(), "make it smaller"))
         }

@@ -125,7 +125,7 @@ async fn append(
     request: pb::AppendEntriesRequest,
 ) -> Result<pb::AppendEntriesResponse, Status> {
     let request = convert::append(request).map_err(|error| bad(&error))?;
-    let answer = consensus.raft().append_entries(request).await.map_err(failed)?;
+    let answer = consensus.append_entries(request).await.map_err(failed)?;
     Ok(convert::append_response_to_pb(&answer))
 }
 
@@ -162,7 +162,7 @@ impl Raft for PeerService {
         let mut request = request.into_inner();
         self.check_raft(request.sender.take())?;
         let request = convert::snapshot(request).map_err(|error| bad(&error))?;
-        let answer = match self.consensus.raft().install_snapshot(request).await {
+        let answer = match self.consensus.install_snapshot(request).await {
             Ok(answer) => pb::InstallSnapshotResponse {
                 vote: Some(convert::vote_to_pb(answer.vote)),
                 expected_offset: None,

@@ -2,14 +2,14 @@
 
 use super::{
     reason::{DOMAIN, Reason, key},
-    rejection::{Kind, kind},
+    rejection::{Kind, facts, kind},
 };
 use crate::{field::InvalidField, pb::types::LeaderHint};
 use prost::Message;
 use quorate_domain::{CoordinatorId, Rejection, RequestId, Revision};
 use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
+use tonic_types::{ErrorDetails, PreconditionViolation, QuotaViolation, StatusExt};
 
 /// The longest text of a status, in bytes. It travels in HTTP headers, several times over, and those are bounded.
 const MESSAGE_MAX_BYTES: usize = 1_024;
@@ -28,10 +28,10 @@ pub enum ApiError {
     /// This coordinator does not lead, and has proposed nothing.
     #[error("this coordinator does not lead; {}", leader_text(.leader.as_ref()))]
     NotLeader {
-        /// Who does, and its API address, if known.
+        /// Who does, and its API address, if this coordinator hears it.
         leader: Option<(CoordinatorId, String)>,
     },
-    /// This coordinator reaches no quorum, and has proposed nothing.
+    /// This coordinator leads and reaches no quorum, and has proposed nothing.
     #[error(
         "the coordinators have no quorum; nothing was changed, try again once a majority of them is up and connected"
     )]
@@ -64,6 +64,28 @@ pub enum ApiError {
         /// What was asked for.
         id: String,
     },
+    /// The process that was asked is stopping, and has proposed nothing.
+    #[error("{who} is stopping; nothing was changed, {remedy}")]
+    Stopping {
+        /// Which one.
+        who: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// Another session of the same host has begun, and this one is over.
+    #[error("another session of this host has begun; does a second agent run under its name?")]
+    SessionReplaced,
+    /// Whoever opened the stream does not read it.
+    #[error("what was sent is not read; the stream ends, open another one")]
+    SlowReader,
+    /// Something that was waited for did not come in time.
+    #[error("{what} did not come in time; {remedy}")]
+    TooLate {
+        /// What.
+        what: &'static str,
+        /// What to do now.
+        remedy: &'static str,
+    },
     /// A fault of this coordinator, before anything was proposed; afterwards it is [`Self::Unknown`].
     #[error("internal error: {0}; the coordinator's log says more")]
     Internal(String),
@@ -72,7 +94,8 @@ pub enum ApiError {
 fn leader_text(leader: Option<&(CoordinatorId, String)>) -> String {
     match leader {
         Some((id, address)) => format!("coordinator {id} at {address} does"),
-        None => "no leader is known".to_owned(),
+        None => "it hears no leader, so there is none at present or it is cut off from the majority; nothing was changed"
+            .to_owned(),
     }
 }
 
@@ -112,20 +135,26 @@ impl ApiError {
         match self {
             Self::Rejected(rejection) => {
                 let kind = kind(rejection);
-                let parts = Parts::new(kind.code(), rejection.code());
+                let mut parts = Parts::new(kind.code(), rejection.code());
+                for (key, value) in facts(rejection) {
+                    parts = parts.with(key, &value);
+                }
                 match kind {
-                    Kind::NotFound { what, id } => parts.with(key::WHAT, &what).with(key::ID, &id),
-                    _ => parts,
+                    Kind::NotFound { what, id } | Kind::AlreadyExists { what, id } => {
+                        parts.with(key::WHAT, &what).with(key::ID, &id)
+                    }
+                    Kind::Malformed { field } => parts.with(key::FIELD, &field),
+                    Kind::State { .. } | Kind::Exhausted { .. } => parts,
                 }
             }
-            Self::NotLeader { leader } => {
-                let parts = Parts::new(Code::Unavailable, Reason::NotLeader.as_str()).retry(NOT_LEADER_RETRY);
-                match leader {
-                    Some((id, address)) => {
-                        parts.with(key::LEADER_ID, id).with(key::LEADER_API_ADDRESS, address)
-                    }
-                    None => parts,
-                }
+            Self::NotLeader { leader: Some((id, address)) } => {
+                Parts::new(Code::Unavailable, Reason::NotLeader.as_str())
+                    .retry(NOT_LEADER_RETRY)
+                    .with(key::LEADER_ID, id)
+                    .with(key::LEADER_API_ADDRESS, address)
+            }
+            Self::NotLeader { leader: None } => {
+                Parts::new(Code::Unavailable, Reason::NoLeader.as_str()).retry(NO_QUORUM_RETRY)
             }
             Self::NoQuorum => Parts::new(Code::Unavailable, Reason::NoQuorum.as_str()).retry(NO_QUORUM_RETRY),
             Self::Unknown { request_id, .. } => {
@@ -147,6 +176,16 @@ impl ApiError {
                 let reason = format!("{}_NOT_FOUND", what.to_uppercase().replace(' ', "_"));
                 Parts::new(Code::NotFound, reason).with(key::WHAT, what).with(key::ID, id)
             }
+            Self::Stopping { .. } => {
+                Parts::new(Code::Unavailable, Reason::Stopping.as_str()).retry(NOT_LEADER_RETRY)
+            }
+            Self::SessionReplaced => Parts::new(Code::Aborted, Reason::SessionReplaced.as_str()),
+            Self::SlowReader => {
+                Parts::new(Code::ResourceExhausted, Reason::SlowReader.as_str()).retry(OVERLOADED_RETRY)
+            }
+            Self::TooLate { .. } => {
+                Parts::new(Code::DeadlineExceeded, Reason::TooLate.as_str()).retry(OVERLOADED_RETRY)
+            }
             Self::Internal(_) => Parts::new(Code::Internal, Reason::Internal.as_str()),
         }
     }
@@ -157,13 +196,29 @@ impl ApiError {
                 let violation = field.violation();
                 details.add_bad_request_violation(bounded(&violation.field), bounded(&violation.description));
             }
-            Self::Rejected(rejection) => {
-                if let Kind::State { subject } = kind(rejection) {
-                    let violation = PreconditionViolation::new(rejection.code(), subject, message);
-                    details.set_precondition_failure(vec![violation]);
-                }
+            Self::Rejected(rejection) => add_specifics_of(rejection, details, message),
+            Self::NotFound { what, id } => {
+                details.set_resource_info(*what, bounded(id), "", message);
             }
             _ => {}
+        }
+    }
+}
+
+fn add_specifics_of(rejection: &Rejection, details: &mut ErrorDetails, message: &str) {
+    match kind(rejection) {
+        Kind::State { subject } => {
+            let violation = PreconditionViolation::new(rejection.code(), bounded(&subject), message);
+            details.set_precondition_failure(vec![violation]);
+        }
+        Kind::Malformed { field } => {
+            details.add_bad_request_violation(field, message);
+        }
+        Kind::NotFound { what, id } | Kind::AlreadyExists { what, id } => {
+            details.set_resource_info(what, bounded(&id), "", message);
+        }
+        Kind::Exhausted { subject } => {
+            details.set_quota_failure(vec![QuotaViolation::new(bounded(&subject), message)]);
         }
     }
 }

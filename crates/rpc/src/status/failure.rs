@@ -120,11 +120,16 @@ fn by_reason(status: &Status, info: &ErrorInfo, retry_after: Option<Duration>) -
     let word = |key: &str| info.metadata.get(key).cloned().unwrap_or_default();
     match Reason::parse(&info.reason) {
         Some(Reason::NotLeader) => Failure::NotLeader { hint: leader(status, info), message },
+        Some(Reason::NoLeader) => Failure::NotLeader { hint: None, message },
+        Some(Reason::Stopping) => Failure::Unreachable { sent: false, message },
+        Some(Reason::TooLate) => Failure::Unreachable { sent: true, message },
         Some(Reason::NoQuorum) => Failure::NoQuorum { message },
         Some(Reason::OutcomeUnknown) => Failure::OutcomeUnknown { message },
         Some(Reason::Overloaded) => Failure::Overloaded { retry_after, message },
         Some(Reason::InvalidField) => Failure::Invalid { field: word(key::FIELD), message },
-        Some(Reason::Internal) => Failure::Other { code: status.code(), message },
+        Some(Reason::Internal | Reason::SessionReplaced | Reason::SlowReader) => {
+            Failure::Other { code: status.code(), message }
+        }
         Some(Reason::Compacted) => match word(key::FIRST_KEPT_REVISION).parse() {
             Ok(first) => Failure::Compacted { first_kept: Revision(first), message },
             Err(_) => Failure::Other { code: status.code(), message },

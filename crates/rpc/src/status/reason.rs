@@ -15,6 +15,9 @@ macro_rules! reasons {
                 match self { $(Self::$name => $text),+ }
             }
 
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
             /// Reads the word, unless it is a refusal's code.
             pub fn parse(text: &str) -> Option<Self> {
                 match text { $($text => Some(Self::$name),)+ _ => None }
@@ -24,8 +27,10 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Another coordinator leads, or none.
+    /// Another coordinator leads, and is named.
     NotLeader = "NOT_LEADER",
+    /// The one asked hears no leader: there is none at present, or it is cut off from the majority.
+    NoLeader = "NO_LEADER",
     /// The leader cannot reach a quorum; nothing was proposed.
     NoQuorum = "NO_QUORUM",
     /// The request was proposed and its outcome is not known.
@@ -36,7 +41,15 @@ reasons! {
     Overloaded = "OVERLOADED",
     /// A field was refused.
     InvalidField = "INVALID_FIELD",
-    /// A fault of the coordinator.
+    /// The one asked is stopping; nothing was proposed.
+    Stopping = "STOPPING",
+    /// Another session of the same host has begun.
+    SessionReplaced = "SESSION_REPLACED",
+    /// The other end does not read what it is sent.
+    SlowReader = "SLOW_READER",
+    /// Something that was waited for did not come in time.
+    TooLate = "TOO_LATE",
+    /// A fault of the one asked.
     Internal = "INTERNAL",
 }
 
@@ -49,4 +62,14 @@ pub(super) mod key {
     pub(in crate::status) const WHAT: &str = "what";
     pub(in crate::status) const ID: &str = "id";
     pub(in crate::status) const REQUEST_ID: &str = "request_id";
+    pub(in crate::status) const GROUP: &str = "group";
+    pub(in crate::status) const HOST: &str = "host";
+    pub(in crate::status) const DISK: &str = "disk";
+    pub(in crate::status) const OPERATION: &str = "operation";
+    pub(in crate::status) const LIMIT: &str = "limit";
+    pub(in crate::status) const COUNT: &str = "count";
+    pub(in crate::status) const EPOCH: &str = "epoch";
+    pub(in crate::status) const INCARNATION: &str = "incarnation";
+    pub(in crate::status) const WAIT_MS: &str = "wait_ms";
+    pub(in crate::status) const WAITED_MS: &str = "waited_ms";
 }

@@ -1,5 +1,6 @@
-//! How refusals are mapped to gRPC codes.
+//! How refusals are mapped to gRPC codes and details.
 
+use super::reason::key;
 use quorate_domain::Rejection;
 use tonic::Code;
 
@@ -7,24 +8,24 @@ use tonic::Code;
 pub(super) enum Kind {
     /// There is no such thing: what kind of thing, and its id.
     NotFound { what: &'static str, id: String },
-    /// The name is taken.
-    AlreadyExists,
-    /// The request as such is wrong, whatever the state.
-    Malformed,
+    /// The name is taken: of what kind of thing, and which.
+    AlreadyExists { what: &'static str, id: String },
+    /// The request as such is wrong, whatever the state: where.
+    Malformed { field: &'static str },
     /// The state is in the way: what of it.
     State { subject: String },
-    /// A table is full.
-    Exhausted,
+    /// A table is full: which.
+    Exhausted { subject: String },
 }
 
 impl Kind {
     pub(super) fn code(&self) -> Code {
         match self {
             Self::NotFound { .. } => Code::NotFound,
-            Self::AlreadyExists => Code::AlreadyExists,
-            Self::Malformed => Code::InvalidArgument,
+            Self::AlreadyExists { .. } => Code::AlreadyExists,
+            Self::Malformed { .. } => Code::InvalidArgument,
             Self::State { .. } => Code::FailedPrecondition,
-            Self::Exhausted => Code::ResourceExhausted,
+            Self::Exhausted { .. } => Code::ResourceExhausted,
         }
     }
 }
@@ -39,14 +40,14 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         R::HostNotFound(id) => Kind::NotFound { what: "host", id: id.to_string() },
         R::DiskNotFound(id) => Kind::NotFound { what: "disk", id: id.to_string() },
         R::GroupNotFound(id) => Kind::NotFound { what: "group", id: id.to_string() },
-        R::ClusterExists(_) | R::GroupExists(_) => Kind::AlreadyExists,
-        R::UnsafeSettings(_)
-        | R::DiskAmbiguous { .. }
-        | R::DuplicateMember { .. }
-        | R::TooManyMembers { .. }
-        | R::InvalidLabels { .. }
-        | R::RequestIdReused(_) => Kind::Malformed,
-        R::LimitReached { .. } => Kind::Exhausted,
+        R::ClusterExists(id) => Kind::AlreadyExists { what: "cluster", id: id.to_string() },
+        R::GroupExists(id) => Kind::AlreadyExists { what: "group", id: id.to_string() },
+        R::UnsafeSettings(_) => Kind::Malformed { field: "settings" },
+        R::DiskAmbiguous { .. } => Kind::Malformed { field: "disk" },
+        R::DuplicateMember { .. } | R::TooManyMembers { .. } => Kind::Malformed { field: "backups" },
+        R::InvalidLabels { .. } => Kind::Malformed { field: "labels" },
+        R::RequestIdReused(_) => Kind::Malformed { field: "request_id" },
+        R::LimitReached { what, .. } => Kind::Exhausted { subject: what.clone() },
         R::ClusterMissing => Kind::State { subject: "cluster".to_owned() },
         R::HostIdInUse { host: id, .. } | R::StaleIncarnation { host: id, .. } => host(id),
         R::DiskFailureLatched(disk) => Kind::State { subject: format!("disk/{disk}") },
@@ -64,5 +65,55 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         | R::WaitOfAnotherTerm { group, .. }
         | R::NotReleased(group)
         | R::NotTheHolder { group, .. } => Kind::State { subject: format!("group/{group}") },
+    }
+}
+
+/// What the refusal is about, for the metadata of `ErrorInfo`: ids and numbers, never sentences.
+pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
+    use Rejection as R;
+    let text = |value: &dyn std::fmt::Display| value.to_string();
+    match rejection {
+        // An id or a field that the kind of refusal names is added by whoever asks.
+        R::ClusterMissing | R::UnsafeSettings(_) | R::ClusterExists(_) => vec![],
+        R::HostNotFound(host) | R::HostIdInUse { host, .. } => vec![(key::HOST, text(host))],
+        R::DiskNotFound(disk) | R::DiskFailureLatched(disk) => vec![(key::DISK, text(disk))],
+        R::DiskAmbiguous { host, count } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
+        R::StaleIncarnation { host, recorded, .. } => {
+            vec![(key::HOST, text(host)), (key::INCARNATION, text(recorded))]
+        }
+        R::TooManyMembers { group, count, limit } => {
+            vec![(key::GROUP, text(group)), (key::COUNT, text(count)), (key::LIMIT, text(limit))]
+        }
+        R::FailoverInProgress { group, operation } => {
+            vec![(key::GROUP, text(group)), (key::OPERATION, text(operation))]
+        }
+        R::DuplicateMember { group, host }
+        | R::AlreadyPrimary { group, host }
+        | R::NotAMember { group, host }
+        | R::NotEligible { group, host, .. } => vec![(key::GROUP, text(group)), (key::HOST, text(host))],
+        R::StaleEpoch { group, current, .. } => {
+            vec![(key::GROUP, text(group)), (key::EPOCH, text(current))]
+        }
+        R::WaitNotOver { group, waited_ms, wait_ms } => {
+            vec![(key::GROUP, text(group)), (key::WAITED_MS, text(waited_ms)), (key::WAIT_MS, text(wait_ms))]
+        }
+        R::NotTheHolder { group, host, incarnation, epoch } => vec![
+            (key::GROUP, text(group)),
+            (key::HOST, text(host)),
+            (key::INCARNATION, text(incarnation)),
+            (key::EPOCH, text(epoch)),
+        ],
+        R::GroupNotFound(group)
+        | R::GroupExists(group)
+        | R::InvalidLabels { group, .. }
+        | R::GroupDeleting(group)
+        | R::GroupStarting(group)
+        | R::NoEligibleBackup { group, .. }
+        | R::WrongPhase { group, .. }
+        | R::NotNeeded { group, .. }
+        | R::WaitOfAnotherTerm { group, .. }
+        | R::NotReleased(group) => vec![(key::GROUP, text(group))],
+        R::RequestIdReused(id) => vec![(key::REQUEST_ID, text(id))],
+        R::LimitReached { what, limit } => vec![(key::WHAT, what.clone()), (key::LIMIT, text(limit))],
     }
 }

@@ -4,7 +4,10 @@ use quorate_domain::{
     ClusterId, CoordinatorId, DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, OperationId, Rejection,
     RequestId, Revision, Term, eligibility::Ineligible,
 };
-use quorate_rpc::{ApiError, Failure, InvalidField, classify, status::LeaderAddress};
+use quorate_rpc::{
+    ApiError, Failure, InvalidField, classify,
+    status::{LeaderAddress, Reason},
+};
 use std::collections::BTreeSet;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -94,6 +97,119 @@ fn every_refusal_has_its_code_and_is_read_back_as_itself() {
             (_, other) => panic!("{code} was read as {other:?}"),
         }
     }
+}
+
+/// What the standard details of a refusal say beside its code.
+#[test]
+fn every_refusal_says_by_its_details_what_is_in_the_way_and_where() {
+    for (rejection, code) in rejections() {
+        let (reason, message) = (rejection.code(), rejection.to_string());
+        let status = Status::from(ApiError::from(rejection));
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "quorate"));
+        assert!(details.retry_info().is_none(), "{reason}: the same request would hear the same again");
+        let bare = ["CLUSTER_MISSING"];
+        assert_eq!(info.metadata.is_empty(), bare.contains(&reason), "{reason}: {:?}", info.metadata);
+        let fields = details.bad_request().map_or(0, |bad| bad.field_violations.len());
+        assert_eq!(fields, usize::from(code == Code::InvalidArgument), "{reason}");
+        if let Some(bad) = details.bad_request() {
+            assert_eq!(bad.field_violations[0].description, message);
+            assert_eq!(info.metadata["field"], bad.field_violations[0].field);
+        }
+        if let Some(failure) = details.precondition_failure() {
+            let violation = &failure.violations[0];
+            assert_eq!(
+                (violation.r#type.as_str(), violation.description.as_str()),
+                (reason, message.as_str())
+            );
+            assert!(!violation.subject.is_empty(), "{reason}");
+        }
+        let named = matches!(code, Code::NotFound | Code::AlreadyExists);
+        assert_eq!(details.resource_info().is_some(), named, "{reason}");
+        if let Some(resource) = details.resource_info() {
+            assert_eq!(resource.resource_name, info.metadata["id"], "{reason}");
+        }
+        assert_eq!(details.quota_failure().is_some(), code == Code::ResourceExhausted, "{reason}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_thing_that_it_is_about() {
+    let status = Status::from(ApiError::from(Rejection::FailoverInProgress {
+        group: group(),
+        operation: OperationId(4),
+    }));
+    let details = status.get_error_details();
+    let metadata = &details.error_info().unwrap().metadata;
+    assert_eq!((metadata["group"].as_str(), metadata["operation"].as_str()), ("g1", "op-4"));
+}
+
+/// Every error that is no refusal, with what its reason must be.
+fn others() -> Vec<(ApiError, &'static str)> {
+    let leader = Some((CoordinatorId(2), "10.0.0.2:7400".into()));
+    vec![
+        (ApiError::NotLeader { leader }, "NOT_LEADER"),
+        (ApiError::NotLeader { leader: None }, "NO_LEADER"),
+        (ApiError::NoQuorum, "NO_QUORUM"),
+        (ApiError::Unknown { request_id: None, timeout_ms: 5 }, "OUTCOME_UNKNOWN"),
+        (ApiError::Compacted { first_kept: Revision(77) }, "COMPACTED"),
+        (ApiError::Overloaded, "OVERLOADED"),
+        (ApiError::Invalid(InvalidField::required("request_id", "make one")), "INVALID_FIELD"),
+        (ApiError::Stopping { who: "this coordinator", remedy: "ask another" }, "STOPPING"),
+        (ApiError::SessionReplaced, "SESSION_REPLACED"),
+        (ApiError::SlowReader, "SLOW_READER"),
+        (ApiError::TooLate { what: "the hello", remedy: "open another session" }, "TOO_LATE"),
+        (ApiError::Internal("disk on fire".into()), "INTERNAL"),
+    ]
+}
+
+#[test]
+fn every_error_carries_its_reason_in_our_domain() {
+    let found: BTreeSet<&str> = others().iter().map(|(_, reason)| *reason).collect();
+    let all: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(found, all, "a reason is missing from this table");
+    for (error, reason) in others() {
+        assert_eq!(error.reason(), reason);
+        let details = Status::from(error).get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "quorate"));
+    }
+}
+
+/// The page for those who write clients.
+const CLIENT_PAGE: &str = include_str!("../../../../docs/client.md");
+
+#[test]
+fn the_page_for_clients_has_every_code_with_its_status() {
+    let refusals = rejections().into_iter().map(|(rejection, _)| ApiError::from(rejection));
+    let lines: Vec<&str> = CLIENT_PAGE.lines().filter(|line| line.starts_with("| `")).collect();
+    for error in refusals.chain(others().into_iter().map(|(error, _)| error)) {
+        let reason = error.reason();
+        let code = format!("{:?}", Status::from(error).code());
+        let shouted = code.chars().fold(String::new(), |mut name, letter| {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+            name
+        });
+        let found = lines.iter().find(|line| line.starts_with(&format!("| `{reason}` |")));
+        let line = found.unwrap_or_else(|| panic!("docs/client.md has no row for {reason}"));
+        assert!(line.contains(&format!("| `{shouted}` |")), "{reason} is {shouted}: {line}");
+    }
+}
+
+#[test]
+fn a_coordinator_that_hears_no_leader_is_told_from_one_that_names_it() {
+    let none = Status::from(ApiError::NotLeader { leader: None });
+    assert!(matches!(classify(&none), Failure::NotLeader { hint: None, .. }));
+    assert!(none.message().contains("cut off"), "{none}");
+    let stopping = Status::from(ApiError::Stopping { who: "this coordinator", remedy: "ask another" });
+    assert_eq!(stopping.code(), Code::Unavailable);
+    assert!(matches!(classify(&stopping), Failure::Unreachable { sent: false, .. }));
+    let late = Status::from(ApiError::TooLate { what: "the hello", remedy: "open another session" });
+    assert!(matches!(classify(&late), Failure::Unreachable { sent: true, .. }));
 }
 
 #[test]

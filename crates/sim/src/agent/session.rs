@@ -6,7 +6,7 @@ use crate::{
     message::{AgentSays, Connection, CoordinatorSays, Packet, Why},
     oracle::Fact,
 };
-use quorate_agent_core::BootMs;
+use quorate_agent_core::{BootMs, QuorumWord};
 use quorate_domain::{DiskIdentity, DiskName, Incarnation, Timestamp, Zone};
 use quorate_leader_core::{Hello, Report};
 use quorate_planner::{DiskObservation, GroupObservation};
@@ -82,6 +82,15 @@ impl Session {
         self.hints_followed = 0;
         self.failures = self.failures.saturating_add(1);
         (RETRY_MS.0 << self.failures.min(10)).min(RETRY_MS.1)
+    }
+}
+
+/// What the end of a session says of the coordinators' quorum, as the agent crate reads it.
+fn quorum_word(why: Option<Why>) -> QuorumWord {
+    match why {
+        Some(Why::NoQuorum | Why::NotLeader(None)) => QuorumWord::Lacks,
+        Some(Why::NotLeader(Some(_)) | Why::StaleIncarnation) => QuorumWord::Has,
+        Some(Why::Refused | Why::Nobody) | None => QuorumWord::Nothing,
     }
 }
 
@@ -223,6 +232,11 @@ impl Agent {
             self.raise_incarnation(env);
         }
         let now = self.now(env);
+        let Some(process) = &mut self.process else { return };
+        if let State::Open { with, .. } = process.session.state {
+            let steps = process.core.coordinator_said(&format!("c{}", with + 1), quorum_word(why), now);
+            self.perform(steps, env);
+        }
         let Some(process) = &mut self.process else { return };
         let longest_ms = process.session.patience_ms(why);
         let wait_ms = env.chance(self.node).draw(0..=longest_ms);

@@ -88,8 +88,8 @@ impl Process {
             open: None,
         };
         self.sessions.insert(connection, session);
-        if !self.published.leads {
-            return self.over(connection, Why::NotLeader(self.published.leader), desk, env);
+        if !self.published.leads || self.raft.has_lost_quorum(env.local_ms(desk.node)) {
+            return self.over(connection, self.refusal(desk, env), desk, env);
         }
         let (host, term) = (&hello.host, Term(self.published.term));
         if !self.raft.state().hosts.contains_key(host) {
@@ -105,6 +105,16 @@ impl Process {
         }
     }
 
+    /// Why nobody is served here.
+    fn refusal(&self, desk: &Desk, env: &Env) -> Why {
+        let now_ms = env.local_ms(desk.node);
+        if self.raft.has_lost_quorum(now_ms) {
+            Why::NoQuorum
+        } else {
+            Why::NotLeader(self.raft.heard_leader(now_ms))
+        }
+    }
+
     /// The registration has its answer.
     pub(super) fn registered(&mut self, connection: Connection, fate: &Fate, desk: &Desk, env: &mut Env) {
         let why = match fate {
@@ -112,7 +122,8 @@ impl Process {
                 return self.reads.wait(ReadFor::Session(connection));
             }
             Fate::Outcome(Outcome::Refused(Rejection::StaleIncarnation { .. })) => Why::StaleIncarnation,
-            Fate::NotLeader => Why::NotLeader(self.raft.leader()),
+            Fate::NotLeader => self.refusal(desk, env),
+            Fate::Unavailable if !self.raft.can_decide(env.local_ms(desk.node)) => Why::NoQuorum,
             _ => Why::Refused,
         };
         self.over(connection, why, desk, env);
@@ -127,7 +138,8 @@ impl Process {
         env: &mut Env,
     ) {
         if !confirmed {
-            return self.over(connection, Why::Refused, desk, env);
+            let why = if self.raft.leads() { Why::NoQuorum } else { self.refusal(desk, env) };
+            return self.over(connection, why, desk, env);
         }
         let now = Mono(env.local_ms(desk.node));
         let Some(session) = self.sessions.get_mut(&connection) else { return };
@@ -164,6 +176,20 @@ impl Process {
         self.close(connection);
     }
 
+    /// A round has failed: if that is for good, the agents that wait for it are told so.
+    pub(super) fn give_up(&mut self, round: Round, desk: &Desk, env: &mut Env) {
+        if !self.raft.has_lost_quorum(env.local_ms(desk.node)) {
+            return;
+        }
+        for host in self.leader.give_up(round) {
+            let gone =
+                self.sessions.iter().find(|(_, session)| session.open.is_some() && session.host == host);
+            if let Some((connection, _)) = gone {
+                self.over(*connection, Why::NoQuorum, desk, env);
+            }
+        }
+    }
+
     fn close(&mut self, connection: Connection) {
         if let Some(open) = self.sessions.remove(&connection).and_then(|session| session.open) {
             self.leader.close_session(&open.id);
@@ -172,7 +198,7 @@ impl Process {
 
     /// This coordinator no longer leads in the term in which they were opened.
     pub(super) fn end_sessions(&mut self, desk: &Desk, env: &mut Env) {
-        let why = Why::NotLeader(self.published.leader.filter(|_| !self.published.leads));
+        let why = self.refusal(desk, env);
         let all: Vec<Connection> = self.sessions.keys().copied().collect();
         for connection in all {
             self.over(connection, why, desk, env);

@@ -105,6 +105,7 @@ impl Process {
                     self.renew(round, desk, env);
                 } else {
                     env.counts.add("renewals/rounds-without-a-quorum");
+                    self.give_up(round, desk, env);
                 }
             }
         }

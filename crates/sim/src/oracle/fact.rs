@@ -6,7 +6,9 @@ use crate::{
     raft::{Ballot, Entry, Place},
     time::Moment,
 };
-use quorate_domain::{Applied, Epoch, GroupId, HostId, Incarnation, Proposal, Revision, StartId, State};
+use quorate_domain::{
+    Applied, Epoch, GroupId, HostId, Incarnation, Proposal, Revision, ServiceMode, StartId, State,
+};
 use std::sync::Arc;
 
 /// A right to act as primary, as somebody on a host uses it.
@@ -82,6 +84,8 @@ pub(crate) enum Fact<'a> {
     Claims { claim: &'a Claim, stored: Option<Epoch>, named: bool },
     /// Nobody on the machine acts for the group any more.
     Yields { machine: Node, group: &'a GroupId },
+    /// The mode that a host is in from now on, and when a normal one ends if nothing more happens, in true time.
+    Mode { machine: Node, start: StartId, mode: ServiceMode, until: Moment },
     /// A client asked for something, for the first time.
     Asked { client: Node, number: u64, asks: &'a Asks },
     /// It has the answer.

@@ -1,9 +1,10 @@
-//! I13: an agent without a counted renewal is read-only by T, counted from the true moment of sending.
+//! I13: an agent without a counted renewal is read-only by T, counted from the true moment of sending, with every group
+//! and as a host; and one in safe mode acts for nothing.
 
 use super::{Fact, Invariant};
 use crate::{network::Node, plan::Plan, time::Moment};
-use quorate_domain::StartId;
-use std::collections::BTreeMap;
+use quorate_domain::{GroupId, ServiceMode, StartId};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug)]
 pub(super) struct ReadOnlyByT {
@@ -12,14 +13,48 @@ pub(super) struct ReadOnlyByT {
     sent: BTreeMap<(Node, StartId, u64), Moment>,
     /// When the newest heartbeat was sent that a leader acknowledged.
     renewed: BTreeMap<(Node, StartId), Moment>,
+    /// What machines act for.
+    acting: BTreeSet<(Node, GroupId)>,
 }
 
 impl ReadOnlyByT {
     pub(super) fn new(plan: &Plan) -> Self {
         let lease_us = plan.lease.lease_ms * 1_000;
         let longest_us = (lease_us * 1_000_000).div_ceil(1_000_000 - plan.lease.clock_error_ppm) + 2;
-        Self { longest_us, sent: BTreeMap::new(), renewed: BTreeMap::new() }
+        Self { longest_us, sent: BTreeMap::new(), renewed: BTreeMap::new(), acting: BTreeSet::new() }
     }
+
+    /// When the renewals of a start of an agent are over; none before the first.
+    fn limit(&self, machine: Node, start: StartId) -> Option<Moment> {
+        self.renewed.get(&(machine, start)).map(|sent| sent.after_us(self.longest_us))
+    }
+
+    fn judge_mode(
+        &self,
+        machine: Node,
+        start: StartId,
+        mode: ServiceMode,
+        until: Moment,
+    ) -> Result<(), String> {
+        match mode {
+            ServiceMode::Normal => match self.limit(machine, start) {
+                Some(limit) if until <= limit => Ok(()),
+                limit => Err(format!(
+                    "node {machine} is normal until {until}; its renewals are good until {}",
+                    shown(limit)
+                )),
+            },
+            ServiceMode::ReadOnly => Ok(()),
+            ServiceMode::Safe => match self.acting.iter().find(|(node, _)| *node == machine) {
+                Some((_, group)) => Err(format!("node {machine} is in safe mode and acts for {group}")),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+fn shown(limit: Option<Moment>) -> String {
+    limit.map_or_else(|| "never".to_owned(), |limit| limit.to_string())
 }
 
 impl Invariant for ReadOnlyByT {
@@ -45,8 +80,12 @@ impl Invariant for ReadOnlyByT {
                 Ok(())
             }
             Fact::Claims { claim, .. } => {
-                let renewed = self.renewed.get(&(claim.machine, claim.start));
-                let limit = renewed.map(|sent| sent.after_us(self.longest_us));
+                if claim.fresh {
+                    self.acting.insert((claim.machine, claim.group.clone()));
+                } else {
+                    self.acting.remove(&(claim.machine, claim.group.clone()));
+                }
+                let limit = self.limit(claim.machine, claim.start);
                 if !claim.fresh || limit.is_some_and(|limit| claim.until <= limit) {
                     return Ok(());
                 }
@@ -55,9 +94,14 @@ impl Invariant for ReadOnlyByT {
                     claim.machine,
                     claim.group,
                     claim.until,
-                    limit.map_or_else(|| "never".to_owned(), |limit| limit.to_string())
+                    shown(limit)
                 ))
             }
+            Fact::Yields { machine, group } => {
+                self.acting.remove(&(machine, group.clone()));
+                Ok(())
+            }
+            Fact::Mode { machine, start, mode, until } => self.judge_mode(machine, start, mode, until),
             _ => Ok(()),
         }
     }

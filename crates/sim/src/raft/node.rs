@@ -191,6 +191,12 @@ impl Raft {
         self.leader
     }
 
+    /// The leader that it follows, while it has heard it lately.
+    pub(crate) fn heard_leader(&self, now_ms: u64) -> Option<usize> {
+        let fresh = !self.leads() && now_ms <= self.heard_ms + self.timing.election_max_ms * 2;
+        self.leader.filter(|_| fresh)
+    }
+
     /// True when it leads and a quorum answered it lately: only then is anything proposed.
     pub(crate) fn can_decide(&self, now_ms: u64) -> bool {
         let Role::Leader(leadership) = &self.role else { return false };

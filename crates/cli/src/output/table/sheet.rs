@@ -5,9 +5,10 @@ use super::{
     members, shown, size, span, text_or_nothing,
 };
 use quorate_rpc::pb::{
-    control::GetStatusResponse,
+    agent::{GroupRole, ListRolesResponse},
+    control::{GetStatusResponse, ServiceModes},
     types::{
-        Disk, Group, GroupPhase, Host, HostStatus, Operation, OperationStatus, ServiceMode, StepStatus,
+        Disk, Group, GroupPhase, Host, HostStatus, Operation, OperationStatus, Role, ServiceMode, StepStatus,
         Verdict,
     },
 };
@@ -46,6 +47,7 @@ pub(crate) fn status_sheet(status: &GetStatusResponse, verdict: &str, now_ms: u6
                 status.hosts_online, status.hosts_suspect, status.hosts_offline
             ),
         ),
+        ("modes", modes(status)),
         (
             "disks",
             format!(
@@ -80,6 +82,36 @@ fn state(status: &GetStatusResponse) -> String {
     format!("revision {revision}, applied {applied_index} of {last_log_index} log entries{digest}")
 }
 
+fn modes(status: &GetStatusResponse) -> String {
+    let Some(modes) = &status.service_modes else { return "known to the leader only".to_owned() };
+    let ServiceModes { normal, read_only, safe, unknown } = modes;
+    format!("{normal} normal, {read_only} read-only, {safe} safe, {unknown} unknown")
+}
+
+/// What an agent says of its host.
+pub(crate) fn roles_sheet(said: &ListRolesResponse, width: Width) -> String {
+    let mut sheet = lines([
+        ("host", said.host.clone()),
+        ("incarnation", said.incarnation.to_string()),
+        ("mode", shown::<ServiceMode>(said.service_mode)),
+        ("because", text_or_nothing(&said.service_mode_reason)),
+    ]);
+    let row = |role: &GroupRole| {
+        let left_ms = role.write_deadline_boot_ms.saturating_sub(said.at_boot_ms);
+        let writes = if left_ms == 0 { "no".to_owned() } else { format!("for {}", span(left_ms)) };
+        [
+            role.group.clone(),
+            shown::<Role>(role.role),
+            role.epoch.to_string(),
+            writes,
+            text_or_nothing(&role.reason),
+        ]
+    };
+    let header = ["GROUP", "ROLE", "EPOCH", "WRITES", "REASON"];
+    sheet.push_str(&part("Groups", &columns(width, header, said.roles.iter().map(row).collect())));
+    sheet
+}
+
 fn leader(status: &GetStatusResponse) -> String {
     if status.leader_id == 0 {
         return format!("none known, term {}", status.term);
@@ -89,7 +121,8 @@ fn leader(status: &GetStatusResponse) -> String {
 
 fn decisions(status: &GetStatusResponse) -> String {
     if status.leader_id != status.coordinator_id {
-        return "not this coordinator's to take".to_owned();
+        let quorum = if status.reaches_quorum { "" } else { ", and no quorum is reached from here" };
+        return format!("not this coordinator's to take{quorum}");
     }
     let possible = if status.can_decide { "possible" } else { "not possible" };
     let acknowledged = status.quorum_ack_ms.map_or_else(

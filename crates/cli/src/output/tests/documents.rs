@@ -262,8 +262,15 @@ fn the_status_keeps_its_names() {
     }
   ],
   "quorum_ack_ms": 12,
+  "reaches_quorum": true,
   "revision": 41,
   "running": [],
+  "service_modes": {
+    "normal": 3,
+    "read_only": 1,
+    "safe": 0,
+    "unknown": 1
+  },
   "state_digest": "abcd",
   "term": 5,
   "version": "0.1.0",

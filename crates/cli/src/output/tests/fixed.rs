@@ -1,10 +1,11 @@
 //! Fixed values of every noun.
 
 use quorate_rpc::pb::{
-    control::{GetStatusResponse, Member as Coordinator},
+    agent::{GroupRole, ListRolesResponse},
+    control::{GetStatusResponse, Member as Coordinator, ServiceModes},
     types::{
         Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, Operation, OperationStatus,
-        Revision, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason,
+        Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason,
     },
 };
 
@@ -195,6 +196,28 @@ pub(super) fn status() -> GetStatusResponse {
         warnings: vec!["group g1 cannot fail over: h2: offline".into(), "host h1 is suspect".into()],
         grace_left_ms: Some(2_500),
         version: "0.1.0".into(),
+        reaches_quorum: true,
+        service_modes: Some(ServiceModes { normal: 3, read_only: 1, safe: 0, unknown: 1 }),
+    }
+}
+
+/// What an agent says of its host.
+pub(super) fn roles() -> ListRolesResponse {
+    let role = |group: &str, role: Role, epoch, write_deadline_boot_ms| GroupRole {
+        group: group.into(),
+        role: role.into(),
+        epoch,
+        write_deadline_boot_ms,
+        lease_deadline_boot_ms: if write_deadline_boot_ms == 0 { 0 } else { write_deadline_boot_ms + 1_000 },
+        reason: "because".into(),
+    };
+    ListRolesResponse {
+        roles: vec![role("g1", Role::Primary, 4, 14_500), role("g2", Role::Fenced, 2, 0)],
+        at_boot_ms: 10_000,
+        host: "h1".into(),
+        service_mode: ServiceMode::Normal.into(),
+        incarnation: 7,
+        service_mode_reason: "a quorum renewed the lease".into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every table and sheet from a fixed value, letter by letter.
 
-use super::fixed::{NOW_MS, disk, expect, group, host, operation, revision, status, switch};
+use super::fixed::{NOW_MS, disk, expect, group, host, operation, revision, roles, status, switch};
 use crate::output::table::{self, Width};
 use quorate_rpc::pb::{
     control::GetStatusResponse,
@@ -175,6 +175,7 @@ leader        coordinator 2 at 10.0.0.2:7401, term 5
 decisions     possible, a quorum acknowledged this leader 12ms ago; it only observes hosts for another 2.5s
 state         revision 41, applied 119 of 120 log entries, digest abcd
 hosts         4 online, 1 suspect, 0 offline
+modes         3 normal, 1 read-only, 0 safe, 1 unknown
 disks         4 healthy, 0 degraded, 1 failed, 0 unknown
 groups        2 active, 0 starting, 1 revoked, 1 blocked
 
@@ -190,6 +191,24 @@ op-7       failover  g1     h1    -   ensure-consistency (32s)  40s
 Warnings, worst first
   - group g1 cannot fail over: h2: offline
   - host h1 is suspect
+",
+    );
+}
+
+#[test]
+fn what_an_agent_says_of_its_host_is_one_screen() {
+    expect(
+        &table::roles_sheet(&roles(), WIDTH),
+        r"
+host          h1
+incarnation   7
+mode          normal
+because       a quorum renewed the lease
+
+Groups
+GROUP  ROLE     EPOCH  WRITES    REASON
+g1     primary  4      for 4.5s  because
+g2     fenced   2      no        because
 ",
     );
 }
@@ -217,7 +236,9 @@ fn a_follower_without_a_leader_says_that_none_is_known() {
     let status = GetStatusResponse { coordinator_id: 1, term: 4, ..GetStatusResponse::default() };
     let sheet = table::status_sheet(&status, "NO LEADER", NOW_MS, WIDTH);
     assert!(sheet.contains("leader        none known, term 4\n"), "{sheet}");
-    assert!(sheet.contains("decisions     not this coordinator's to take\n"), "{sheet}");
+    let decisions = "decisions     not this coordinator's to take, and no quorum is reached from here\n";
+    assert!(sheet.contains(decisions), "{sheet}");
+    assert!(sheet.contains("modes         known to the leader only\n"), "{sheet}");
     assert!(!sheet.contains("Warnings"), "{sheet}");
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 impl Raft {
     /// True when it leads and has waited too long for a quorum, be it for the next answer or for the first.
-    pub(super) fn has_lost_quorum(&self, now_ms: u64) -> bool {
+    pub(crate) fn has_lost_quorum(&self, now_ms: u64) -> bool {
         let Role::Leader(leadership) = &self.role else { return false };
         let last_ms = leadership.quorum_ack_ms(now_ms).unwrap_or(0).max(leadership.began_ms);
         now_ms > last_ms + self.timing.election_max_ms * 2
