@@ -45,10 +45,10 @@ pub fn main(disk: Arc<dyn Disk>) -> ExitCode {
 }
 
 /// A coordinator serves on one thread, next to the one of Raft: what is committed together is answered together, in few
-/// packets. The others do more waiting than work.
+/// packets. One question every few seconds needs no threads at all. The others do more waiting than work.
 fn runtime(command: &Command) -> Builder {
     match command {
-        Command::Coordinator(_) => Builder::new_current_thread(),
+        Command::Coordinator(_) | Command::Healthcheck(_) => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     }
 }
@@ -59,6 +59,7 @@ async fn run(cli: Cli, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
         Command::Agent(args) => roles::agent::run(args).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Config(verb) => verbs::config::run(verb),
+        Command::Healthcheck(args) => verbs::healthcheck::run(args).await,
         Command::Status => verbs::status::run(cli.client).await,
         Command::Host(verb) => verbs::host::run(cli.client, verb).await,
         Command::Disk(verb) => verbs::disk::run(cli.client, verb).await,
