@@ -128,6 +128,11 @@ impl Probe {
         Ok(())
     }
 
+    /// Asks nobody any more, until it is told whom to ask; what was heard stays.
+    pub fn rest(&mut self) {
+        self.askers.abort_all();
+    }
+
     /// Everything heard so far, or since the last [`Probe::fold`].
     pub fn samples(&self) -> Vec<Sample> {
         self.lock().samples.clone()

@@ -57,8 +57,12 @@ pub(super) const SCENARIOS: [Scenario; 15] = [
     },
 ];
 
-/// What a stack costs that nobody asks for anything.
+/// What a stack costs that nobody asks for anything but its own health checks.
 async fn idle(scene: &mut Scene) -> Result<Vec<String>> {
-    let _calm = scene.everybody.calm().await;
-    Ok(vec![figures::idle(&scene.stack).await?])
+    scene.leave_alone();
+    let calm = scene.everybody.calm().await;
+    let figures = figures::idle(&scene.stack).await?;
+    drop(calm);
+    scene.find_again().await?;
+    Ok(vec![figures])
 }

@@ -34,7 +34,7 @@ use std::{
 use tokio::time::timeout;
 
 /// How long a stack may take from `up` until everything is healthy.
-const UP: Duration = Duration::from_secs(60);
+const UP: Duration = Duration::from_mins(1);
 /// How long a fault may take to show its effect: an election among survivors, or a whole failover, on a busy machine.
 pub(super) const EFFECT: Duration = Duration::from_secs(30);
 /// How long an agent may take to say what it is.
@@ -146,6 +146,12 @@ impl Scene {
         }
         self.addresses = now;
         self.everybody.readdress(&self.coordinator_addresses(&self.stack.coordinators())?)
+    }
+
+    /// Agents are not asked for their roles any more until they are looked for again.
+    pub(super) fn leave_alone(&mut self) {
+        self.probe.rest();
+        self.addresses.retain(|node, _| !matches!(node, Node::Agent(_)));
     }
 
     /// Where a node is asked, as `host:port`.
