@@ -6,6 +6,7 @@
 //! majority went on deciding meanwhile, that the minority decided nothing and its agents were fenced, and that
 //! everything is well afterwards.
 
+mod bad_input;
 mod cut;
 mod docker;
 mod figures;
@@ -21,7 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 use scenarios::{SCENARIOS, Scenario};
 use scene::Scene;
 use stack::Stack;
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs every scenario whose name contains one of these words, or all; `say` hears what happens, line by line.
@@ -32,8 +33,11 @@ pub async fn run(only: &[String], say: impl Fn(&str)) -> Result<()> {
     let wanted =
         |one: &&Scenario| only.is_empty() || only.iter().any(|word| one.name.contains(word.as_str()));
     let chosen: Vec<&Scenario> = SCENARIOS.iter().filter(wanted).collect();
-    if chosen.is_empty() {
-        let names: Vec<&str> = SCENARIOS.iter().map(|one| one.name).collect();
+    let bad_input = only.is_empty() || only.iter().any(|word| bad_input::NAME.contains(word.as_str()));
+    if chosen.is_empty() && !bad_input {
+        let names = SCENARIOS.iter().map(|one| one.name).chain([bad_input::NAME]);
+        let names: BTreeSet<&str> = names.collect();
+        let names: Vec<&str> = names.into_iter().collect();
         bail!("no scenario has {only:?} in its name; there are:\n  {}", names.join("\n  "));
     }
     docker::compose_command().await?;
@@ -49,12 +53,12 @@ pub async fn run(only: &[String], say: impl Fn(&str)) -> Result<()> {
     ));
     for size in [3, 5] {
         let of_size: Vec<&Scenario> = chosen.iter().copied().filter(|one| one.coordinators == size).collect();
-        if of_size.is_empty() {
+        if of_size.is_empty() && !bad_input {
             continue;
         }
         let stack = Arc::new(Stack::prepare(size, folder.path()).await?);
         let outcome = tokio::select! {
-            outcome = all_of(&stack, &of_size, &say) => outcome,
+            outcome = all_of(&stack, &of_size, bad_input, &say) => outcome,
             interrupted = interrupt() => Err(interrupted),
         };
         if let Err(error) = outcome {
@@ -63,12 +67,29 @@ pub async fn run(only: &[String], say: impl Fn(&str)) -> Result<()> {
         }
         stack.remove().await?;
     }
-    say(&format!("{} scenarios passed in {:.0} s", chosen.len(), started.elapsed().as_secs_f64()));
+    let judged = chosen.len() + usize::from(bad_input);
+    say(&format!("{judged} scenarios passed in {:.0} s", started.elapsed().as_secs_f64()));
     Ok(())
 }
 
-/// Every scenario of one size, on one stack.
-async fn all_of(stack: &Arc<Stack>, scenarios: &[&Scenario], say: &impl Fn(&str)) -> Result<()> {
+/// Every scenario of one size on one stack, and then what is wrong from the beginning.
+async fn all_of(
+    stack: &Arc<Stack>,
+    scenarios: &[&Scenario],
+    bad_input: bool,
+    say: &impl Fn(&str),
+) -> Result<()> {
+    if !scenarios.is_empty() {
+        one_by_one(stack, scenarios, say).await?;
+        stack.remove().await?;
+    }
+    if bad_input {
+        bad_input::run(stack, say).await.context(bad_input::NAME)?;
+    }
+    Ok(())
+}
+
+async fn one_by_one(stack: &Arc<Stack>, scenarios: &[&Scenario], say: &impl Fn(&str)) -> Result<()> {
     let mut scene = Scene::begin(Arc::clone(stack), say).await?;
     for one in scenarios {
         let began = Instant::now();

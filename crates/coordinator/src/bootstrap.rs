@@ -42,6 +42,10 @@ pub(crate) async fn form_cluster(
         peers.take_part();
         return Ok(());
     }
+    let voters = options.raft.members.len();
+    if voters.is_multiple_of(2) {
+        tracing::warn!("{voters} coordinators vote: no more of them may fail than of {}", voters - 1);
+    }
     let token = shutdown.token();
     let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
     let mut answers = BTreeMap::new();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 /// Brings up the product's own compose file, three and five, cuts, pauses, kills and wipes containers, and removes them
 /// again. Run it by `cargo xtask compose`. It ends at the first thing that is wrong, and then names the folder in which
-/// all logs are. QUORATE_TEST_BINARY names a binary to put into the image instead of the one of this build.
+/// all logs are. `QUORATE_TEST_BINARY` names a binary to put into the image instead of the one of this build.
 #[derive(Debug, Parser)]
 #[command(name = "quorate-compose", version)]
 struct Args {

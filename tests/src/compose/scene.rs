@@ -4,7 +4,7 @@ mod recovery;
 
 use super::{
     cut::Cut,
-    docker::{self, must},
+    docker::must,
     side::Side,
     stack::{Node, Stack},
 };
@@ -254,19 +254,10 @@ impl Scene {
         })
         .await?;
         for node in nodes {
-            let checked = self.healthcheck(*node).await?;
+            let checked = self.stack.healthcheck(*node).await?;
             ensure!(checked.code == Some(1), "the health check of {node} says {checked:?}");
         }
         Ok(revisions)
-    }
-
-    /// What the health check of the image says in a container at this moment.
-    ///
-    /// # Errors
-    /// When it cannot be run.
-    pub(super) async fn healthcheck(&self, node: Node) -> Result<docker::Said> {
-        let container = self.stack.container(node).await?;
-        docker::run(&["docker", "exec", &container.id, "quorate", "healthcheck"], None, &[]).await
     }
 
     /// Every host is online and its disk is healthy.
@@ -380,7 +371,7 @@ impl Scene {
                 Ok(())
             })
             .await?;
-            let checked = self.healthcheck(*agent).await?;
+            let checked = self.stack.healthcheck(*agent).await?;
             ensure!(checked.code == Some(0), "the health check of a fenced agent says {checked:?}");
         }
         Ok(())

@@ -1,16 +1,17 @@
 //! The containers of one run: the product's own compose file under a project of their own.
 
 use super::{
-    docker::{self, Container, containers, must},
+    docker::{self, Container, Said, containers, must},
     image::{IMAGE, root},
 };
-use crate::timing::Timing;
+use crate::{timing::Timing, wait::wait_until};
 use anyhow::{Context, Result, ensure};
 use std::{
     collections::BTreeMap,
     fmt::{self, Write},
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The compose project; whoever else runs Quorate here is left alone.
@@ -18,6 +19,8 @@ pub(super) const PROJECT: &str = "quorate-test";
 /// Published on another loopback address than a user's own stack.
 const PUBLISH: &str = "127.0.0.2";
 const CONTROL: &str = "control";
+/// How long something may take to stand in a log.
+const SAID: Duration = Duration::from_secs(30);
 /// A container beside the stack that takes an address from it.
 pub(super) const SQUATTER: &str = "quorate-test-squatter";
 
@@ -99,6 +102,24 @@ impl Stack {
         self.folder.join("override.yml")
     }
 
+    fn more_overrides(&self) -> PathBuf {
+        self.folder.join("more.yml")
+    }
+
+    /// Overrides more of the compose file from now on; nothing means no more than the times.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn override_with(&self, text: &str) -> Result<()> {
+        let file = self.more_overrides();
+        match text {
+            "" if file.exists() => fs::remove_file(&file),
+            "" => Ok(()),
+            text => fs::write(&file, text),
+        }
+        .with_context(|| format!("writing {}", file.display()))
+    }
+
     /// Calls compose as a user would, who has set the variables of the file's head comment.
     ///
     /// # Errors
@@ -111,13 +132,18 @@ impl Stack {
     ///
     /// # Errors
     /// When it fails, with what it said.
-    pub(super) async fn compose_with(&self, words: &[&str], more: &[(&str, String)]) -> Result<String> {
+    pub(super) async fn compose_with(&self, words: &[&str], variables: &[(&str, String)]) -> Result<String> {
         let root = root().canonicalize().context("the workspace")?;
         let path = |name: &str| root.join(name).to_string_lossy().into_owned();
         let (base, overrides) = (path("docker-compose.yml"), self.overrides().to_string_lossy().into_owned());
         let (directory, five) = (root.to_string_lossy().into_owned(), path("deploy/five.env"));
         let mut all = self.compose.clone();
         all.extend(["-p", PROJECT, "--project-directory", &directory, "-f", &base, "-f", &overrides]);
+        let more = self.more_overrides();
+        let more_file = more.to_string_lossy();
+        if more.exists() {
+            all.extend(["-f", &more_file]);
+        }
         if self.size == 5 {
             all.extend(["--env-file", &five, "--profile", "five"]);
         }
@@ -128,7 +154,7 @@ impl Stack {
             // Of its own, so that nothing else that listens on this machine is taken for it.
             ("QUORATE_CLUSTER_ID", PROJECT.to_owned()),
         ];
-        let said = docker::run(&all, None, &[&own[..], more].concat()).await?;
+        let said = docker::run(&all, None, &[&own[..], variables].concat()).await?;
         let shown = words.join(" ");
         ensure!(said.code == Some(0), "`compose {shown}` ended with {:?}: {}", said.code, said.stderr);
         Ok(said.stdout)
@@ -199,6 +225,64 @@ impl Stack {
         fs::write(folder.join("containers.txt"), overview).context("writing containers.txt")
     }
 
+    /// Runs a program in a container.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(super) async fn exec(&self, node: Node, words: &[&str]) -> Result<Said> {
+        let container = self.container(node).await?;
+        docker::run(&[&["docker", "exec", &container.id], words].concat(), None, &[]).await
+    }
+
+    /// What the health check of the image says in a container at this moment.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(super) async fn healthcheck(&self, node: Node) -> Result<Said> {
+        self.exec(node, &["quorate", "healthcheck"]).await
+    }
+
+    /// The last line of a container's log that has these words.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub(super) async fn says(&self, node: Node, words: &str) -> Result<String> {
+        wait_until(&format!("{node} says {words:?}"), SAID, async || {
+            let container = self.container(node).await?;
+            let said = docker::run(&["docker", "logs", &container.id], None, &[]).await?;
+            let said = said.stdout + &said.stderr;
+            let line = said.lines().rev().find(|line| line.contains(words));
+            line.map(str::to_owned).with_context(|| format!("it says:\n{said}"))
+        })
+        .await
+    }
+
+    /// The same of a container that ends by itself with the exit code of a failure, whenever the engine starts it.
+    ///
+    /// # Errors
+    /// When it goes on, or does not say so.
+    pub(super) async fn ends_saying(&self, node: Node, words: &str) -> Result<String> {
+        wait_until(&format!("{node} ends by itself"), SAID, async || {
+            let container = self.container(node).await?;
+            ensure!(container.restarts > 0 && container.exit_code == 1, "{container:?}");
+            Ok(())
+        })
+        .await?;
+        self.says(node, words).await
+    }
+
+    /// Makes a volume of the compose file before compose does; where its files are on this machine.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub(super) async fn make_volume(&self, volume: &str) -> Result<PathBuf> {
+        let short = volume.strip_prefix(PROJECT).unwrap_or(volume).trim_start_matches('_');
+        let labels =
+            [format!("com.docker.compose.project={PROJECT}"), format!("com.docker.compose.volume={short}")];
+        must(&["docker", "volume", "create", "--label", &labels[0], "--label", &labels[1], volume]).await?;
+        mountpoint(volume).await
+    }
+
     /// Ends the processes of a container at once, as a power failure would.
     ///
     /// # Errors
@@ -208,6 +292,15 @@ impl Stack {
         must(&["docker", "kill", "--signal", "KILL", &container.id]).await?;
         Ok(())
     }
+}
+
+/// Where the files of a volume are on this machine.
+///
+/// # Errors
+/// When there is no such volume.
+pub(super) async fn mountpoint(volume: &str) -> Result<PathBuf> {
+    let told = must(&["docker", "volume", "inspect", "--format", "{{.Mountpoint}}", volume]).await?;
+    Ok(told.trim().into())
 }
 
 /// The times of tests, for every service of the compose file.

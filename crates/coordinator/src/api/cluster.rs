@@ -20,6 +20,18 @@ fn count<T>(items: impl Iterator<Item = T>, wanted: impl Fn(&T) -> bool) -> u64 
     items.filter(wanted).count() as u64
 }
 
+/// An even number of voters survives no more failures than one voter less.
+fn even_voters(members: &[Member]) -> Option<String> {
+    let voters = members.iter().filter(|member| member.voter).count();
+    (voters > 0 && voters.is_multiple_of(2)).then(|| {
+        let less = voters - 1;
+        format!(
+            "{voters} coordinators vote: no more of them may fail than of {less}; run {less} or {}",
+            voters + 1
+        )
+    })
+}
+
 fn warnings(state: &State, members: &[Member], can_reach_quorum: bool) -> Vec<String> {
     let mut found = Vec::new();
     if !can_reach_quorum {
@@ -28,6 +40,7 @@ fn warnings(state: &State, members: &[Member], can_reach_quorum: bool) -> Vec<St
                 .to_owned(),
         );
     }
+    found.extend(even_voters(members));
     let led_here = members.iter().any(|member| member.leader && member.lag_entries.is_some());
     for member in members.iter().filter(|member| led_here && !member.leader) {
         match member.last_answer_ms {
@@ -161,5 +174,22 @@ impl Cluster for Api {
         _request: Request<ListMembersRequest>,
     ) -> Result<Response<ListMembersResponse>, Status> {
         Ok(Response::new(ListMembersResponse { members: self.members() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_even_number_of_voters_is_worth_a_warning_and_learners_do_not_count() {
+        let member = |id, voter| Member { id, voter, ..Member::default() };
+        let voters = |count| (1..=count).map(|id| member(id, true)).collect::<Vec<_>>();
+        for count in [0, 1, 3, 5] {
+            assert_eq!(even_voters(&voters(count)), None);
+        }
+        let four = even_voters(&voters(4)).unwrap();
+        assert_eq!(four, "4 coordinators vote: no more of them may fail than of 3; run 3 or 5");
+        assert_eq!(even_voters(&[voters(3), vec![member(4, false)]].concat()), None);
     }
 }

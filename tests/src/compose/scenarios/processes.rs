@@ -74,7 +74,7 @@ pub(super) async fn rolling(scene: &mut Scene) -> Result<Vec<String>> {
             .await?;
         scene.find_again().await?;
         wait_until(&format!("{node} is healthy"), EFFECT, async || {
-            let checked = scene.healthcheck(node).await?;
+            let checked = scene.stack.healthcheck(node).await?;
             ensure!(checked.code == Some(0), "{checked:?}");
             Ok(())
         })

@@ -3,9 +3,9 @@
 use super::processes::goes_on;
 use crate::{
     compose::{
-        docker::{self, must},
+        docker::must,
         scene::{EFFECT, Scene},
-        stack::Node,
+        stack::{Node, mountpoint},
     },
     wait::wait_until,
 };
@@ -27,27 +27,22 @@ pub(super) async fn refused(scene: &mut Scene) -> Result<Vec<String>> {
     copy(&mountpoint(&volume).await?, kept.path()).await?;
     remove_with_volume(scene, victim, &volume).await?;
     start(scene, victim).await?;
-    let words = last_words(scene, victim).await?;
+    let words = scene.stack.ends_saying(victim, REMEDY).await?;
     let mut seen = vec![format!("{victim} without its volume ends with 1 and says: {words}")];
     seen.push(goes_on(scene, &left).await?);
     // What it had is put back exactly as it was: a copy of an earlier time would have forgotten votes.
     remove_with_volume(scene, victim, &volume).await?;
-    must(&["docker", "volume", "create", "--label", &project_label(), &volume]).await?;
-    copy(kept.path(), &mountpoint(&volume).await?).await?;
+    copy(kept.path(), &scene.stack.make_volume(&volume).await?).await?;
     start(scene, victim).await?;
     scene.find_again().await?;
     wait_until(&format!("{victim} is taken back with its data"), EFFECT, async || {
-        let checked = scene.healthcheck(victim).await?;
+        let checked = scene.stack.healthcheck(victim).await?;
         ensure!(checked.code == Some(0), "{checked:?}");
         Ok(())
     })
     .await?;
     seen.push("with its data it is taken back".to_owned());
     Ok(seen)
-}
-
-fn project_label() -> String {
-    format!("com.docker.compose.project={}", crate::compose::stack::PROJECT)
 }
 
 async fn start(scene: &Scene, node: Node) -> Result<()> {
@@ -60,25 +55,6 @@ async fn remove_with_volume(scene: &Scene, node: Node, volume: &str) -> Result<(
     scene.stack.compose(&["rm", "--stop", "--force", &node.to_string()]).await?;
     must(&["docker", "volume", "rm", volume]).await?;
     Ok(())
-}
-
-/// What it says when it has ended by itself, with the exit code of a failure.
-async fn last_words(scene: &Scene, node: Node) -> Result<String> {
-    wait_until(&format!("{node} ends and names the remedy"), EFFECT, async || {
-        let container = scene.stack.container(node).await?;
-        // The engine starts it again and again; meanwhile it is exited or about to be.
-        ensure!(container.restarts > 0 && container.exit_code == 1, "{container:?}");
-        let said = docker::run(&["docker", "logs", &container.id], None, &[]).await?;
-        let said = said.stdout + &said.stderr;
-        let words = said.lines().rev().find(|line| line.contains(REMEDY));
-        words.map(str::to_owned).with_context(|| format!("nothing of a {REMEDY:?} in:\n{said}"))
-    })
-    .await
-}
-
-async fn mountpoint(volume: &str) -> Result<std::path::PathBuf> {
-    let told = must(&["docker", "volume", "inspect", "--format", "{{.Mountpoint}}", volume]).await?;
-    Ok(told.trim().into())
 }
 
 /// Everything in a folder, with owners and times.
