@@ -22,8 +22,11 @@ use anyhow::{Context, Result, bail, ensure};
 use scenarios::{SCENARIOS, Scenario};
 use scene::Scene;
 use stack::Stack;
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, env, path::Path, sync::Arc, time::Instant};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// When this is set, the folder with the logs of all containers stays also when nothing is wrong.
+const KEEP: &str = "QUORATE_TEST_KEEP";
 
 /// Runs every scenario whose name contains one of these words, or all; `say` hears what happens, line by line.
 ///
@@ -67,6 +70,9 @@ pub async fn run(only: &[String], say: impl Fn(&str)) -> Result<()> {
         }
         stack.remove().await?;
     }
+    if env::var_os(KEEP).is_some() {
+        say(&format!("logs of all containers: {}", folder.keep().display()));
+    }
     let judged = chosen.len() + usize::from(bad_input);
     say(&format!("{judged} scenarios passed in {:.0} s", started.elapsed().as_secs_f64()));
     Ok(())
@@ -81,6 +87,9 @@ async fn all_of(
 ) -> Result<()> {
     if !scenarios.is_empty() {
         one_by_one(stack, scenarios, say).await?;
+        if env::var_os(KEEP).is_some() {
+            stack.keep_logs().await?;
+        }
         stack.remove().await?;
     }
     if bad_input {
@@ -110,7 +119,7 @@ async fn one_by_one(stack: &Arc<Stack>, scenarios: &[&Scenario], say: &impl Fn(&
 
 /// Keeps what tells why it failed, and removes everything else.
 async fn give_up(stack: &Stack, error: anyhow::Error, folder: &Path) -> anyhow::Error {
-    let logs = match stack.keep_logs(folder).await {
+    let logs = match stack.keep_logs().await {
         Ok(()) => format!("logs of all containers: {}", folder.display()),
         Err(problem) => format!("the logs could not be kept: {problem:#}"),
     };

@@ -208,11 +208,18 @@ impl Stack {
         Ok(())
     }
 
-    /// Writes what the engine knows of every container into a folder.
+    /// Where its logs are kept, if they are.
+    pub(super) fn logs(&self) -> PathBuf {
+        self.folder.join(format!("logs-of-{}", self.size))
+    }
+
+    /// Writes what the engine knows of every container into that folder.
     ///
     /// # Errors
     /// When that cannot be written.
-    pub(super) async fn keep_logs(&self, folder: &Path) -> Result<()> {
+    pub(super) async fn keep_logs(&self) -> Result<()> {
+        let folder = self.logs();
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let containers = self.containers().await?;
         let mut overview = String::new();
         for (service, container) in &containers {

@@ -100,7 +100,6 @@ pub(super) async fn bridge_to_leader(scene: &mut Scene) -> Result<Vec<String>> {
     seen.push(decides(&side).await?);
     seen.push(scene.loses_packets(&cut, &[leader]).await?);
     cut.heal().await?;
-    scene.everybody.operate(true);
     Ok(seen)
 }
 
@@ -140,7 +139,6 @@ async fn through(scene: &mut Scene, split: Split) -> Result<Vec<String>> {
     seen.push(scene.loses_packets(&cut, &inner).await?);
     drop(majority);
     cut.heal().await?;
-    scene.everybody.operate(true);
     Ok(seen)
 }
 

@@ -18,6 +18,8 @@ impl Scene {
     /// What is not as it must be.
     pub(in super::super) async fn ends_well(&mut self) -> Result<String> {
         let (began, since) = (Instant::now(), boottime_ms());
+        // Groups that operators move all the time would be waited for one by one.
+        self.everybody.operate(false);
         let left = |limit: Duration| limit.saturating_sub(began.elapsed());
         wait_until("I20: a leader can decide", LEADER, async || {
             let statuses = self.statuses().await;
@@ -36,6 +38,7 @@ impl Scene {
         let calm = self.everybody.calm().await;
         self.equal_states(EQUAL).await?;
         drop(calm);
+        self.everybody.operate(true);
         self.everybody.expect_well()?;
         self.probe.assert_no_two_primaries()?;
         self.probe.assert_no_broken_promise()?;
