@@ -1,11 +1,13 @@
 //! The harness of the tests that run real processes: coordinators and agents as children of the test, on loopback
-//! addresses of their own, with cuttable links between them, and a probe that watches who acts as primary.
+//! addresses of their own, with cuttable links between them, and a probe that watches who acts as primary. [`compose`]
+//! does the same to containers.
 //!
 //! Nothing here waits by sleeping: [`wait::wait_until`] waits for a condition, with a deadline.
 
 pub mod bench;
 pub mod binary;
 pub mod cluster;
+pub mod compose;
 pub mod faulty_disk;
 pub mod link;
 pub mod loopback;
@@ -14,6 +16,7 @@ pub mod origin;
 pub mod probe;
 pub mod process;
 pub mod segment;
+pub mod statuses;
 pub mod storm;
 pub mod timing;
 pub mod wait;

@@ -81,7 +81,7 @@ pub struct Reign {
 #[derive(Debug)]
 pub struct Probe {
     heard: Arc<Mutex<Heard>>,
-    _askers: JoinSet<()>,
+    askers: JoinSet<()>,
 }
 
 /// By group, epoch and host.
@@ -111,13 +111,26 @@ impl Probe {
     /// # Errors
     /// When one is not an address.
     pub fn start(agents: &[String]) -> Result<Self> {
-        let heard = Arc::<Mutex<Heard>>::default();
-        let mut askers = JoinSet::new();
+        let mut probe = Self { heard: Arc::default(), askers: JoinSet::new() };
         for agent in agents {
-            let endpoint = transport::endpoint(agent).with_context(|| format!("agent at {agent}"))?;
-            askers.spawn(ask_for_ever(endpoint.connect_lazy(), Arc::clone(&heard)));
+            probe.ask_also(agent)?;
         }
-        Ok(Self { heard, _askers: askers })
+        Ok(probe)
+    }
+
+    /// Asks an agent at one more address too, such as one that has moved.
+    ///
+    /// # Errors
+    /// When it is not an address.
+    pub fn ask_also(&mut self, agent: &str) -> Result<()> {
+        let endpoint = transport::endpoint(agent).with_context(|| format!("agent at {agent}"))?;
+        self.askers.spawn(ask_for_ever(endpoint.connect_lazy(), Arc::clone(&self.heard)));
+        Ok(())
+    }
+
+    /// Asks nobody any more, until it is told whom to ask; what was heard stays.
+    pub fn rest(&mut self) {
+        self.askers.abort_all();
     }
 
     /// Everything heard so far, or since the last [`Probe::fold`].

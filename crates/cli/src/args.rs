@@ -3,11 +3,12 @@
 mod source;
 mod spec;
 
-pub(crate) use source::{AgentArgs, CoordinatorArgs};
+pub(crate) use source::{AgentArgs, CoordinatorArgs, SourceArgs};
 pub(crate) use spec::{DiskSpec, Label, MemberSpec};
 
-use crate::dev::DevArgs;
+use crate::{config::Role, dev::DevArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use quorate_runtime::address::Address;
 use std::time::Duration;
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 unreachable or no leader, \
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     /// Check and show configurations.
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Ask the coordinator or agent of this machine whether it is well; exit code 0 if so, 1 if not.
+    Healthcheck(HealthcheckArgs),
     /// Show on one screen how the cluster is; exit code 0 if healthy, 1 with warnings, 3 without quorum or leader.
     Status {
         /// Also show the digest of the whole state: the same on all coordinators that have applied the same.
@@ -138,6 +141,22 @@ pub(crate) enum RoleArgs {
     Coordinator(CoordinatorArgs),
     /// That of an agent.
     Agent(AgentArgs),
+}
+
+/// Whom a container engine or a service manager asks.
+#[derive(Debug, Args)]
+pub(crate) struct HealthcheckArgs {
+    /// Which of the two; by default the one that the environment or the file configures.
+    #[arg(value_enum)]
+    pub(crate) role: Option<Role>,
+    /// Where it listens; by default as its configuration says.
+    #[arg(long, value_name = "HOST:PORT", requires = "role")]
+    pub(crate) address: Option<Address>,
+    /// How long it may take to answer.
+    #[arg(long, value_name = "SECS", value_parser = spec::seconds, default_value = "2")]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 }
 
 /// Questions about hosts.

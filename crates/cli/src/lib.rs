@@ -62,10 +62,10 @@ pub fn main(machine: Machine) -> ExitCode {
 }
 
 /// A coordinator serves on one thread, next to the one of Raft: what is committed together is answered together, in few
-/// packets. The others do more waiting than work.
+/// packets. One question every few seconds needs no threads at all. The others do more waiting than work.
 fn runtime(command: &Command) -> Builder {
     match command {
-        Command::Coordinator(_) => Builder::new_current_thread(),
+        Command::Coordinator(_) | Command::Healthcheck(_) => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     }
 }
@@ -77,6 +77,7 @@ async fn run(cli: Cli, machine: Machine) -> anyhow::Result<u8> {
         Command::Agent(AgentCommand { run, verb: None }) => roles::agent::run(run, machine).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Config(verb) => verbs::config::run(verb),
+        Command::Healthcheck(args) => verbs::healthcheck::run(args).await,
         Command::Status { digest } => verbs::status::run(cli.client, digest).await,
         Command::Host(verb) => verbs::host::run(cli.client, verb).await,
         Command::Disk(verb) => verbs::disk::run(cli.client, verb).await,

@@ -37,7 +37,7 @@ const CONTENTS: [&str; 3] = ["log", "snapshots", "state"];
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// The operating system refused.
-    #[error("data_dir {path}: {action} failed: {source}")]
+    #[error("data_dir {path}: {action} failed: {source}{}", remedy(.source))]
     Io {
         /// What was touched.
         path: PathBuf,
@@ -88,6 +88,16 @@ pub enum FolderError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// What an operator can do about an error of the operating system, behind a semicolon; nothing when that is not known.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; give it to the user that this process runs as, with all that is in it"
+        }
+        _ => "",
+    }
 }
 
 impl FolderError {
@@ -234,7 +244,7 @@ impl DataFolder {
 pub enum PeerRefused {
     /// It comes with another data folder than before.
     #[error(
-        "node {node} was known with data folder {known} and comes with {offered}: its data was lost; remove it from the cluster and bring it back under a new node id with an empty data_dir"
+        "node {node} was known with data folder {known} and comes with {offered}: its data was lost, or another coordinator uses node.id {node} too; remove a lost one from the cluster and bring it back under a new node id with an empty data_dir, and give each coordinator its own node.id"
     )]
     OtherInstance {
         /// The peer.

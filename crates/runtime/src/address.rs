@@ -1,7 +1,7 @@
 //! `host:port`, where host is a name or an IP address; IPv6 stands in brackets.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// Where a process listens or is reached.
@@ -42,6 +42,17 @@ impl Address {
     /// Whether this is `0.0.0.0` or `[::]`: fit to listen on, but nobody can connect to it.
     pub fn is_unspecified(&self) -> bool {
         self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+    }
+
+    /// Where a process on the same machine connects to when another one listens here.
+    #[must_use]
+    pub fn as_reached_locally(&self) -> Self {
+        let loopback = match self.host.parse() {
+            Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            Ok(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
+            _ => self.host.clone(),
+        };
+        Self { host: loopback, port: self.port }
     }
 }
 
@@ -145,5 +156,17 @@ mod tests {
         let unspecified = |text: &str| text.parse::<Address>().unwrap().is_unspecified();
         assert!(unspecified("0.0.0.0:7400") && unspecified("[::]:7400"));
         assert!(!unspecified("127.0.0.1:7400") && !unspecified("localhost:7400"));
+    }
+
+    #[test]
+    fn whoever_listens_on_every_address_is_reached_on_the_loopback_one() {
+        for (listens, reached) in [
+            ("0.0.0.0:7401", "127.0.0.1:7401"),
+            ("[::]:7401", "[::1]:7401"),
+            ("10.0.0.1:7401", "10.0.0.1:7401"),
+            ("localhost:7401", "localhost:7401"),
+        ] {
+            assert_eq!(listens.parse::<Address>().unwrap().as_reached_locally().to_string(), reached);
+        }
     }
 }

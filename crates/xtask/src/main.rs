@@ -1,9 +1,10 @@
-//! `cargo xtask verify | fix | bench | sim | storm`: the chores of this workspace, the same by hand and in CI.
+//! `cargo xtask verify | fix | bench | sim | storm | compose`: the chores of this workspace, the same by hand and in CI.
 //!
 //! Architecture invariant: `verify` changes no file of the working tree, and no workspace crate is used here, so that
 //! this builds when nothing else does.
 
 mod bench;
+mod compose;
 mod fix;
 mod sim;
 mod step;
@@ -22,7 +23,9 @@ usage: cargo xtask COMMAND
                                              decisions, failover-time
   sim [--seed N] [--seeds FROM..TO] [...]    the simulation; without words what every change must pass: 500 seeds twice,
                                              and every planted bug caught
-  storm [--seed N] [--faults N] [...]        builds `quorate` for release and soaks it in faults; --help says more";
+  storm [--seed N] [--faults N] [...]        builds `quorate` for release and soaks it in faults; --help says more
+  compose [--only WORDS]                     docker-compose.yml under faults, three and five coordinators; needs a Docker
+                                             engine and root";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -42,6 +45,7 @@ fn run(words: &[String]) -> Result<()> {
         Some((command, rest)) if command == "bench" => bench::run(rest),
         Some((command, rest)) if command == "sim" => sim::run(rest),
         Some((command, rest)) if command == "storm" => storm::run(rest),
+        Some((command, rest)) if command == "compose" => compose::run(rest),
         Some((command, _)) if ["help", "--help", "-h"].contains(&command.as_str()) => {
             println!("{USAGE}");
             Ok(())

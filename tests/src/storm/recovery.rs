@@ -1,7 +1,11 @@
 //! How soon a healed cluster is well again.
 
-use super::scene::{Scene, statuses, told};
-use crate::{probe::boottime_ms, wait::wait_until};
+use super::scene::Scene;
+use crate::{
+    probe::boottime_ms,
+    statuses::{statuses, told},
+    wait::wait_until,
+};
 use anyhow::{Context, Result, ensure};
 use quorate_rpc::pb::types::GroupPhase;
 use std::{

@@ -4,25 +4,18 @@ use super::{clients::Clients, small_disk::SmallDisk, storage_errors::StorageErro
 use crate::{
     cluster::{Cluster, Links},
     probe::{Probe, Sample, boottime_ms},
+    statuses::{statuses, told},
     wait::wait_until,
 };
 use anyhow::{Context, Result, ensure};
-use quorate_rpc::{
-    Client, ClientOptions,
-    pb::{
-        control::{GetStatusRequest, GetStatusResponse},
-        types::Role,
-    },
-};
+use quorate_rpc::pb::{control::GetStatusResponse, types::Role};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::{sync::OwnedMutexGuard, task::JoinSet};
+use tokio::sync::OwnedMutexGuard;
 
 /// How long a fault may take to show its effect: an election among survivors, or a whole failover.
 pub(super) const EFFECT: Duration = Duration::from_secs(20);
 /// How long a coordinator may take to catch up.
 const EQUAL: Duration = Duration::from_secs(30);
-/// How long a coordinator may take to say how it is; one that stands still does not.
-const STATUS: Duration = Duration::from_millis(500);
 /// What is under way when a link is cut has arrived, or not, after this time.
 const SETTLES: Duration = Duration::from_millis(100);
 
@@ -213,29 +206,4 @@ impl Scene {
         ensure!(acted.is_none(), "{} acted under its old epoch: {acted:?}", old.name());
         Ok(format!("{} is a backup of {} and acts under epoch {} no more", old.name(), old.group, old.epoch))
     }
-}
-
-/// What the coordinators at these addresses say of themselves, as far as they answer.
-pub(super) async fn statuses(addresses: &BTreeMap<u64, String>) -> BTreeMap<u64, GetStatusResponse> {
-    let mut asked = JoinSet::new();
-    for (id, address) in addresses.clone() {
-        asked.spawn(async move {
-            let patience =
-                ClientOptions { deadline: STATUS, per_try_timeout: STATUS, ..ClientOptions::default() };
-            let client = Client::connect([address], patience).ok()?;
-            Some((id, client.get_status(GetStatusRequest::default()).await.ok()?))
-        });
-    }
-    asked.join_all().await.into_iter().flatten().collect()
-}
-
-/// In few words.
-pub(super) fn told(statuses: &BTreeMap<u64, GetStatusResponse>) -> Vec<String> {
-    let one = |(id, status): (&u64, &GetStatusResponse)| {
-        format!(
-            "{id}: term {} leader {} decides {} applied {}",
-            status.term, status.leader_id, status.can_decide, status.applied_index
-        )
-    };
-    statuses.iter().map(one).collect()
 }

@@ -15,6 +15,12 @@ pub(crate) struct SourceArgs {
     sets: Vec<String>,
 }
 
+impl From<SourceArgs> for Sources {
+    fn from(args: SourceArgs) -> Self {
+        args.over([])
+    }
+}
+
 impl SourceArgs {
     fn over<const N: usize>(self, flags: [(&str, &str, Option<String>); N]) -> Sources {
         let given = |(name, key, value): (&str, &str, Option<String>)| {

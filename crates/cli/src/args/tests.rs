@@ -124,7 +124,7 @@ fn flags_of_a_role_are_layers_of_its_configuration() {
     let line = "agent --host-id h1 --zone z1 --state-dir s --coordinators a:1 --listen b:2 --disks d=/x";
     let Command::Agent(AgentCommand { run: args, verb: None }) = parsed(line) else { panic!("not an agent") };
     let sources = crate::config::Sources::from(args);
-    let known = |key: &str| crate::config::Role::Agent.keys().iter().any(|known| known.name == key);
+    let known = |key: &str| Role::Agent.keys().iter().any(|known| known.name == key);
     assert_eq!(sources.flags.len(), 6);
     assert!(sources.flags.iter().all(|flag| known(&flag.key)), "{:?}", sources.flags);
 }

@@ -9,7 +9,7 @@ use super::{agent, coordinator};
 pub(super) const VARIABLE_PREFIX: &str = "QUORATE_";
 
 /// A process that is configured by a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Role {
     /// A Raft member.
     Coordinator,
@@ -29,6 +29,14 @@ impl Role {
     /// The key of that dotted name.
     pub(super) fn key(self, name: &str) -> Option<&'static Key> {
         self.keys().iter().find(|key| key.name == name)
+    }
+
+    /// The key that says where processes on the same machine reach it.
+    pub(super) fn listener(self) -> &'static str {
+        match self {
+            Self::Coordinator => "listen.api",
+            Self::Agent => "listen",
+        }
     }
 
     /// The role that is not this one.

@@ -31,6 +31,8 @@ pub(crate) use reference::reference_markdown;
 pub(crate) use report::{check_text, show_text};
 pub(crate) use resolved::Resolved;
 
+use quorate_runtime::address::Address;
+
 /// What the sources say, and everything that is wrong with it.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -64,6 +66,17 @@ pub(crate) fn coordinator(sources: &Sources) -> Result<CoordinatorConfig, Proble
 /// Every problem found, when there is any.
 pub(crate) fn agent(sources: &Sources) -> Result<AgentConfig, Problems> {
     build(load(Role::Agent, sources), AgentConfig::from_resolved)
+}
+
+/// The role that these sources are a whole configuration of. Of both they never are: each role refuses the other's
+/// variables and keys.
+pub(crate) fn configured_role(sources: &Sources) -> Option<Role> {
+    [Role::Coordinator, Role::Agent].into_iter().find(|role| load(*role, sources).problems.is_empty())
+}
+
+/// Where `role` is reached from this machine; none when its address is not usable.
+pub(crate) fn local_address(role: Role, sources: &Sources) -> Option<Address> {
+    Some(load(role, sources).resolved.address(role.listener())?.as_reached_locally())
 }
 
 fn build<T>(loaded: Loaded, from: fn(&Resolved) -> Option<T>) -> Result<T, Problems> {

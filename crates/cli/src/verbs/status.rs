@@ -11,6 +11,7 @@ use quorate_rpc::{
     pb::control::{GetStatusRequest, GetStatusResponse},
 };
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// How long the leader is waited for when another coordinator has answered already.
 const LEADER_WAIT: Duration = Duration::from_secs(2);
@@ -20,7 +21,7 @@ pub(crate) async fn run(args: ClientArgs, digest: bool) -> anyhow::Result<u8> {
     let desk = Desk::open(&args)?;
     let request = GetStatusRequest { with_state_digest: digest };
     let first = desk.client.get_status(request).await?;
-    let (status, leader_is_silent) = match ask_leader(&desk, request, &first).await {
+    let (status, leader_is_silent) = match ask_leader(&desk, request, &first, &args.endpoints).await {
         None => (first, false),
         Some(Ok(status)) => (status, false),
         Some(Err(error)) => {
@@ -40,20 +41,38 @@ pub(crate) async fn run(args: ClientArgs, digest: bool) -> anyhow::Result<u8> {
 }
 
 /// What the leader says, if it is known and has not just answered. With `--stale` the first answer is good enough.
+///
+/// The address that the coordinators know of each other may mean nothing here, as with published ports of containers; one
+/// of the given endpoints may be the leader's all the same.
 async fn ask_leader(
     desk: &Desk,
     request: GetStatusRequest,
     first: &GetStatusResponse,
+    given: &[String],
 ) -> Option<Result<GetStatusResponse, ClientError>> {
     if desk.stale || first.leader_id == first.coordinator_id || first.leader_api_address.is_empty() {
         return None;
     }
-    let ask = async || {
-        let leader =
-            desk.client.with_deadline(LEADER_WAIT.min(desk.deadline)).only(&first.leader_api_address)?;
-        leader.get_status(request).await
-    };
-    Some(ask().await)
+    let known = &first.leader_api_address;
+    let mut asked = JoinSet::new();
+    for endpoint in given.iter().filter(|endpoint| *endpoint != known).chain([known]) {
+        let one = match desk.client.with_deadline(LEADER_WAIT.min(desk.deadline)).only(endpoint) {
+            Ok(one) => one,
+            Err(error) => return Some(Err(error)),
+        };
+        let is_known = endpoint == known;
+        asked.spawn(async move { (is_known, one.get_status(request).await) });
+    }
+    let mut in_vain = None;
+    while let Some(Ok((is_known, answer))) = asked.join_next().await {
+        match answer {
+            // Whoever answers at the leader's own address may have ceased to lead: that is news, too.
+            Ok(status) if is_known || status.coordinator_id == first.leader_id => return Some(Ok(status)),
+            Err(error) if is_known => in_vain = Some(Err(error)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    in_vain
 }
 
 /// The first line of the screen, and the exit code.

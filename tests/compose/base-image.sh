@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Makes debian:bookworm-slim, the image that deploy/Dockerfile begins with, out of Debian packages: for an engine that has
+# no registry to pull it from. Whoever has one needs none of this. Does nothing when the image is there already.
+#
+# Needs root and mmdebstrap. QUORATE_DEBIAN_MIRROR names another mirror than Debian's own.
+set -euo pipefail
+
+name=debian:bookworm-slim
+if docker image inspect "$name" >/dev/null 2>&1; then
+    exit 0
+fi
+if ! command -v mmdebstrap >/dev/null 2>&1; then
+    echo "base-image: there is no $name and no mmdebstrap to make it with: apt-get install mmdebstrap, or docker pull $name" >&2
+    exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+    echo "base-image: making $name needs root; run this as root, or docker pull $name" >&2
+    exit 1
+fi
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+# What the official slim image leaves out, too.
+exclude() { printf -- '--dpkgopt=path-exclude=%s\n' "$@"; }
+mapfile -t slim < <(exclude '/usr/share/doc/*' '/usr/share/man/*' '/usr/share/info/*' '/usr/share/locale/*' \
+    '/usr/share/lintian/*' '/usr/share/groff/*' '/usr/share/linda/*')
+mmdebstrap --quiet --mode=root --variant=minbase --aptopt='Acquire::Retries "3"' "${slim[@]}" \
+    --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+    bookworm "$folder/base.tar" ${QUORATE_DEBIAN_MIRROR:+"$QUORATE_DEBIAN_MIRROR"}
+docker import --change 'CMD ["bash"]' "$folder/base.tar" "$name" >/dev/null
+echo "base-image: made $name of Debian packages"
