@@ -94,7 +94,7 @@ pub async fn run(
     serve("peer server", server().add_service(raft), peer_listener, &shutdown, on_lane);
     let api = Api::new(consensus.clone(), memory.clone(), peers.clone(), options.raft.proposal_deadline);
     let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
-    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let (reporter, health_service) = health::begin().await;
     let router = api_router(&api, gateway, options.max_message_bytes)?.add_service(health_service);
     serve("api server", router, api_listener, &shutdown, &here);
 
