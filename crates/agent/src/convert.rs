@@ -53,3 +53,31 @@ pub(crate) fn quorum_word(failure: Option<&Failure>) -> QuorumWord {
 fn bounded(text: &str) -> String {
     text.chars().take(REASON_MAX_CHARS).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_domain::CoordinatorId;
+    use quorate_rpc::{ApiError, classify, status::LeaderAddress};
+
+    #[test]
+    fn only_those_who_say_that_they_lack_a_quorum_count_as_lacking_one() {
+        let message = || "m".to_owned();
+        let leader = LeaderAddress { id: CoordinatorId(2), api_address: "a:1".into() };
+        let table = [
+            (Failure::NoQuorum { message: message() }, QuorumWord::Lacks),
+            (Failure::NotLeader { hint: None, message: message() }, QuorumWord::Lacks),
+            (Failure::NotLeader { hint: Some(leader), message: message() }, QuorumWord::Has),
+            (Failure::Refused { code: "HOST_ID_IN_USE".into(), message: message() }, QuorumWord::Has),
+            (Failure::Unreachable { sent: true, message: message() }, QuorumWord::Nothing),
+            (Failure::Overloaded { retry_after: None, message: message() }, QuorumWord::Nothing),
+        ];
+        for (failure, word) in table {
+            assert_eq!(quorum_word(Some(&failure)), word, "{failure:?}");
+        }
+        assert_eq!(quorum_word(None), QuorumWord::Nothing, "it ended the session in order");
+        let stopping = ApiError::Stopping { who: "this coordinator", remedy: "ask another" };
+        let word = quorum_word(Some(&classify(&stopping.into())));
+        assert_eq!(word, QuorumWord::Nothing, "a coordinator that stops says nothing of the others");
+    }
+}

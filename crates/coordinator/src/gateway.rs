@@ -157,11 +157,12 @@ impl Session {
                 () = stop.cancelled() => return Err(crate::api::STOPPING.into()),
             }
             if !self.gateway.memory.ask(|leader| leader.is_open(&self.id)) {
-                let now = leadership.borrow().clone();
-                if lost_now(&now, term) || now.has_lost_quorum() {
+                if lost_now(&leadership.borrow(), term) {
                     return Err(self.gateway.not_leader());
                 }
-                return Err(ApiError::SessionReplaced.into());
+                let replaced = self.gateway.memory.ask(|leader| leader.session(&self.id.host).is_some());
+                let why = if replaced { ApiError::SessionReplaced } else { ApiError::NoQuorum };
+                return Err(why.into());
             }
         }
     }

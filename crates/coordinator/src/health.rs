@@ -6,7 +6,11 @@ use crate::services;
 use quorate_consensus::Leadership;
 use std::time::Duration;
 use tokio::sync::watch;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health, HealthServer},
+    server::{HealthReporter, health_reporter},
+};
 
 /// An acknowledgement, or a leader's last word, grows stale without anything happening, so it is looked at this often.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
@@ -22,11 +26,18 @@ async fn report(reporter: &HealthReporter, status: ServingStatus) {
     }
 }
 
+/// The service, which says from its first answer on that nothing is served yet, and the way to tell it more.
+pub(crate) async fn begin() -> (HealthReporter, HealthServer<impl Health>) {
+    let (reporter, service) = health_reporter();
+    // It would call the whole server healthy by itself.
+    report(&reporter, ServingStatus::NotServing).await;
+    (reporter, service)
+}
+
 /// Keeps the status of all services up to date. One status for all: whoever routes requests by it wants them where they
 /// can be decided.
 pub(crate) async fn follow(reporter: HealthReporter, mut leadership: watch::Receiver<Leadership>) {
     let mut known = ServingStatus::NotServing;
-    report(&reporter, known).await;
     loop {
         let now = status(&leadership.borrow_and_update());
         if now != known {

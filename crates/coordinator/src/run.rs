@@ -102,7 +102,7 @@ pub async fn run(
     let deadline = options.raft.proposal_deadline;
     let api = Api::new(consensus.clone(), memory.clone(), peers.clone(), watch.clone(), deadline);
     let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
-    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let (reporter, health_service) = health::begin().await;
     let router = api_router(&api, gateway, options.max_message_bytes)?.add_service(health_service);
     serve("api server", router, api_listener, &shutdown, &here);
 
