@@ -77,10 +77,9 @@ fn choose(only: &[String]) -> Result<(Vec<&'static Scenario>, Apart)> {
     let chosen: Vec<&Scenario> = SCENARIOS.iter().filter(|one| named(one.name)).collect();
     let apart = Apart { formation: named(formation::NAME), bad_input: named(bad_input::NAME) };
     if chosen.is_empty() && !apart.any() {
-        let names = SCENARIOS.iter().map(|one| one.name).chain([formation::NAME, bad_input::NAME]);
-        let names: BTreeSet<&str> = names.collect();
-        let names: Vec<&str> = names.into_iter().collect();
-        bail!("no scenario has {only:?} in its name; there are:\n  {}", names.join("\n  "));
+        let all = SCENARIOS.iter().map(|one| one.name).chain([formation::NAME, bad_input::NAME]);
+        let all: Vec<&str> = all.collect::<BTreeSet<_>>().into_iter().collect();
+        bail!("no scenario has {only:?} in its name; there are:\n  {}", all.join("\n  "));
     }
     Ok((chosen, apart))
 }
