@@ -253,6 +253,28 @@ async fn a_coordinator_stops_on_sigterm_with_exit_code_0_and_a_second_on_its_fol
     assert_eq!(one.process.ended(DEADLINE).await.unwrap().code(), Some(0));
 }
 
+#[tokio::test]
+async fn a_health_check_finds_its_coordinator_by_its_configuration_and_tells_by_exit_code_whether_it_serves()
+{
+    let mut alone = Coordinator::start(1);
+    let file = alone.folder.path().join("coordinator.toml");
+    let check = format!("healthcheck --config {}", file.display());
+    let well = alone.until(&check, |seen| seen.code == 0);
+    let line = format!("healthy: the coordinator at {} serves\n", alone.api);
+    assert_eq!((well.stdout.as_str(), well.stderr.as_str()), (line.as_str(), ""));
+    alone.process.terminate().unwrap();
+    alone.process.ended(DEADLINE).await.unwrap();
+    let gone = run(&check);
+    assert_eq!((gone.code, gone.stdout.as_str(), gone.stderr.lines().count()), (1, "", 1), "{}", gone.stderr);
+    assert!(gone.stderr.contains("does not answer"), "{}", gone.stderr);
+
+    // One of three without the others follows nobody.
+    let waiting = Coordinator::start(3);
+    let ill = run(&format!("healthcheck coordinator --address {}", waiting.api));
+    assert_eq!((ill.code, ill.stderr.lines().count()), (1, 1), "{}", ill.stderr);
+    assert!(ill.stderr.contains("NOT_SERVING") && ill.stderr.contains("quorate status"), "{}", ill.stderr);
+}
+
 /// The command lines of all processes of this machine that name the folder.
 fn processes_in(folder: &Path) -> Vec<String> {
     let name = folder.to_str().unwrap();

@@ -10,6 +10,7 @@ mod bad_input;
 mod cut;
 mod docker;
 mod figures;
+mod formation;
 mod image;
 mod scenarios;
 mod scene;
@@ -22,7 +23,7 @@ use anyhow::{Context, Result, bail, ensure};
 use scenarios::{SCENARIOS, Scenario};
 use scene::Scene;
 use stack::Stack;
-use std::{collections::BTreeSet, env, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, env, sync::Arc, time::Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// When this is set, the folder with the logs of all containers stays also when nothing is wrong.
@@ -33,16 +34,7 @@ const KEEP: &str = "QUORATE_TEST_KEEP";
 /// # Errors
 /// The first thing that is not as it must be, with the folder in which all logs are.
 pub async fn run(only: &[String], say: impl Fn(&str)) -> Result<()> {
-    let wanted =
-        |one: &&Scenario| only.is_empty() || only.iter().any(|word| one.name.contains(word.as_str()));
-    let chosen: Vec<&Scenario> = SCENARIOS.iter().filter(wanted).collect();
-    let bad_input = only.is_empty() || only.iter().any(|word| bad_input::NAME.contains(word.as_str()));
-    if chosen.is_empty() && !bad_input {
-        let names = SCENARIOS.iter().map(|one| one.name).chain([bad_input::NAME]);
-        let names: BTreeSet<&str> = names.collect();
-        let names: Vec<&str> = names.into_iter().collect();
-        bail!("no scenario has {only:?} in its name; there are:\n  {}", names.join("\n  "));
-    }
+    let (chosen, apart) = choose(only)?;
     docker::compose_command().await?;
     let _machine = Machine::take(true).await?;
     let folder = tempfile::Builder::new().prefix("compose-").tempdir_in(binary::scratch()?)?;
@@ -56,33 +48,60 @@ pub async fn run(only: &[String], say: impl Fn(&str)) -> Result<()> {
     ));
     for size in [3, 5] {
         let of_size: Vec<&Scenario> = chosen.iter().copied().filter(|one| one.coordinators == size).collect();
-        if of_size.is_empty() && !bad_input {
+        if of_size.is_empty() && !apart.any() {
             continue;
         }
         let stack = Arc::new(Stack::prepare(size, folder.path()).await?);
         let outcome = tokio::select! {
-            outcome = all_of(&stack, &of_size, bad_input, &say) => outcome,
+            outcome = all_of(&stack, &of_size, apart, &say) => outcome,
             interrupted = interrupt() => Err(interrupted),
         };
         if let Err(error) = outcome {
-            let kept = folder.keep();
-            return Err(give_up(&stack, error, &kept).await);
+            // Not removed when this returns.
+            drop(folder.keep());
+            return Err(give_up(&stack, error).await);
         }
         stack.remove().await?;
     }
     if env::var_os(KEEP).is_some() {
         say(&format!("logs of all containers: {}", folder.keep().display()));
     }
-    let judged = chosen.len() + usize::from(bad_input);
+    let judged = chosen.len() + usize::from(apart.formation) + usize::from(apart.bad_input);
     say(&format!("{judged} scenarios passed in {:.0} s", started.elapsed().as_secs_f64()));
     Ok(())
 }
 
-/// Every scenario of one size on one stack, and then what is wrong from the beginning.
+/// Everything whose name contains one of the words, or all.
+fn choose(only: &[String]) -> Result<(Vec<&'static Scenario>, Apart)> {
+    let named = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word.as_str()));
+    let chosen: Vec<&Scenario> = SCENARIOS.iter().filter(|one| named(one.name)).collect();
+    let apart = Apart { formation: named(formation::NAME), bad_input: named(bad_input::NAME) };
+    if chosen.is_empty() && !apart.any() {
+        let all = SCENARIOS.iter().map(|one| one.name).chain([formation::NAME, bad_input::NAME]);
+        let all: Vec<&str> = all.collect::<BTreeSet<_>>().into_iter().collect();
+        bail!("no scenario has {only:?} in its name; there are:\n  {}", all.join("\n  "));
+    }
+    Ok((chosen, apart))
+}
+
+/// What begins with no container at all, and is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Apart {
+    formation: bool,
+    bad_input: bool,
+}
+
+impl Apart {
+    fn any(self) -> bool {
+        self.formation || self.bad_input
+    }
+}
+
+/// Every scenario of one size on one stack, and then those that begin with none.
 async fn all_of(
     stack: &Arc<Stack>,
     scenarios: &[&Scenario],
-    bad_input: bool,
+    apart: Apart,
     say: &impl Fn(&str),
 ) -> Result<()> {
     if !scenarios.is_empty() {
@@ -92,7 +111,10 @@ async fn all_of(
         }
         stack.remove().await?;
     }
-    if bad_input {
+    if apart.formation {
+        formation::run(stack, say).await.context(formation::NAME)?;
+    }
+    if apart.bad_input {
         bad_input::run(stack, say).await.context(bad_input::NAME)?;
     }
     Ok(())
@@ -118,9 +140,9 @@ async fn one_by_one(stack: &Arc<Stack>, scenarios: &[&Scenario], say: &impl Fn(&
 }
 
 /// Keeps what tells why it failed, and removes everything else.
-async fn give_up(stack: &Stack, error: anyhow::Error, folder: &Path) -> anyhow::Error {
+async fn give_up(stack: &Stack, error: anyhow::Error) -> anyhow::Error {
     let logs = match stack.keep_logs().await {
-        Ok(()) => format!("logs of all containers: {}", folder.display()),
+        Ok(()) => format!("logs of all containers: {}", stack.logs().display()),
         Err(problem) => format!("the logs could not be kept: {problem:#}"),
     };
     match stack.remove().await {
@@ -142,4 +164,21 @@ async fn interrupt() -> anyhow::Error {
         _ = terminated => {}
     }
     anyhow::anyhow!("interrupted")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenarios_are_chosen_by_words_of_their_names_and_a_word_of_none_is_refused() {
+        let (all, apart) = choose(&[]).unwrap();
+        assert!(all.len() == SCENARIOS.len() && apart.formation && apart.bad_input);
+        let (some, apart) = choose(&["bridge".to_owned(), "paused".to_owned()]).unwrap();
+        assert!(some.len() == 3 && !apart.any(), "{} scenarios", some.len());
+        let (none, apart) = choose(&["bad".to_owned()]).unwrap();
+        assert!(none.is_empty() && apart.bad_input && !apart.formation);
+        let refused = choose(&["nowhere".to_owned()]).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("leader cut off") && refused.contains("bad input"), "{refused}");
+    }
 }

@@ -26,7 +26,7 @@ pub(super) async fn run(stack: &Stack, say: &impl Fn(&str)) -> Result<()> {
     if stack.size() == 5 {
         return even(stack, 4, say).await;
     }
-    up(stack, &RIGHT).await?;
+    stack.start(&RIGHT).await?;
     for node in RIGHT {
         healthy(stack, node).await?;
     }
@@ -42,7 +42,7 @@ pub(super) async fn run(stack: &Stack, say: &impl Fn(&str)) -> Result<()> {
     tell(say, began, "foreign volume", &format!("it ends with 1 and says: {words}; {status}"));
     let began = Instant::now();
     clear(stack).await?;
-    up(stack, &[WRONG]).await?;
+    stack.start(&[WRONG]).await?;
     healthy(stack, WRONG).await.context("put right")?;
     tell(say, began, "put right", "with its own id, cluster and volume it joins the others");
     stack.remove().await?;
@@ -56,7 +56,7 @@ fn tell(say: &impl Fn(&str), began: Instant, what: &str, seen: &str) {
 /// A second node 2, at the address of node 3.
 async fn same_id(stack: &Stack) -> Result<String> {
     stack.override_with(&environment("QUORATE_NODE_ID", "2"))?;
-    up(stack, &[WRONG]).await?;
+    stack.start(&[WRONG]).await?;
     let words = stack.ends_saying(WRONG, "another coordinator uses node.id 2").await?;
     warned(stack, RIGHT[0], "coordinator 3 has not answered").await?;
     Ok(words)
@@ -66,7 +66,7 @@ async fn same_id(stack: &Stack) -> Result<String> {
 async fn other_cluster(stack: &Stack) -> Result<String> {
     clear(stack).await?;
     stack.override_with(&environment("QUORATE_CLUSTER_ID", "another"))?;
-    up(stack, &[WRONG]).await?;
+    stack.start(&[WRONG]).await?;
     let words = stack.says(WRONG, "cluster.id another is not the cluster of this coordinator").await?;
     ensure!(words.contains("correct cluster.id"), "no remedy: {words}");
     let checked = stack.healthcheck(WRONG).await?;
@@ -86,7 +86,7 @@ async fn foreign_volume(stack: &Stack) -> Result<String> {
         must(&["chown", "0:0", &folder.to_string_lossy()]).await?;
         must(&["chmod", "0700", &folder.to_string_lossy()]).await?;
     }
-    up(stack, &[WRONG]).await?;
+    stack.start(&[WRONG]).await?;
     let words = stack.ends_saying(WRONG, "give it to the user that this process runs as").await?;
     warned(stack, RIGHT[0], "coordinator 3 has not answered").await?;
     Ok(words)
@@ -120,14 +120,6 @@ async fn even(stack: &Stack, count: u64, say: &impl Fn(&str)) -> Result<()> {
 
 fn environment(name: &str, value: &str) -> String {
     format!("services:\n  {WRONG}:\n    environment:\n      {name}: \"{value}\"\n")
-}
-
-async fn up(stack: &Stack, nodes: &[Node]) -> Result<()> {
-    let services: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-    let mut words = vec!["up", "--detach", "--no-build", "--no-deps"];
-    words.extend(services.iter().map(String::as_str));
-    stack.compose(&words).await?;
-    Ok(())
 }
 
 /// The wrong one goes, with its volume and what made it wrong.

@@ -160,6 +160,18 @@ impl Stack {
         Ok(said.stdout)
     }
 
+    /// Starts these services and none that they depend on.
+    ///
+    /// # Errors
+    /// When compose fails.
+    pub(super) async fn start(&self, nodes: &[Node]) -> Result<()> {
+        let services: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+        let mut words = vec!["up", "--detach", "--no-build", "--no-deps"];
+        words.extend(services.iter().map(String::as_str));
+        self.compose(&words).await?;
+        Ok(())
+    }
+
     /// Every container, by service.
     ///
     /// # Errors
@@ -249,15 +261,23 @@ impl Stack {
         self.exec(node, &["quorate", "healthcheck"]).await
     }
 
+    /// Everything that a container has said since it was made.
+    ///
+    /// # Errors
+    /// When the engine does not say.
+    pub(super) async fn log(&self, node: Node) -> Result<String> {
+        let container = self.container(node).await?;
+        let said = docker::run(&["docker", "logs", &container.id], None, &[]).await?;
+        Ok(said.stdout + &said.stderr)
+    }
+
     /// The last line of a container's log that has these words.
     ///
     /// # Errors
     /// When it does not come in time.
     pub(super) async fn says(&self, node: Node, words: &str) -> Result<String> {
         wait_until(&format!("{node} says {words:?}"), SAID, async || {
-            let container = self.container(node).await?;
-            let said = docker::run(&["docker", "logs", &container.id], None, &[]).await?;
-            let said = said.stdout + &said.stderr;
+            let said = self.log(node).await?;
             let line = said.lines().rev().find(|line| line.contains(words));
             line.map(str::to_owned).with_context(|| format!("it says:\n{said}"))
         })

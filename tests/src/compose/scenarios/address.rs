@@ -21,8 +21,7 @@ pub(super) async fn changed(scene: &mut Scene) -> Result<Vec<String>> {
     let others = scene.coordinators_without(&[leader]);
     let (new, _) = scene.leader_among(&others, term).await?;
     let mut seen = vec![format!("{new} leads instead of {leader}"), goes_on(scene, &others).await?];
-    let service = leader.to_string();
-    scene.stack.compose(&["up", "--detach", "--no-build", "--no-deps", &service]).await?;
+    scene.stack.start(&[leader]).await?;
     scene.find_again().await?;
     let now = scene.address(leader)?;
     ensure!(now != old, "{leader} came back at its old address {old}");

@@ -40,15 +40,11 @@ pub(super) async fn paused(scene: &mut Scene) -> Result<Vec<String>> {
     Ok(seen)
 }
 
-/// The leader's processes are killed by the machine; the engine starts them again.
+/// The leader's processes are killed by the machine; the engine starts them again, perhaps soon enough to be elected.
 pub(super) async fn killed(scene: &mut Scene) -> Result<Vec<String>> {
     let (leader, term) = scene.leader().await?;
     let before = scene.stack.container(leader).await?;
     must(&["kill", "-KILL", &before.pid.to_string()]).await?;
-    let others = scene.coordinators_without(&[leader]);
-    let (new, later) = scene.leader_among(&others, term).await?;
-    let mut seen = vec![format!("{new} leads term {later} instead of {leader} term {term}")];
-    seen.push(goes_on(scene, &others).await?);
     let after = wait_until(&format!("the engine has started {leader} again"), EFFECT, async || {
         let now = scene.stack.container(leader).await?;
         let again = now.status == "running" && now.pid != before.pid && now.restarts > before.restarts;
@@ -56,9 +52,13 @@ pub(super) async fn killed(scene: &mut Scene) -> Result<Vec<String>> {
         Ok(now)
     })
     .await?;
-    seen.push(format!("its process {} is gone, {} runs instead", before.pid, after.pid));
+    let mut seen = vec![format!("{leader}'s process {} is gone, {} runs instead", before.pid, after.pid)];
     // An address may be lost with the network namespace.
     scene.find_again().await?;
+    let all = scene.stack.coordinators();
+    let (new, later) = scene.leader_among(&all, term).await?;
+    seen.push(format!("{new} leads term {later} instead of {leader} term {term}"));
+    seen.push(goes_on(scene, &all).await?);
     Ok(seen)
 }
 

@@ -26,14 +26,14 @@ pub(super) async fn refused(scene: &mut Scene) -> Result<Vec<String>> {
     let kept = tempfile::Builder::new().prefix("kept-").tempdir_in(crate::binary::scratch()?)?;
     copy(&mountpoint(&volume).await?, kept.path()).await?;
     remove_with_volume(scene, victim, &volume).await?;
-    start(scene, victim).await?;
+    scene.stack.start(&[victim]).await?;
     let words = scene.stack.ends_saying(victim, REMEDY).await?;
     let mut seen = vec![format!("{victim} without its volume ends with 1 and says: {words}")];
     seen.push(goes_on(scene, &left).await?);
     // What it had is put back exactly as it was: a copy of an earlier time would have forgotten votes.
     remove_with_volume(scene, victim, &volume).await?;
     copy(kept.path(), &scene.stack.make_volume(&volume).await?).await?;
-    start(scene, victim).await?;
+    scene.stack.start(&[victim]).await?;
     scene.find_again().await?;
     wait_until(&format!("{victim} is taken back with its data"), EFFECT, async || {
         let checked = scene.stack.healthcheck(victim).await?;
@@ -43,12 +43,6 @@ pub(super) async fn refused(scene: &mut Scene) -> Result<Vec<String>> {
     .await?;
     seen.push("with its data it is taken back".to_owned());
     Ok(seen)
-}
-
-async fn start(scene: &Scene, node: Node) -> Result<()> {
-    let service = node.to_string();
-    scene.stack.compose(&["up", "--detach", "--no-build", "--no-deps", &service]).await?;
-    Ok(())
 }
 
 async fn remove_with_volume(scene: &Scene, node: Node, volume: &str) -> Result<()> {

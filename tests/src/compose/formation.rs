@@ -1,0 +1,89 @@
+//! One cluster is formed, whoever starts first and whatever comes late.
+
+use super::{
+    scene::EFFECT,
+    stack::{Node, Stack},
+};
+use crate::{
+    statuses::{statuses, told},
+    wait::wait_until,
+};
+use anyhow::{Context, Result, ensure};
+use quorate_rpc::pb::control::GetStatusResponse;
+use std::{collections::BTreeMap, time::Instant};
+
+/// What this is chosen by.
+pub(super) const NAME: &str = "formation";
+
+/// The last of the list comes first and waits, as nobody but it is there; with the next they are a majority; whoever
+/// comes after that joins.
+///
+/// # Errors
+/// When one coordinator alone forms a cluster, or there is not one cluster in the end.
+pub(super) async fn run(stack: &Stack, say: &impl Fn(&str)) -> Result<()> {
+    let began = Instant::now();
+    let mut order = stack.coordinators();
+    order.reverse();
+    let majority = order.len() / 2 + 1;
+    for (count, node) in (1..).zip(&order) {
+        stack.start(&[*node]).await?;
+        if count < majority {
+            stack.says(*node, "waiting for a majority of the initial members").await?;
+            let alone = asked(stack).await?;
+            let formed = alone.values().any(|status| status.leader_id != 0 || status.revision != 0);
+            ensure!(!formed, "{count} of {} formed a cluster: {:?}", order.len(), told(&alone));
+        } else {
+            one_leader(stack, count).await?;
+        }
+    }
+    let forming = formed(stack, &order).await?;
+    say(&format!(
+        "ok   {:5.1} s  {NAME} ({}): started one by one from the last, {} waited, {forming} formed the cluster, all follow \
+         one leader with equal states",
+        began.elapsed().as_secs_f64(),
+        stack.size(),
+        majority - 1
+    ));
+    stack.remove().await
+}
+
+async fn asked(stack: &Stack) -> Result<BTreeMap<u64, GetStatusResponse>> {
+    let addresses = stack.addresses().await?;
+    let coordinator = |(node, address): (Node, String)| match node {
+        Node::Coordinator(id) => Some((id, format!("{address}:{}", node.port()))),
+        Node::Agent(_) => None,
+    };
+    Ok(statuses(&addresses.into_iter().filter_map(coordinator).collect()).await)
+}
+
+/// So many coordinators follow one leader, which can decide, and have applied the same.
+async fn one_leader(stack: &Stack, count: usize) -> Result<()> {
+    wait_until(&format!("{count} coordinators are one cluster"), EFFECT, async || {
+        let statuses = asked(stack).await?;
+        ensure!(statuses.len() == count, "{} answer", statuses.len());
+        let leading = statuses.values().filter(|status| status.can_decide).count();
+        let first = statuses.values().next().context("nobody answers")?;
+        let same = statuses.values().all(|status| {
+            status.leader_id == first.leader_id
+                && status.revision > 0
+                && status.applied_index == first.applied_index
+                && status.state_digest == first.state_digest
+        });
+        ensure!(leading == 1 && same, "{:?}", told(&statuses));
+        Ok(())
+    })
+    .await
+}
+
+/// Who says that it forms the cluster: only of the majority, as all others found one.
+async fn formed(stack: &Stack, order: &[Node]) -> Result<String> {
+    let mut forming = Vec::new();
+    for (place, node) in order.iter().enumerate() {
+        if stack.log(*node).await?.contains("forming the cluster") {
+            ensure!(place <= order.len() / 2, "{node} came late and formed a cluster");
+            forming.push(node.to_string());
+        }
+    }
+    ensure!(!forming.is_empty(), "nobody says that it formed the cluster");
+    Ok(forming.join(" and "))
+}
