@@ -39,7 +39,10 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         R::HostNotFound(id) => Kind::NotFound { what: "host", id: id.to_string() },
         R::DiskNotFound(id) => Kind::NotFound { what: "disk", id: id.to_string() },
         R::GroupNotFound(id) => Kind::NotFound { what: "group", id: id.to_string() },
-        R::ClusterExists(_) | R::GroupExists(_) => Kind::AlreadyExists,
+        R::CoordinatorNotFound(id) => Kind::NotFound { what: "coordinator", id: id.to_string() },
+        R::ClusterExists(_) | R::GroupExists(_) | R::CoordinatorIdUsed { .. } | R::AddressInUse { .. } => {
+            Kind::AlreadyExists
+        }
         R::UnsafeSettings(_)
         | R::DiskAmbiguous { .. }
         | R::DuplicateMember { .. }
@@ -47,7 +50,17 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         | R::InvalidLabels { .. }
         | R::RequestIdReused(_) => Kind::Malformed,
         R::LimitReached { .. } => Kind::Exhausted,
-        R::ClusterMissing => Kind::State { subject: "cluster".to_owned() },
+        R::ClusterMissing
+        | R::CoordinatorsNotRecorded
+        | R::WouldLoseQuorum { .. }
+        | R::SeenInAnotherTerm { .. } => Kind::State { subject: "cluster".to_owned() },
+        R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) => {
+            Kind::State { subject: format!("coordinator/{id}") }
+        }
+        R::ChangeInProgress { operation }
+        | R::ChangeNotOpen(operation)
+        | R::ChangeOnRecord { operation, .. }
+        | R::ChangeNotReady { operation, .. } => Kind::State { subject: format!("operation/{operation}") },
         R::HostIdInUse { host: id, .. } | R::StaleIncarnation { host: id, .. } => host(id),
         R::DiskFailureLatched(disk) => Kind::State { subject: format!("disk/{disk}") },
         R::GroupDeleting(group)

@@ -123,6 +123,7 @@ pub(super) fn operation() -> Operation {
         finished_at_ms: None,
         outcome: String::new(),
         failed_attempts: 0,
+        member_change: None,
     }
 }
 
