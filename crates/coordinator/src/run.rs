@@ -6,6 +6,7 @@ use crate::{
     driver::Driver,
     gateway::{self, Gateway},
     health,
+    members::{self, MembersDriver},
     memory::Memory,
     message_limit::Measured,
     options::CoordinatorOptions,
@@ -107,6 +108,10 @@ pub async fn run(
         settings: options.settings.clone(),
     };
     shutdown.spawn("driver", driver.run(shutdown.clone()));
+    let members = MembersDriver { consensus: consensus.clone(), peers: peers.clone() };
+    shutdown.spawn("members", members.run(shutdown.clone()));
+    let removed = members::ask_whether_removed(consensus.clone(), peers.clone(), shutdown.clone());
+    until_stopped("removal watch", removed, &shutdown);
     tracing::info!(
         node = options.node.0, cluster.id = %options.cluster, api = %options.listen_api, peer = %options.listen_peer,
         "coordinator started"

@@ -239,6 +239,18 @@ pub enum Rejection {
         /// Who has it.
         coordinator: CoordinatorId,
     },
+    /// The new coordinator is not as one must be that is taken in.
+    #[error(
+        "coordinator {id} cannot be taken in, at {address}: {problem}; start it there with this cluster.id, node.id {id} and an empty data_dir, then try again"
+    )]
+    CoordinatorNotReady {
+        /// The new coordinator.
+        id: CoordinatorId,
+        /// Where it was asked.
+        address: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// It votes already.
     #[error("coordinator {0} votes already")]
     AlreadyVoter(CoordinatorId),
@@ -339,6 +351,7 @@ impl Rejection {
             Self::CoordinatorNotFound(_) => "COORDINATOR_NOT_FOUND",
             Self::CoordinatorIdUsed { .. } => "COORDINATOR_ID_USED",
             Self::AddressInUse { .. } => "ADDRESS_IN_USE",
+            Self::CoordinatorNotReady { .. } => "COORDINATOR_NOT_READY",
             Self::AlreadyVoter(_) => "ALREADY_VOTER",
             Self::NotAVoter(_) => "NOT_A_VOTER",
             Self::LastVoter(_) => "LAST_VOTER",

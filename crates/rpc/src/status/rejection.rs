@@ -54,7 +54,7 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         | R::CoordinatorsNotRecorded
         | R::WouldLoseQuorum { .. }
         | R::SeenInAnotherTerm { .. } => Kind::State { subject: "cluster".to_owned() },
-        R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) => {
+        R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) | R::CoordinatorNotReady { id, .. } => {
             Kind::State { subject: format!("coordinator/{id}") }
         }
         R::ChangeInProgress { operation }

@@ -232,6 +232,7 @@ fn the_status_keeps_its_names() {
   "last_log_index": 120,
   "leader_api_address": "10.0.0.2:7401",
   "leader_id": 2,
+  "member_change": null,
   "members": [
     {
       "api_address": "10.0.0.1:7401",
@@ -240,6 +241,8 @@ fn the_status_keeps_its_names() {
       "last_answer_ms": 30,
       "leader": false,
       "peer_address": "10.0.0.1:7400",
+      "role": "voter",
+      "since": "2026-01-01T00:00:00.000Z",
       "voter": true
     },
     {
@@ -249,6 +252,8 @@ fn the_status_keeps_its_names() {
       "last_answer_ms": 0,
       "leader": true,
       "peer_address": "10.0.0.2:7400",
+      "role": "voter",
+      "since": "2026-01-01T00:00:00.000Z",
       "voter": true
     },
     {
@@ -258,6 +263,8 @@ fn the_status_keeps_its_names() {
       "last_answer_ms": null,
       "leader": false,
       "peer_address": "10.0.0.3:7400",
+      "role": "learner",
+      "since": "2026-01-01T00:00:00.000Z",
       "voter": false
     }
   ],

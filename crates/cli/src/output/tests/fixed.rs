@@ -1,7 +1,7 @@
 //! Fixed values of every noun.
 
 use quorate_rpc::pb::{
-    control::{GetStatusResponse, Member as Coordinator},
+    control::{GetStatusResponse, Member as Coordinator, MemberRole},
     types::{
         Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, Operation, OperationStatus,
         Revision, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason,
@@ -163,8 +163,11 @@ pub(super) fn status() -> GetStatusResponse {
         leader,
         lag_entries,
         last_answer_ms: lag_entries.map(|entries| entries * 10),
+        role: if voter { MemberRole::Voter } else { MemberRole::Learner }.into(),
+        since_ms: T0_MS,
     };
     GetStatusResponse {
+        member_change: None,
         cluster_id: "prod".into(),
         coordinator_id: 2,
         leader_id: 2,
