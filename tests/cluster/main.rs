@@ -9,6 +9,7 @@ mod disk_failure;
 mod disk_faults;
 mod isolated_leader;
 mod leader_kills;
+mod members;
 mod restart;
 mod storm;
 mod writers;

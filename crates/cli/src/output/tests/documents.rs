@@ -156,6 +156,7 @@ fn operations_keep_their_names() {
     "group": "g1",
     "id": "op-7",
     "kind": "failover",
+    "member_change": null,
     "outcome": null,
     "reason": "host offline",
     "request_id": null,
