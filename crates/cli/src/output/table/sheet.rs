@@ -234,6 +234,7 @@ fn particulars(operation: &Operation) -> String {
     let id = |id: u64| if id == 0 { NOTHING.to_owned() } else { format!("coordinator {id}") };
     let cancel = match (change.cancelled, change.on_record) {
         (true, _) => "was cancelled",
+        (false, _) if operation.finished_at_ms.is_some() => "too late: it is over",
         (false, true) => "too late: it is on record who votes",
         (false, false) => "possible until it is on record who votes",
     };
