@@ -143,7 +143,8 @@ fn a_good_configuration_is_ok_and_shown_with_origins() {
 fn a_bad_configuration_is_exit_code_2_for_check_and_show_and_start() {
     let (_folder, file, _) = coordinator_file(1);
     for verb in ["config check coordinator", "config show coordinator", "coordinator"] {
-        let refused = run(&format!("{verb} --config {file} --set raft.heartbaet_ms=5 --node-id 9"));
+        let refused =
+            run(&format!("{verb} --config {file} --set raft.heartbaet_ms=5 --set members=2=a:1/a:2"));
         assert_eq!(refused.code, 2, "{verb}: {}", refused.stderr);
         assert!(refused.stderr.contains("did you mean `raft.heartbeat_ms`"), "{verb}: {}", refused.stderr);
         assert!(refused.stderr.contains("no member has that id"), "{verb}: {}", refused.stderr);

@@ -40,7 +40,7 @@ async fn a_wrong_configuration_is_refused_with_the_key_and_the_remedy() -> Resul
             ["lease.wait_ms", "raise lease.wait_ms to at least"],
         ),
         (("listen.api = \"", "listen.api = \"nonsense "), ["listen.api", "host:port"]),
-        (("node.id = 1", "node.id = 9"), ["members", "no member has that id"]),
+        (("node.id = 1", "node.id = 0"), ["node.id", "1"]),
         (("data_dir = ", "# data_dir = "), ["data_dir", "this key is required"]),
     ];
     for (change, says) in coordinator {

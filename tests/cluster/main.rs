@@ -10,6 +10,7 @@ mod disk_faults;
 mod health;
 mod isolated_leader;
 mod leader_kills;
+mod members;
 mod python_client;
 mod reflection;
 mod restart;

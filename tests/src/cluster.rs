@@ -2,6 +2,7 @@
 
 mod config;
 mod links;
+pub mod members;
 mod plan;
 mod questions;
 

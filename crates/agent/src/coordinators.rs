@@ -22,9 +22,19 @@ pub(crate) struct Coordinators {
 }
 
 impl Coordinators {
-    pub(crate) fn new(configured: Vec<String>) -> Self {
+    /// Those that are configured, and those that were learnt before the agent started.
+    pub(crate) fn new(configured: Vec<String>, known: &[String]) -> Self {
         let backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
-        Self { configured, learnt: Vec::new(), next: 0, hint: None, hints_followed: 0, backoff }
+        let mut all =
+            Self { configured, learnt: Vec::new(), next: 0, hint: None, hints_followed: 0, backoff };
+        all.learn(known);
+        all
+    }
+
+    /// A leader has named all coordinators.
+    pub(crate) fn learn(&mut self, api_addresses: &[String]) {
+        let unknown = |address: &&String| !self.configured.contains(address);
+        self.learnt = api_addresses.iter().filter(unknown).take(LEARNT_MAX).cloned().collect();
     }
 
     /// Whom to ask now.
@@ -42,8 +52,7 @@ impl Coordinators {
     pub(crate) fn welcomed(&mut self, api_addresses: &[String]) {
         self.backoff.reset();
         self.hints_followed = 0;
-        let unknown = |address: &&String| !self.configured.contains(address);
-        self.learnt = api_addresses.iter().filter(unknown).take(LEARNT_MAX).cloned().collect();
+        self.learn(api_addresses);
     }
 
     /// A try or a session is over: how long to wait before the next.
@@ -73,7 +82,7 @@ mod tests {
 
     #[test]
     fn all_are_asked_in_turn_and_a_hint_goes_first() {
-        let mut known = Coordinators::new(vec!["a:1".into(), "b:1".into()]);
+        let mut known = Coordinators::new(vec!["a:1".into(), "b:1".into()], &[]);
         assert_eq!(known.target(), "a:1");
         assert_eq!(known.failed(Some(&not_leader(Some("c:1")))), Duration::ZERO);
         assert_eq!([known.target(), known.target(), known.target()], ["c:1", "b:1", "a:1"]);
@@ -83,9 +92,17 @@ mod tests {
 
     #[test]
     fn hints_in_a_circle_are_waited_for() {
-        let mut known = Coordinators::new(vec!["a:1".into()]);
+        let mut known = Coordinators::new(vec!["a:1".into()], &[]);
         let waits: Vec<Duration> = (0..40).map(|_| known.failed(Some(&not_leader(Some("b:1"))))).collect();
         assert!(waits.iter().filter(|wait| !wait.is_zero()).count() >= 15, "{waits:?}");
         assert!(waits.iter().all(|wait| *wait <= RETRY_CAP));
+    }
+
+    #[test]
+    fn those_that_were_learnt_before_the_start_are_asked_as_well() {
+        let mut known = Coordinators::new(vec!["a:1".into()], &["a:1".into(), "c:1".into()]);
+        assert_eq!([known.target(), known.target(), known.target()], ["a:1", "c:1", "a:1"]);
+        known.learn(&["d:1".into()]);
+        assert_eq!([known.target(), known.target()], ["d:1", "a:1"]);
     }
 }

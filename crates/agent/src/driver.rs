@@ -70,7 +70,7 @@ impl Driver {
         keeper: Keeper,
         events: Sender<Event>,
     ) -> Self {
-        let link = Link::new(options.coordinators.clone());
+        let link = Link::new(options.coordinators.clone(), &identity.coordinators);
         Self {
             core,
             options,
@@ -302,6 +302,9 @@ impl Driver {
             ParsedCoordinatorMessage::Delta(delta) => {
                 self.core.assignment_delta(delta.from, delta.to, delta.changed, &delta.removed, now)
             }
+            ParsedCoordinatorMessage::Coordinators(api_addresses) => {
+                return self.learn_coordinators(api_addresses);
+            }
         };
         self.perform(steps);
         if self.core.installed_revision() != before {
@@ -328,10 +331,21 @@ impl Driver {
         self.complained = None;
         self.stale_steps = 0;
         self.link.welcomed(&welcome.api_addresses);
+        self.learn_coordinators(welcome.api_addresses);
         let steps = self.core.welcomed(welcome.lease, now);
         self.perform(steps);
         self.next_heartbeat = now;
         self.report_due = true;
+    }
+
+    /// Keeps where the coordinators are, for a start at which none of those that are configured is left.
+    fn learn_coordinators(&mut self, api_addresses: Vec<String>) {
+        self.link.learn(&api_addresses);
+        if self.identity.coordinators != api_addresses
+            && self.keeper.learn_coordinators(api_addresses.clone())
+        {
+            self.identity.coordinators = api_addresses;
+        }
     }
 
     fn session_over(&mut self, failure: Option<&Failure>) {

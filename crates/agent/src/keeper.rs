@@ -17,6 +17,7 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 enum Request {
     Epochs(u64, DurableEpochs),
     Cluster(ClusterId),
+    Coordinators(Vec<String>),
     Disk(DiskName, String),
     RaiseAbove(Incarnation),
 }
@@ -54,6 +55,12 @@ impl Keeper {
         self.requests.try_send(Request::Cluster(cluster)).is_ok()
     }
 
+    /// Notes where the coordinators are. False when it must be tried again.
+    pub(crate) fn learn_coordinators(&self, api_addresses: Vec<String>) -> bool {
+        self.requests.capacity() > REQUESTS_RESERVED
+            && self.requests.try_send(Request::Coordinators(api_addresses)).is_ok()
+    }
+
     /// Notes what identity a disk has. False when it must be tried again.
     pub(crate) fn record_disk(&self, name: DiskName, identity: String) -> bool {
         self.requests.capacity() > REQUESTS_RESERVED
@@ -83,6 +90,7 @@ fn keep(mut folder: StateFolder, mut requests: mpsc::Receiver<Request>, events: 
                 folder.store_epochs(&epochs).map(|()| Some(Event::Stored(number)))
             }
             Request::Cluster(cluster) => folder.learn_cluster(&cluster).map(|()| None),
+            Request::Coordinators(addresses) => folder.learn_coordinators(addresses).map(|()| None),
             Request::Disk(name, identity) => folder.record_disk(&name, &identity).map(|()| None),
             Request::RaiseAbove(above) => {
                 folder.raise_incarnation(above).map(|incarnation| Some(Event::Renumbered(incarnation)))

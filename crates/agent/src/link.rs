@@ -33,9 +33,9 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(coordinators: Vec<String>) -> Self {
+    pub(crate) fn new(configured: Vec<String>, known: &[String]) -> Self {
         let state = State::Waiting { until: BootMs(0) };
-        Self { coordinators: Coordinators::new(coordinators), number: 0, target: String::new(), state }
+        Self { coordinators: Coordinators::new(configured, known), number: 0, target: String::new(), state }
     }
 
     /// Whom the session is or was with.
@@ -88,6 +88,11 @@ impl Link {
             *welcomed = true;
         }
         self.coordinators.welcomed(api_addresses);
+    }
+
+    /// The coordinators have changed.
+    pub(crate) fn learn(&mut self, api_addresses: &[String]) {
+        self.coordinators.learn(api_addresses);
     }
 
     /// The coordinator was heard; it counts as silent when nothing more comes within `patience_ms`.

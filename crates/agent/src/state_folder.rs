@@ -99,6 +99,9 @@ pub struct Identity {
     pub disks: BTreeMap<DiskName, String>,
     /// The place of this folder: the boot of the machine, and the lock file's device and inode. A copy has another.
     pub place: String,
+    /// The API addresses of the coordinators, as a leader last named them.
+    #[serde(default)]
+    pub coordinators: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -143,6 +146,7 @@ impl StateFolder {
             cluster: None,
             disks: BTreeMap::new(),
             place: place.clone(),
+            coordinators: Vec::new(),
         });
         if identity.host != *host {
             let (found, wanted) = (identity.host, host.clone());
@@ -193,6 +197,14 @@ impl StateFolder {
                 self.replace_identity(Identity { cluster: Some(cluster.clone()), ..self.identity.clone() })
             }
         }
+    }
+
+    /// Notes where the coordinators are.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn learn_coordinators(&mut self, api_addresses: Vec<String>) -> Result<(), StateError> {
+        self.replace_identity(Identity { coordinators: api_addresses, ..self.identity.clone() })
     }
 
     /// Notes the identity that a disk has.

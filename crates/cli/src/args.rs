@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Failover groups.
     #[command(subcommand)]
     Group(GroupVerb),
+    /// The coordinators.
+    #[command(subcommand)]
+    Member(MemberVerb),
     /// Show what happened, the latest last.
     Events(EventsArgs),
     /// Long-running operations.
@@ -261,6 +264,112 @@ pub(crate) enum GroupVerb {
         /// The labels.
         #[arg(required = true, value_name = "KEY=VALUE")]
         labels: Vec<Label>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+}
+
+/// Questions about the coordinators, and changes of them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberVerb {
+    /// Every coordinator, and a change of them under way.
+    List,
+    /// Take in a new coordinator, as a learner without a vote; it must run, with an empty data folder.
+    Add {
+        /// Its node.id; higher than any that was ever used.
+        id: u64,
+        /// Where agents and clients reach it.
+        #[arg(long, value_name = "HOST:PORT")]
+        api: String,
+        /// Where other coordinators reach it.
+        #[arg(long, value_name = "HOST:PORT")]
+        peer: String,
+        /// Wait until it has caught up, at most this many seconds.
+        #[arg(
+            long,
+            value_name = "SECS",
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "60",
+            value_parser = spec::seconds
+        )]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Give a learner a vote.
+    Promote {
+        /// Its id.
+        id: u64,
+        /// Wait until it votes, at most this many seconds.
+        #[arg(
+            long,
+            value_name = "SECS",
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "60",
+            value_parser = spec::seconds
+        )]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Let a coordinator go, for good: its id is never used again.
+    Remove {
+        /// Its id.
+        id: u64,
+        /// Wait until it is gone, at most this many seconds.
+        #[arg(
+            long,
+            value_name = "SECS",
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "60",
+            value_parser = spec::seconds
+        )]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Put a new coordinator in the place of one that votes, lost or not, as one change.
+    Replace {
+        /// The one that goes.
+        old: u64,
+        /// The node.id of the new one; higher than any that was ever used.
+        id: u64,
+        /// Where agents and clients reach the new one.
+        #[arg(long, value_name = "HOST:PORT")]
+        api: String,
+        /// Where other coordinators reach the new one.
+        #[arg(long, value_name = "HOST:PORT")]
+        peer: String,
+        /// Wait until it is done, at most this many seconds.
+        #[arg(
+            long,
+            value_name = "SECS",
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "60",
+            value_parser = spec::seconds
+        )]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Take a change back; refused once it is on record that others vote.
+    Cancel {
+        /// The change; default the one that is under way.
+        operation: Option<String>,
+        /// Wait until it is taken back, at most this many seconds.
+        #[arg(
+            long,
+            value_name = "SECS",
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "60",
+            value_parser = spec::seconds
+        )]
+        wait: Option<Duration>,
         #[command(flatten)]
         mutation: MutationArgs,
     },

@@ -82,6 +82,7 @@ async fn run(cli: Cli, machine: Machine) -> anyhow::Result<u8> {
         Command::Host(verb) => verbs::host::run(cli.client, verb).await,
         Command::Disk(verb) => verbs::disk::run(cli.client, verb).await,
         Command::Group(verb) => verbs::group::run(cli.client, verb).await,
+        Command::Member(verb) => verbs::member::run(cli.client, verb).await,
         Command::Events(args) => verbs::events::run(cli.client, args).await,
         Command::Op(verb) => verbs::op::run(cli.client, verb).await,
     }

@@ -259,10 +259,24 @@ fn stop_when_storage_fails(log: LogStore, shutdown: &Shutdown, lane: &Handle) {
     });
 }
 
+/// Which part of the election range is a node's own, and of how many. Every initial member is followed by room for one
+/// that comes later, so that the ranges of those that are there stay as they are and nobody's is anybody else's.
+fn own_rank(node: CoordinatorId, initial: &BTreeMap<CoordinatorId, MemberNode>) -> (usize, usize) {
+    let count = initial.len().max(1);
+    let rank = if let Some(place) = initial.keys().position(|id| *id == node) {
+        2 * place
+    } else {
+        let highest = initial.keys().next_back().map_or(0, |id| id.0);
+        let later = node.0.saturating_sub(highest).saturating_sub(1) % count as u64;
+        2 * usize::try_from(later).unwrap_or(0) + 1
+    };
+    (rank, 2 * count)
+}
+
 fn raft_config(node: CoordinatorId, options: &RaftOptions) -> Result<Config, OpenError> {
-    let rank = options.members.keys().position(|id| *id == node).unwrap_or(0);
+    let (rank, ranges) = own_rank(node, &options.members);
     let (election_min, election_max) =
-        own_range(options.election_min_ms, options.election_max_ms, rank, options.members.len());
+        own_range(options.election_min_ms, options.election_max_ms, rank, ranges);
     Config {
         cluster_name: "quorate".into(),
         heartbeat_interval: options.heartbeat_ms,
@@ -278,4 +292,26 @@ fn raft_config(node: CoordinatorId, options: &RaftOptions) -> Result<Config, Ope
     }
     .validate()
     .map_err(|error| OpenError::Config(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_member_has_an_election_range_of_its_own() {
+        let initial: BTreeMap<_, _> = (1..=3).map(|id| (CoordinatorId(id), MemberNode::default())).collect();
+        let ranges: Vec<_> = (1..=6)
+            .map(|id| {
+                let (rank, ranges) = own_rank(CoordinatorId(id), &initial);
+                own_range(500, 800, rank, ranges)
+            })
+            .collect();
+        for (at, (low, high)) in ranges.iter().enumerate() {
+            let others = ranges.iter().enumerate().filter(|(other, _)| *other != at);
+            for (_, (other_low, other_high)) in others {
+                assert!(high <= other_low || other_high <= low, "{ranges:?}");
+            }
+        }
+    }
 }

@@ -4,6 +4,8 @@
 //! will bring this node up to date. If a majority, itself included, has none, it forms the cluster with the configured
 //! members; several may do so at once, with the same members that is the same entry. If one of them knows this node by
 //! another data folder, this node has lost its data and with it its votes: it must not come back under its id.
+//!
+//! A node that is not among the configured members comes later: it forms nothing, and waits until it is added.
 
 use crate::{options::CoordinatorOptions, peer::Peers};
 use quorate_consensus::{Consensus, OpenError};
@@ -42,6 +44,13 @@ pub(crate) async fn form_cluster(
         peers.take_part();
         return Ok(());
     }
+    let is_initial = options.raft.members.contains_key(&options.node);
+    if !is_initial {
+        tracing::info!(
+            node = options.node.0,
+            "not among the configured members: waiting to be added with `quorate member add`"
+        );
+    }
     let token = shutdown.token();
     let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
     let mut answers = BTreeMap::new();
@@ -57,6 +66,9 @@ pub(crate) async fn form_cluster(
                     tracing::info!("the cluster exists; waiting for its leader to send the log");
                     peers.take_part();
                 }
+                Verdict::Form if !is_initial => {
+                    tracing::info!("no member has a log yet; waiting until the cluster is formed");
+                }
                 Verdict::Form => {
                     tracing::info!(members = options.raft.members.len(), "forming the cluster");
                     consensus.initialize(options.raft.members.clone()).await?;
@@ -70,7 +82,8 @@ pub(crate) async fn form_cluster(
             }
         }
         // Whoever was silent so far may be the one that knows this node by another data folder.
-        if peers.takes_part() && answers.len() + 1 >= options.raft.members.len() {
+        let others = options.raft.members.len() - usize::from(is_initial);
+        if peers.takes_part() && answers.len() >= others {
             return Ok(());
         }
         let delay = backoff.next_delay().unwrap_or(RETRY_CAP);

@@ -40,6 +40,8 @@ struct Session {
     bell: Arc<Notify>,
     outbox: Outbox,
     assignments: Assignments,
+    /// The coordinators' API addresses that the agent was told.
+    told: Vec<String>,
 }
 
 impl Gateway {
@@ -70,6 +72,16 @@ impl Gateway {
         self.consensus.confirmed_view().await.map_err(|error| crate::api::read_error(error).into())
     }
 
+    /// Where the coordinators are reached: those on record, and those that Raft has before any are.
+    fn api_addresses(&self, view: &View) -> Vec<String> {
+        let recorded: Vec<_> =
+            view.state.coordinators.values().map(|known| known.api_address.clone()).collect();
+        if !recorded.is_empty() {
+            return recorded;
+        }
+        self.consensus.members().nodes.into_values().map(|node| node.api_address).collect()
+    }
+
     async fn open(&self, hello: ParsedHello, outbox: Outbox) -> Result<Session, Status> {
         let leadership = self.consensus.leadership().borrow().clone();
         if !leads_with_quorum(&leadership) {
@@ -96,7 +108,8 @@ impl Gateway {
         // What was applied between the view and the bell rang nobody's bell.
         bell.notify_one();
         let assignments = Assignments::begin(&view.state, host);
-        let session = Session { gateway: self.clone(), id, bell, outbox, assignments };
+        let told = self.api_addresses(&view);
+        let session = Session { gateway: self.clone(), id, bell, outbox, assignments, told };
         if let Err(status) = session.welcome(&view, leadership.term) {
             self.memory.close_session(&session.id);
             return Err(status);
@@ -111,7 +124,7 @@ fn leads_with_quorum(leadership: &Leadership) -> bool {
     leadership.leads && !leadership.has_lost_quorum()
 }
 
-fn refusal(leadership: &Leadership) -> ApiError {
+pub(crate) fn refusal(leadership: &Leadership) -> ApiError {
     if leadership.has_lost_quorum() {
         return ApiError::NoQuorum;
     }
@@ -129,13 +142,12 @@ impl Session {
 
     fn welcome(&self, view: &View, term: Term) -> Result<(), Status> {
         let leadership = self.gateway.consensus.leadership().borrow().clone();
-        let members = self.gateway.consensus.raft().metrics().borrow().membership_config.clone();
         self.say(&ParsedCoordinatorMessage::Welcome(ParsedWelcome {
             cluster: self.gateway.consensus.folder().cluster().clone(),
             coordinator: leadership.node,
             term,
             lease: view.state.settings().lease.clone(),
-            api_addresses: members.nodes().map(|(_, node)| node.api_address.clone()).collect(),
+            api_addresses: self.told.clone(),
         }))?;
         self.say(&ParsedCoordinatorMessage::Snapshot(self.assignments.sent().clone()))
     }
@@ -152,7 +164,7 @@ impl Session {
                     Some(message) => self.hear(message)?,
                     None => return Ok(()),
                 },
-                () = bell.notified() => self.follow_assignment()?,
+                () = bell.notified() => self.follow_changes()?,
                 () = lost(&mut leadership, term) => return Err(self.gateway.not_leader()),
                 () = stop.cancelled() => return Err(crate::api::STOPPING.into()),
             }
@@ -189,9 +201,14 @@ impl Session {
         }
     }
 
-    /// Sends what changed in the host's assignment since the last time.
-    fn follow_assignment(&mut self) -> Result<(), Status> {
+    /// Sends what changed in the host's assignment, and of the coordinators, since the last time.
+    fn follow_changes(&mut self) -> Result<(), Status> {
         let view = self.gateway.consensus.feed().view();
+        let addresses = self.gateway.api_addresses(&view);
+        if addresses != self.told {
+            self.say(&ParsedCoordinatorMessage::Coordinators(addresses.clone()))?;
+            self.told = addresses;
+        }
         match self.assignments.follow(&view.state) {
             Some(delta) => self.say(&ParsedCoordinatorMessage::Delta(delta)),
             None => Ok(()),

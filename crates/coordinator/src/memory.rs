@@ -183,12 +183,18 @@ impl Memory {
         }
     }
 
-    /// Rings the bells of the hosts whose record differs between two views. False when nobody could hear them.
+    /// Rings the bells of the hosts whose record differs between two views, and all when the coordinators do. False when nobody could hear them.
     fn ring_changed(&self, before: &View, after: &View) -> bool {
         use imbl::ordmap::DiffItem;
         let inner = self.lock();
         if inner.ways.is_empty() {
             return false;
+        }
+        if before.state.coordinators != after.state.coordinators {
+            for way in inner.ways.values() {
+                way.bell.notify_one();
+            }
+            return true;
         }
         for item in before.state.hosts.diff(&after.state.hosts) {
             let (DiffItem::Add(id, _) | DiffItem::Update { new: (id, _), .. } | DiffItem::Remove(id, _)) =

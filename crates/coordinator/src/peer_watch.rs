@@ -231,17 +231,6 @@ fn signed(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
-/// A warning for a number of voters of which one is of no use.
-pub(crate) fn in_vain(voters: usize) -> Option<String> {
-    let fewer = voters.checked_sub(1).filter(|fewer| fewer % 2 == 1)?;
-    let survive = fewer / 2;
-    Some(format!(
-        "{voters} voting coordinators bear no more failures than {fewer}, which is {survive}: an even number gains \
-         nothing; have {fewer} or {}",
-        voters + 1
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,17 +292,5 @@ mod tests {
         watch.take(&others, BTreeMap::from([(CoordinatorId(2), lost())]));
         watch.take(&BTreeMap::new(), BTreeMap::new());
         assert!(watch.warnings().is_empty());
-    }
-
-    #[test]
-    fn only_an_even_number_of_voters_is_in_vain() {
-        for voters in [0, 1, 3, 5, 7] {
-            assert_eq!(in_vain(voters), None, "{voters}");
-        }
-        for (voters, fewer) in
-            [(2, "than 1, which is 0"), (4, "than 3, which is 1"), (6, "than 5, which is 2")]
-        {
-            assert!(in_vain(voters).is_some_and(|text| text.contains(fewer)), "{voters}");
-        }
     }
 }

@@ -6,14 +6,16 @@ use crate::{
     driver::Driver,
     gateway::{self, Gateway},
     health,
+    members::{self, MembersDriver},
     memory::Memory,
     message_limit::Measured,
     options::CoordinatorOptions,
     peer::{self, PeerNetwork, PeerService, Peers},
-    peer_watch::{PeerWatch, in_vain},
+    peer_watch::PeerWatch,
     services,
 };
 use quorate_consensus::{Consensus, DataFolder, FolderError, OpenError};
+use quorate_planner::coordinators::even_voters;
 use quorate_rpc::{
     pb::{
         agent::agent_gateway_server::AgentGatewayServer,
@@ -119,11 +121,15 @@ pub async fn run(
         settings: options.settings.clone(),
     };
     shutdown.spawn("driver", driver.run(shutdown.clone()));
+    let members = MembersDriver { consensus: consensus.clone(), peers: peers.clone() };
+    shutdown.spawn("members", members.run(shutdown.clone()));
+    let removed = members::ask_whether_removed(consensus.clone(), peers.clone(), shutdown.clone());
+    until_stopped("removal watch", removed, &shutdown);
     tracing::info!(
         node = options.node.0, cluster.id = %options.cluster, api = %options.listen_api, peer = %options.listen_peer,
         "coordinator started"
     );
-    if let Some(warning) = in_vain(options.raft.members.len()) {
+    if let Some(warning) = even_voters(options.raft.members.len()) {
         tracing::warn!(members = options.raft.members.len(), "{warning}");
     }
     bootstrap::form_cluster(&options, &consensus, &peers, &shutdown).await?;

@@ -32,7 +32,7 @@ pub struct Proposal {
 impl Proposal {
     /// A command with its fingerprint.
     pub fn new(at: Timestamp, cause: Cause, command: Command) -> Self {
-        let fingerprint = cause.request_id().map_or(0, |_| fingerprint(&command));
+        let fingerprint = cause.request_id().map_or(0, |_| fingerprint(&command.asked()));
         Self { at, cause, command, fingerprint }
     }
 }
@@ -46,7 +46,7 @@ pub enum Outcome {
         revision: Revision,
         /// False when the state was already as wanted.
         changed: bool,
-        /// The operation that it began.
+        /// The operation that it began or cancelled.
         operation: Option<OperationId>,
     },
     /// It was refused; nothing changed.
@@ -103,7 +103,9 @@ pub fn apply(state: &mut State, term: Term, proposal: &Proposal) -> Applied {
         Ok(events) => {
             let revision = context.revision;
             let operation = events.iter().find_map(|event| match event {
-                Event::FailoverBegun { operation, .. } => Some(*operation),
+                Event::FailoverBegun { operation, .. }
+                | Event::CoordinatorChangeBegun { operation, .. }
+                | Event::CoordinatorChangeCancelled { operation, .. } => Some(*operation),
                 _ => None,
             });
             let committed = Committed {

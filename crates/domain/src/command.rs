@@ -2,6 +2,7 @@
 
 use crate::{
     cause::Evidence,
+    coordinator::{Coordinator, CoordinatorChange, Heard, RaftMembers},
     disk::{DiskIdentity, Verdict, VerdictReason},
     host::HostStatus,
     ids::{
@@ -12,7 +13,7 @@ use crate::{
     settings::Settings,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// A member as it is asked for: without a disk, the host's only disk is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,6 +220,48 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// Puts the coordinators that formed the cluster on record, once.
+    RecordCoordinators {
+        /// Those that Raft has.
+        coordinators: Vec<Coordinator>,
+    },
+    /// Changes the coordinators; one change at a time.
+    BeginCoordinatorChange {
+        /// What shall change.
+        change: CoordinatorChange,
+        /// Whom the leader has heard from lately: the new voters must have a quorum among them.
+        heard: Heard,
+    },
+    /// Whoever comes or gets a vote holds the log.
+    RecordCaughtUp {
+        /// The change.
+        operation: OperationId,
+        /// Up to which entry of the log.
+        through_index: u64,
+        /// Whom the leader has heard from lately.
+        heard: Heard,
+    },
+    /// Raft has the voters that the change wants: from here on it is finished and never cancelled.
+    RecordVoters {
+        /// The change.
+        operation: OperationId,
+        /// What Raft has.
+        members: RaftMembers,
+    },
+    /// Gives a change up and takes back what was done of it.
+    CancelCoordinatorChange {
+        /// The change.
+        operation: OperationId,
+        /// Whom the leader has heard from lately: those who voted before must have a quorum among them.
+        heard: Heard,
+    },
+    /// Raft has the members that the change wants, or those from before one that was cancelled.
+    FinishCoordinatorChange {
+        /// The change.
+        operation: OperationId,
+        /// What Raft has.
+        members: RaftMembers,
+    },
 }
 
 impl Command {
@@ -241,6 +284,27 @@ impl Command {
             Self::RecordInstalled { .. } => "RecordInstalled",
             Self::AcknowledgePromotion { .. } => "AcknowledgePromotion",
             Self::ReportStartFailed { .. } => "ReportStartFailed",
+            Self::RecordCoordinators { .. } => "RecordCoordinators",
+            Self::BeginCoordinatorChange { .. } => "BeginCoordinatorChange",
+            Self::RecordCaughtUp { .. } => "RecordCaughtUp",
+            Self::RecordVoters { .. } => "RecordVoters",
+            Self::CancelCoordinatorChange { .. } => "CancelCoordinatorChange",
+            Self::FinishCoordinatorChange { .. } => "FinishCoordinatorChange",
+        }
+    }
+
+    /// What a client asked for, without what the leader saw when it proposed it: a retry asks for the same, and the
+    /// leader has seen something else by then.
+    pub(crate) fn asked(&self) -> Cow<'_, Self> {
+        let heard = Heard::default;
+        match self {
+            Self::BeginCoordinatorChange { change, .. } => {
+                Cow::Owned(Self::BeginCoordinatorChange { change: change.clone(), heard: heard() })
+            }
+            Self::CancelCoordinatorChange { operation, .. } => {
+                Cow::Owned(Self::CancelCoordinatorChange { operation: *operation, heard: heard() })
+            }
+            _ => Cow::Borrowed(self),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Every precondition is checked here, in log order, whatever the proposer had checked before: a plan made on an old
 //! view is refused, not applied.
 
+mod coordinator;
 mod deletion;
 mod failover;
 mod group;
@@ -73,6 +74,22 @@ pub fn decide(state: &State, context: &Context<'_>, command: &Command) -> Result
             failover::acknowledge(state, group, *epoch, host, *incarnation)
         }
         Command::ReportStartFailed { .. } => failover::report_start_failed(state, context, command),
+        Command::RecordCoordinators { coordinators } => Ok(coordinator::record(state, context, coordinators)),
+        Command::BeginCoordinatorChange { change, heard } => {
+            coordinator::begin(state, context, change, heard)
+        }
+        Command::RecordCaughtUp { operation, through_index, heard } => {
+            coordinator::record_caught_up(state, context, *operation, *through_index, heard)
+        }
+        Command::RecordVoters { operation, members } => {
+            coordinator::record_voters(state, context, *operation, members)
+        }
+        Command::CancelCoordinatorChange { operation, heard } => {
+            coordinator::cancel(state, context, *operation, heard)
+        }
+        Command::FinishCoordinatorChange { operation, members } => {
+            coordinator::finish(state, context, *operation, members)
+        }
     }
 }
 

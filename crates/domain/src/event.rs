@@ -2,15 +2,22 @@
 
 use crate::{
     cause::Evidence,
+    coordinator::{Coordinator, CoordinatorChange, listed},
     disk::{DiskIdentity, Verdict, VerdictReason},
     group::Member,
     host::HostStatus,
-    ids::{ClusterId, DiskId, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId, StartId, Zone},
+    ids::{
+        ClusterId, CoordinatorId, DiskId, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId,
+        StartId, Zone,
+    },
     operation::FailoverReason,
     settings::Settings,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +129,29 @@ pub enum Event {
     PrimaryStarted { operation: Option<OperationId>, group: GroupId, host: HostId, epoch: Epoch },
     /// The new primary could not start; its epoch has ended.
     PrimaryStartFailed { operation: OperationId, group: GroupId, host: HostId, epoch: Epoch, reason: String },
+    /// The coordinators that formed the cluster are on record.
+    CoordinatorsRecorded { coordinators: Vec<Coordinator> },
+    /// The coordinators are going to change.
+    CoordinatorChangeBegun { operation: OperationId, change: CoordinatorChange, evidence: Vec<Evidence> },
+    /// Whoever comes or gets a vote holds the log.
+    CoordinatorCaughtUp {
+        operation: OperationId,
+        coordinator: CoordinatorId,
+        through_index: u64,
+        evidence: Vec<Evidence>,
+    },
+    /// Other coordinators vote: nothing of the change can be taken back any more.
+    VotersSwitched { operation: OperationId, voters: BTreeSet<CoordinatorId> },
+    /// A change was given up; what was done of it is taken back.
+    CoordinatorChangeCancelled { operation: OperationId, change: CoordinatorChange },
+    /// A change is done, or taken back if it was cancelled; whoever went is no coordinator any more.
+    CoordinatorChangeFinished {
+        operation: OperationId,
+        change: CoordinatorChange,
+        cancelled: bool,
+        gone: Option<CoordinatorId>,
+        voters: BTreeSet<CoordinatorId>,
+    },
 }
 
 impl Event {
@@ -149,6 +179,12 @@ impl Event {
             Self::AssignmentInstalled { .. } => "AssignmentInstalled",
             Self::PrimaryStarted { .. } => "PrimaryStarted",
             Self::PrimaryStartFailed { .. } => "PrimaryStartFailed",
+            Self::CoordinatorsRecorded { .. } => "CoordinatorsRecorded",
+            Self::CoordinatorChangeBegun { .. } => "CoordinatorChangeBegun",
+            Self::CoordinatorCaughtUp { .. } => "CoordinatorCaughtUp",
+            Self::VotersSwitched { .. } => "VotersSwitched",
+            Self::CoordinatorChangeCancelled { .. } => "CoordinatorChangeCancelled",
+            Self::CoordinatorChangeFinished { .. } => "CoordinatorChangeFinished",
         }
     }
 
@@ -200,7 +236,12 @@ impl Event {
             | Self::CandidateChosen { operation, .. }
             | Self::PrimarySwitched { operation, .. }
             | Self::AssignmentInstalled { operation, .. }
-            | Self::PrimaryStartFailed { operation, .. } => Some(*operation),
+            | Self::PrimaryStartFailed { operation, .. }
+            | Self::CoordinatorChangeBegun { operation, .. }
+            | Self::CoordinatorCaughtUp { operation, .. }
+            | Self::VotersSwitched { operation, .. }
+            | Self::CoordinatorChangeCancelled { operation, .. }
+            | Self::CoordinatorChangeFinished { operation, .. } => Some(*operation),
             Self::PrimaryStarted { operation, .. } => *operation,
             _ => None,
         }
@@ -264,6 +305,23 @@ impl Event {
             }
             Self::PrimaryStartFailed { group, host, epoch, reason, .. } => {
                 format!("group {group}: {host} could not start under epoch {epoch}: {reason}")
+            }
+            Self::CoordinatorsRecorded { coordinators } => {
+                format!("coordinators on record: {}", listed(coordinators.iter().map(|known| &known.id)))
+            }
+            Self::CoordinatorChangeBegun { operation, change, .. } => format!("{change}: begun, {operation}"),
+            Self::CoordinatorCaughtUp { operation, coordinator, through_index, .. } => {
+                format!("{operation}: coordinator {coordinator} holds the log up to entry {through_index}")
+            }
+            Self::VotersSwitched { operation, voters } => {
+                format!("{operation}: coordinators that vote: {}", listed(voters))
+            }
+            Self::CoordinatorChangeCancelled { operation, change } => {
+                format!("{change}: {operation} cancelled, to be taken back")
+            }
+            Self::CoordinatorChangeFinished { operation, change, cancelled, voters, .. } => {
+                let end = if *cancelled { "taken back" } else { "done" };
+                format!("{change}: {operation} {end}; coordinators that vote: {}", listed(voters))
             }
         }
     }

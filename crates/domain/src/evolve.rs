@@ -1,5 +1,7 @@
 //! Folds events into the state. Never fails, never decides: an event about something unknown changes nothing.
 
+mod coordinator;
+
 use crate::{
     apply::Committed,
     decide::merge_labels,
@@ -8,7 +10,7 @@ use crate::{
     group::{Blocked, Group, HISTORY_MAX, Phase, Switch},
     host::{Host, HostStatus, Transition},
     ids::{GroupId, HostId, OperationId, Timestamp},
-    operation::{FINISHED_MAX, Operation, OperationStatus, Step, StepName, StepStatus},
+    operation::{FINISHED_MAX, Failover, Operation, OperationStatus, Step, StepName, StepStatus, Work},
     state::State,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -41,6 +43,12 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
         | Event::AssignmentInstalled { .. }
         | Event::PrimaryStarted { .. }
         | Event::PrimaryStartFailed { .. } => promote(state, committed, event),
+        Event::CoordinatorsRecorded { .. }
+        | Event::CoordinatorChangeBegun { .. }
+        | Event::CoordinatorCaughtUp { .. }
+        | Event::VotersSwitched { .. }
+        | Event::CoordinatorChangeCancelled { .. }
+        | Event::CoordinatorChangeFinished { .. } => coordinator::coordinator(state, committed, event),
     }
 }
 
@@ -164,15 +172,17 @@ fn revoke(state: &mut State, committed: &Committed, event: &Event) {
         Event::FailoverBegun { operation, group, from, epoch, reason, target, evidence } => {
             let record = Operation {
                 id: *operation,
-                group: group.clone(),
-                reason: *reason,
-                from: from.clone(),
-                from_epoch: *epoch,
-                target: target.clone(),
-                to: None,
+                work: Work::Failover(Failover {
+                    group: group.clone(),
+                    reason: *reason,
+                    from: from.clone(),
+                    from_epoch: *epoch,
+                    target: target.clone(),
+                    to: None,
+                    attempts: BTreeMap::new(),
+                }),
                 status: OperationStatus::Running,
-                steps: first_steps(committed.at),
-                attempts: BTreeMap::new(),
+                steps: steps(&StepName::FAILOVER, committed.at),
                 cause: committed.cause.clone(),
                 evidence: evidence.clone(),
                 created_at: committed.at,
@@ -247,7 +257,9 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
                 }
             });
             change_operation(state, *operation, |record| {
-                record.to = Some(to.clone());
+                if let Work::Failover(failover) = &mut record.work {
+                    failover.to = Some(to.clone());
+                }
                 end_step(
                     record,
                     StepName::SwitchPrimary,
@@ -291,7 +303,9 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
                 record.phase = Phase::Revoked { operation: *operation, released: true, candidate: None };
             });
             change_operation(state, *operation, |record| {
-                *record.attempts.entry(host.clone()).or_default() += 1;
+                if let Work::Failover(failover) = &mut record.work {
+                    *failover.attempts.entry(host.clone()).or_default() += 1;
+                }
                 restart_after_failed_start(record, at, &format!("{host} could not start: {reason}"));
             });
         }
@@ -308,20 +322,16 @@ fn name_primary(group: &mut Group, to: &HostId) {
     }
 }
 
-fn first_steps(at: Timestamp) -> Vec<Step> {
-    StepName::ALL
-        .into_iter()
-        .map(|name| {
-            let running = name == StepName::StopOldPrimary;
-            Step {
-                name,
-                status: if running { StepStatus::Running } else { StepStatus::Pending },
-                started_at: running.then_some(at),
-                finished_at: None,
-                note: String::new(),
-            }
-        })
-        .collect()
+/// The steps of an operation that begins with the first of them.
+fn steps(names: &[StepName], at: Timestamp) -> Vec<Step> {
+    let step = |(place, name): (usize, &StepName)| Step {
+        name: *name,
+        status: if place == 0 { StepStatus::Running } else { StepStatus::Pending },
+        started_at: (place == 0).then_some(at),
+        finished_at: None,
+        note: String::new(),
+    };
+    names.iter().enumerate().map(step).collect()
 }
 
 fn start_step(operation: &mut Operation, name: StepName, at: Timestamp) {

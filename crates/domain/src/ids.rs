@@ -169,6 +169,13 @@ number!(
     /// Numbers a coordinator; never used again once its data is lost.
     CoordinatorId, ""
 );
+impl CoordinatorId {
+    /// True before any coordinator is on record.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+    pub(crate) fn is_none(&self) -> bool {
+        self.0 == 0
+    }
+}
 number!(
     /// A group's fencing token: up by one at every change of primary.
     Epoch, ""

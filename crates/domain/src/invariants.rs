@@ -2,6 +2,7 @@
 //! each command; production code never needs to.
 
 use crate::{
+    coordinator::{COORDINATORS_MAX, CoordinatorChange},
     group::{Group, HISTORY_MAX, MEMBERS_MAX, Phase},
     operation::{FINISHED_MAX, OperationStatus},
     request::REQUESTS_MAX,
@@ -17,9 +18,14 @@ pub fn violations(state: &State) -> Vec<String> {
     }
     for operation in state.operations.values() {
         let running = operation.status == OperationStatus::Running;
-        let owner = state.groups.get(&operation.group).and_then(|group| group.phase.operation());
-        if running && owner != Some(operation.id) {
-            found.push(format!("{} runs, and its group {} does not know it", operation.id, operation.group));
+        if let Some(failover) = operation.failover() {
+            let owner = state.groups.get(&failover.group).and_then(|group| group.phase.operation());
+            if running && owner != Some(operation.id) {
+                found.push(format!(
+                    "{} runs, and its group {} does not know it",
+                    operation.id, failover.group
+                ));
+            }
         }
         if running == operation.finished_at.is_some() {
             found.push(format!(
@@ -41,6 +47,7 @@ pub fn violations(state: &State) -> Vec<String> {
             found.push(format!("disk {} has no host", disk.id));
         }
     }
+    check_coordinators(state, &mut found);
     check_bounds(state, &mut found);
     let mut rebuilt = state.clone();
     rebuilt.reindex();
@@ -48,6 +55,42 @@ pub fn violations(state: &State) -> Vec<String> {
         found.push("an index does not match what it is derived from".into());
     }
     found
+}
+
+/// One change at a time; somebody votes; nobody shares an address; nobody has a number above the highest.
+fn check_coordinators(state: &State, found: &mut Vec<String>) {
+    let changes = state.operations.values().filter(|operation| {
+        operation.status == OperationStatus::Running && operation.coordinator_change().is_some()
+    });
+    let open = changes.count();
+    if open > 1 {
+        found.push(format!("{open} changes of coordinators are open at once"));
+    }
+    if !state.coordinators.is_empty() && state.recorded_voters().is_empty() {
+        found.push("no coordinator votes".into());
+    }
+    let mut addresses = BTreeSet::new();
+    for known in state.coordinators.values() {
+        if known.id > state.cluster.highest_coordinator {
+            found.push(format!("coordinator {} is above the highest number that was used", known.id));
+        }
+        if !addresses.insert(&known.api_address) || !addresses.insert(&known.peer_address) {
+            found.push(format!("coordinator {} shares an address", known.id));
+        }
+    }
+    let Some((operation, progress)) = state.open_change() else { return };
+    let expected = if progress.on_record { &progress.voters_after } else { &progress.voters_before };
+    if state.recorded_voters() != *expected {
+        found.push(format!("{}: others vote by the record than the change says", operation.id));
+    }
+    if progress.on_record && progress.cancelled {
+        found.push(format!("{} was cancelled when it was on record who votes", operation.id));
+    }
+    if let Some(id) = progress.let_go()
+        && state.recorded_voters().contains(&id)
+    {
+        found.push(format!("{}: coordinator {id} may be let go and votes by the record", operation.id));
+    }
 }
 
 fn check_group(state: &State, group: &Group, found: &mut Vec<String>) {
@@ -93,7 +136,12 @@ fn check_group(state: &State, group: &Group, found: &mut Vec<String>) {
 fn check_bounds(state: &State, found: &mut Vec<String>) {
     let finished = state.operations.values().filter(|op| op.status != OperationStatus::Running).count();
     let longest = state.groups.values().map(|group| group.history.len()).max().unwrap_or(0);
+    // One that is replaced stays until the new one votes.
+    let replaced = state
+        .open_change()
+        .is_some_and(|(_, progress)| matches!(progress.change, CoordinatorChange::Replace { .. }));
     for (what, count, limit) in [
+        ("coordinators", state.coordinators.len(), COORDINATORS_MAX + usize::from(replaced)),
         ("finished operations", finished, FINISHED_MAX),
         ("requests", state.requests.len(), REQUESTS_MAX),
         ("switches of a group", longest, HISTORY_MAX),
@@ -114,6 +162,7 @@ pub fn transition_violations(before: &State, after: &State) -> Vec<String> {
     if step > 1 {
         found.push(format!("the revision went from {} to {}", before.revision(), after.revision()));
     }
+    check_coordinator_step(before, after, &mut found);
     for (id, new) in &after.groups {
         let Some(old) = before.groups.get(id) else { continue };
         check_succession(old, new, &mut found);
@@ -124,6 +173,27 @@ pub fn transition_violations(before: &State, after: &State) -> Vec<String> {
         }
     }
     found
+}
+
+/// A coordinator's number is never used again, and voters change one at a time: old and new ones share a quorum.
+fn check_coordinator_step(before: &State, after: &State, found: &mut Vec<String>) {
+    let (old, new) = (before.recorded_voters(), after.recorded_voters());
+    if !old.is_empty() && (old.difference(&new).count() > 1 || new.difference(&old).count() > 1) {
+        found.push("more than one voter came or went in one step".into());
+    }
+    if after.cluster.highest_coordinator < before.cluster.highest_coordinator {
+        found.push("the highest number of a coordinator went back".into());
+    }
+    for id in after.coordinators.keys().filter(|id| !before.coordinators.contains_key(*id)) {
+        if *id <= before.cluster.highest_coordinator {
+            found.push(format!("coordinator id {id} was used again"));
+        }
+    }
+    for id in before.coordinators.keys().filter(|id| !after.coordinators.contains_key(*id)) {
+        if old.contains(id) {
+            found.push(format!("coordinator {id} went and voted until then"));
+        }
+    }
 }
 
 /// I10 and I12: an epoch has one holder, the next comes only by way of a revoke.

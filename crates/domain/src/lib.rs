@@ -11,6 +11,7 @@ pub mod apply;
 pub mod assignment;
 pub mod cause;
 pub mod command;
+pub mod coordinator;
 pub mod decide;
 pub mod disk;
 pub mod election;
@@ -34,6 +35,7 @@ pub use apply::{Applied, Committed, Outcome, Proposal, apply};
 pub use assignment::{Assignment, AssignmentDelta, AssignmentEntry, GroupState, Role};
 pub use cause::{Cause, Evidence};
 pub use command::Command;
+pub use coordinator::{Coordinator, CoordinatorChange, CoordinatorRole, CoordinatorSpec, Heard, RaftMembers};
 pub use disk::{Disk, DiskIdentity, Verdict, VerdictReason};
 pub use event::Event;
 pub use group::{Group, Member, Phase, Switch};
@@ -42,7 +44,7 @@ pub use ids::{
     ClusterId, CoordinatorId, DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId,
     RequestId, Revision, StartId, Term, Timestamp, Zone,
 };
-pub use operation::{Operation, OperationStatus, Step, StepName, StepStatus};
+pub use operation::{Failover, Operation, OperationStatus, Step, StepName, StepStatus, Work};
 pub use rejection::Rejection;
 pub use settings::{LeaseSettings, Settings};
 pub use state::State;

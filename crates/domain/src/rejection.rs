@@ -1,10 +1,14 @@
 //! Why a command was refused, with a code that clients branch on.
 
 use crate::{
+    coordinator::{listed, quorum_of},
     eligibility::Ineligible,
-    ids::{ClusterId, DiskId, Epoch, GroupId, HostId, Incarnation, OperationId, RequestId, Term},
+    ids::{
+        ClusterId, CoordinatorId, DiskId, Epoch, GroupId, HostId, Incarnation, OperationId, RequestId, Term,
+    },
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Why a command was refused. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -213,6 +217,100 @@ pub enum Rejection {
         /// Its limit.
         limit: usize,
     },
+    /// The coordinators are not on record.
+    #[error("the coordinators are not on record yet; the leader puts them there at once: try again")]
+    CoordinatorsNotRecorded,
+    /// No such coordinator.
+    #[error("coordinator {0} is not a member; `quorate member list` shows those that are")]
+    CoordinatorNotFound(CoordinatorId),
+    /// The number was used.
+    #[error("coordinator id {id} was used before, and ids are never used again; use {} or higher", highest.next())]
+    CoordinatorIdUsed {
+        /// The number.
+        id: CoordinatorId,
+        /// The highest that was used.
+        highest: CoordinatorId,
+    },
+    /// Another coordinator is reached there.
+    #[error("address {address} is that of coordinator {coordinator}; give the new one an address of its own")]
+    AddressInUse {
+        /// The address.
+        address: String,
+        /// Who has it.
+        coordinator: CoordinatorId,
+    },
+    /// The new coordinator is not as one must be that is taken in.
+    #[error(
+        "coordinator {id} cannot be taken in, at {address}: {problem}; start it there with this cluster.id, node.id {id} and an empty data_dir, then try again"
+    )]
+    CoordinatorNotReady {
+        /// The new coordinator.
+        id: CoordinatorId,
+        /// Where it was asked.
+        address: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It votes already.
+    #[error("coordinator {0} votes already")]
+    AlreadyVoter(CoordinatorId),
+    /// Only a voter can be replaced.
+    #[error("coordinator {0} has no vote; remove it and add another one")]
+    NotAVoter(CoordinatorId),
+    /// Nobody would vote.
+    #[error("coordinator {0} is the last that votes; promote another one first")]
+    LastVoter(CoordinatorId),
+    /// The new voters could decide nothing.
+    #[error(
+        "with {} as voters, {} of them must answer, and only these do: {}; bring others back first, or name one that is lost to be replaced",
+        listed(voters), quorum_of(voters.len()), listed(heard)
+    )]
+    WouldLoseQuorum {
+        /// Who would vote.
+        voters: BTreeSet<CoordinatorId>,
+        /// Who of them was heard lately.
+        heard: BTreeSet<CoordinatorId>,
+    },
+    /// What was heard or seen in another leadership.
+    #[error(
+        "what the leader of term {seen_in} saw of the coordinators does not count in term {term}: try again"
+    )]
+    SeenInAnotherTerm {
+        /// The term of what was seen.
+        seen_in: Term,
+        /// The term of this command.
+        term: Term,
+    },
+    /// One change at a time.
+    #[error(
+        "the coordinators are changing: {operation}; `quorate op wait {operation}` follows it, `quorate member cancel` gives it up"
+    )]
+    ChangeInProgress {
+        /// The change.
+        operation: OperationId,
+    },
+    /// The change is not open.
+    #[error("{0} is not a change of coordinators that is under way; `quorate member list` shows one that is")]
+    ChangeNotOpen(OperationId),
+    /// It is too late to cancel.
+    #[error(
+        "{operation} can no longer be cancelled: it is on record that {} vote; wait until it is done",
+        listed(voters)
+    )]
+    ChangeOnRecord {
+        /// The change.
+        operation: OperationId,
+        /// Who votes.
+        voters: BTreeSet<CoordinatorId>,
+    },
+    /// The change is not as far as that.
+    #[error("{operation}: {problem}")]
+    ChangeNotReady {
+        /// The change.
+        operation: OperationId,
+        /// What is in the way.
+        problem: String,
+    },
 }
 
 impl Rejection {
@@ -249,6 +347,20 @@ impl Rejection {
             Self::RequestIdReused(_) => "REQUEST_ID_REUSED",
             Self::NotTheHolder { .. } => "NOT_THE_HOLDER",
             Self::LimitReached { .. } => "LIMIT_REACHED",
+            Self::CoordinatorsNotRecorded => "COORDINATORS_NOT_RECORDED",
+            Self::CoordinatorNotFound(_) => "COORDINATOR_NOT_FOUND",
+            Self::CoordinatorIdUsed { .. } => "COORDINATOR_ID_USED",
+            Self::AddressInUse { .. } => "ADDRESS_IN_USE",
+            Self::CoordinatorNotReady { .. } => "COORDINATOR_NOT_READY",
+            Self::AlreadyVoter(_) => "ALREADY_VOTER",
+            Self::NotAVoter(_) => "NOT_A_VOTER",
+            Self::LastVoter(_) => "LAST_VOTER",
+            Self::WouldLoseQuorum { .. } => "WOULD_LOSE_QUORUM",
+            Self::SeenInAnotherTerm { .. } => "SEEN_IN_ANOTHER_TERM",
+            Self::ChangeInProgress { .. } => "CHANGE_IN_PROGRESS",
+            Self::ChangeNotOpen(_) => "CHANGE_NOT_OPEN",
+            Self::ChangeOnRecord { .. } => "CHANGE_ON_RECORD",
+            Self::ChangeNotReady { .. } => "CHANGE_NOT_READY",
         }
     }
 }

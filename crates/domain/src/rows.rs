@@ -5,10 +5,11 @@
 //! that fields can be added later. What is derived is not stored.
 
 use crate::{
+    coordinator::Coordinator,
     disk::Disk,
     group::Group,
     host::Host,
-    ids::{DiskId, GroupId, HostId, OperationId},
+    ids::{CoordinatorId, DiskId, GroupId, HostId, OperationId},
     operation::Operation,
     request::RequestPage,
     state::{Cluster, State},
@@ -41,7 +42,9 @@ trait Table: Serialize + DeserializeOwned {
 macro_rules! tables {
     ($($record:ty => $letter:literal),* $(,)?) => { $(impl Table for $record { const LETTER: u8 = $letter; })* };
 }
-tables!(Cluster => b'c', Disk => b'd', Group => b'g', Host => b'h', Operation => b'o', RequestPage => b'q');
+tables!(
+    Cluster => b'c', Disk => b'd', Group => b'g', Host => b'h', Coordinator => b'm', Operation => b'o', RequestPage => b'q'
+);
 
 /// The part of a row's key that follows the letter.
 trait RowKey {
@@ -61,6 +64,11 @@ impl RowKey for GroupId {
 impl RowKey for DiskId {
     fn row_key(&self) -> Vec<u8> {
         self.to_string().into_bytes()
+    }
+}
+impl RowKey for CoordinatorId {
+    fn row_key(&self) -> Vec<u8> {
+        self.0.to_be_bytes().to_vec()
     }
 }
 impl RowKey for OperationId {
@@ -129,6 +137,7 @@ impl State {
             .chain(table_rows(&self.disks))
             .chain(table_rows(&self.groups))
             .chain(table_rows(&self.hosts))
+            .chain(table_rows(&self.coordinators))
             .chain(table_rows(&self.operations))
             .chain(table_rows(self.requests.pages()))
     }
@@ -142,6 +151,7 @@ impl State {
         table_changes(&mut changes, &earlier.disks, &self.disks);
         table_changes(&mut changes, &earlier.groups, &self.groups);
         table_changes(&mut changes, &earlier.hosts, &self.hosts);
+        table_changes(&mut changes, &earlier.coordinators, &self.coordinators);
         table_changes(&mut changes, &earlier.operations, &self.operations);
         table_changes(&mut changes, earlier.requests.pages(), self.requests.pages());
         changes
@@ -176,6 +186,10 @@ impl State {
             Some(&Host::LETTER) => {
                 let record: Host = read(key, bytes)?;
                 self.hosts.insert(record.id.clone(), Arc::new(record));
+            }
+            Some(&Coordinator::LETTER) => {
+                let record: Coordinator = read(key, bytes)?;
+                self.coordinators.insert(record.id, Arc::new(record));
             }
             Some(&Operation::LETTER) => {
                 let record: Operation = read(key, bytes)?;

@@ -1,17 +1,18 @@
 //! The replicated state.
 
 use crate::{
+    coordinator::{ChangeProgress, Coordinator, CoordinatorRole},
     disk::Disk,
     group::Group,
     host::Host,
-    ids::{ClusterId, DiskId, GroupId, HostId, OperationId, Revision, Timestamp},
+    ids::{ClusterId, CoordinatorId, DiskId, GroupId, HostId, OperationId, Revision, Timestamp},
     operation::{Operation, OperationStatus},
     request::Requests,
     settings::Settings,
 };
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The protocol level that this build writes: raised by a command once all members understand the next.
 pub const PROTOCOL: u32 = 1;
@@ -31,6 +32,10 @@ pub struct Cluster {
     pub now: Timestamp,
     /// The last revision.
     pub revision: Revision,
+    /// The highest number that a coordinator ever had; zero before the first are on record. Numbers are never used
+    /// again: Raft would take what the new one holds for what the old one had acknowledged (openraft issue 2002).
+    #[serde(default, skip_serializing_if = "CoordinatorId::is_none")]
+    pub highest_coordinator: CoordinatorId,
 }
 
 /// Everything the coordinators agree on. A clone is a consistent view and costs nothing.
@@ -44,6 +49,8 @@ pub struct State {
     pub disks: OrdMap<DiskId, Arc<Disk>>,
     /// Failover groups.
     pub groups: OrdMap<GroupId, Arc<Group>>,
+    /// The coordinators on record; none before the first leader has recorded those that formed the cluster.
+    pub coordinators: OrdMap<CoordinatorId, Arc<Coordinator>>,
     /// Operations, running and lately finished.
     pub operations: OrdMap<OperationId, Arc<Operation>>,
     /// Remembered requests.
@@ -54,6 +61,8 @@ pub struct State {
     pub(crate) revoked: OrdSet<GroupId>,
     /// Derived: finished operations that may be forgotten, oldest first.
     pub(crate) finished: OrdSet<OperationId>,
+    /// Derived: the change of coordinators under way.
+    pub(crate) open_change: Option<OperationId>,
 }
 
 impl Default for State {
@@ -66,15 +75,18 @@ impl Default for State {
                 created_at: Timestamp(0),
                 now: Timestamp(0),
                 revision: Revision(0),
+                highest_coordinator: CoordinatorId(0),
             }),
             hosts: OrdMap::new(),
             disks: OrdMap::new(),
             groups: OrdMap::new(),
+            coordinators: OrdMap::new(),
             operations: OrdMap::new(),
             requests: Requests::default(),
             groups_of: OrdMap::new(),
             revoked: OrdSet::new(),
             finished: OrdSet::new(),
+            open_change: None,
         }
     }
 }
@@ -114,6 +126,23 @@ impl State {
             .take_while(move |disk| disk.id.host == host)
     }
 
+    /// Who votes, by the record.
+    pub fn recorded_voters(&self) -> BTreeSet<CoordinatorId> {
+        let voters = self.coordinators.values().filter(|known| known.role == CoordinatorRole::Voter);
+        voters.map(|known| known.id).collect()
+    }
+
+    /// The change of coordinators under way, if there is one.
+    pub fn open_change(&self) -> Option<(&Arc<Operation>, &ChangeProgress)> {
+        let operation = self.operations.get(&self.open_change?)?;
+        Some((operation, operation.coordinator_change()?))
+    }
+
+    /// True when a coordinator of this number was one once and is none any more.
+    pub fn has_gone(&self, id: CoordinatorId) -> bool {
+        id <= self.cluster.highest_coordinator && !self.coordinators.contains_key(&id)
+    }
+
     pub(crate) fn index_group(&mut self, group: &Group) {
         for member in group.members() {
             self.groups_of.entry(member.host.clone()).or_default().insert(group.id.clone());
@@ -151,5 +180,12 @@ impl State {
             .filter(|operation| operation.status != OperationStatus::Running)
             .map(|operation| operation.id)
             .collect();
+        self.open_change = self
+            .operations
+            .values()
+            .find(|operation| {
+                operation.status == OperationStatus::Running && operation.coordinator_change().is_some()
+            })
+            .map(|operation| operation.id);
     }
 }

@@ -8,10 +8,12 @@
 //! - [`liveness`]: is a host heard of?
 //! - [`disks`]: what do the agents say of their disks?
 //! - [`failover`]: who should be primary of each group?
+//! - [`coordinators`]: who should be a coordinator? It answers with one step at a time, some of them of Raft itself.
 //!
 //! Architecture invariant: there is no clock, no randomness, no IO, no async, no hash map and no memory between two
 //! plans in this crate. What must not outlive a leadership stands in [`Observations`] and nowhere else.
 
+pub mod coordinators;
 pub mod disks;
 pub mod failover;
 pub mod liveness;

@@ -6,6 +6,7 @@
 
 mod call;
 mod error;
+mod members;
 mod options;
 mod pool;
 mod requests;
@@ -58,7 +59,9 @@ impl Client {
     /// # Errors
     /// [`ClientError::Invalid`] when it is not an address.
     pub fn only(&self, endpoint: &str) -> Result<Self, ClientError> {
-        Self::connect([endpoint], self.options.clone())
+        let client = Self::connect([endpoint], self.options.clone())?;
+        client.pool().learn_nothing();
+        Ok(client)
     }
 
     /// The addresses that it was given or has learned.

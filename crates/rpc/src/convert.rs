@@ -10,6 +10,7 @@ mod group;
 mod hello;
 mod host;
 mod lease;
+mod member;
 mod mutation;
 mod operation;
 mod read;
@@ -17,6 +18,7 @@ mod report;
 mod revision;
 mod welcome;
 
+pub use member::{CancelRequest, ChangeRequest};
 pub use mutation::Mutation;
 pub use read::{
     Consistency, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, WAIT_DEFAULT_MS, WAIT_MAX_MS, consistency, disk_id,

@@ -118,6 +118,8 @@ pub enum ParsedCoordinatorMessage {
     Snapshot(Assignment),
     /// A change of it.
     Delta(AssignmentDelta),
+    /// Every coordinator's API address, when they have changed since the welcome.
+    Coordinators(Vec<String>),
 }
 
 /// The answer to a hello.

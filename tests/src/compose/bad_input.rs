@@ -106,7 +106,7 @@ async fn even(stack: &Stack, count: u64, say: &impl Fn(&str)) -> Result<()> {
     for node in &nodes {
         healthy(stack, *node).await.with_context(|| format!("{count} coordinators"))?;
     }
-    let warning = format!("{count} voting coordinators");
+    let warning = format!("{count} coordinators vote");
     stack.says(nodes[0], &warning).await?;
     let line = warned(stack, nodes[0], &warning).await?;
     tell(

@@ -29,7 +29,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "listen.api", kind: Kind::Address, fallback: Fallback::Literal("127.0.0.1:7401"),
         doc: "Where clients and agents connect to." },
     Key { name: "members", kind: Kind::Members, fallback: Fallback::Required,
-        doc: "All coordinators of the cluster, this one too, such as `1=10.0.0.1:7400/10.0.0.1:7401`." },
+        doc: "The coordinators that form the cluster, such as `1=10.0.0.1:7400/10.0.0.1:7401`. One whose node.id is not among them waits to be added with `quorate member add`; it names some that are members by then." },
     Key { name: "peer_override", kind: Kind::PeerRoutes, fallback: Fallback::Literal(""),
         doc: "How this node reaches a member's peer port when that differs from its entry in members." },
     Key { name: "raft.heartbeat_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("100"),
@@ -168,13 +168,15 @@ fn same_listener(resolved: &Resolved) -> Option<Problem> {
     })
 }
 
+/// One that comes later has a number above those that were there before: numbers are never used again.
 fn not_a_member(resolved: &Resolved) -> Option<Problem> {
     let (id, members) = (resolved.integer("node.id")?, resolved.members("members")?);
-    (!members.iter().any(|member| member.id.0 == id)).then(|| {
+    let is_later = members.iter().all(|member| member.id.0 < id);
+    (!is_later && !members.iter().any(|member| member.id.0 == id)).then(|| {
         resolved.problem(
             "members",
-            format!("node.id is {id}, and no member has that id"),
-            "a list of all coordinators, this one too".to_owned(),
+            format!("node.id is {id}, no member has that id, and some have a higher one"),
+            "a list with this coordinator, or with lower ids only when it is to be added later".to_owned(),
             format!("add `{id}=PEER_ADDRESS/API_ADDRESS` to members or correct node.id"),
         )
     })

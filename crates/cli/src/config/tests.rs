@@ -361,7 +361,7 @@ fn member_lists_that_are_no_cluster_are_refused() {
         ("1=0.0.0.0:1/a:2", "nobody can connect to `0.0.0.0:1`"),
         ("1=a:1/a", "`a`: there is no port"),
         ("", "the list is empty"),
-        ("2=a:1/a:2", "node.id is 1, and no member has that id"),
+        ("2=a:1/a:2", "node.id is 1, no member has that id, and some have a higher one"),
     ];
     for (members, wanted) in cases {
         let fixture = Fixture::new(COORDINATOR).set(&format!("members={members}"));

@@ -4,10 +4,10 @@
 use super::{time::instant, word};
 use quorate_rpc::pb::{
     agent::ListRolesResponse,
-    control::{GetStatusResponse, Member as Coordinator},
+    control::{GetStatusResponse, Member as Coordinator, MemberRole},
     types::{
-        Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, Operation, OperationStatus,
-        Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason, View,
+        Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, MemberChange, Operation,
+        OperationStatus, Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason, View,
     },
 };
 use serde_json::{Value, json};
@@ -71,6 +71,7 @@ pub(crate) fn status(status: &GetStatusResponse) -> Value {
             "blocked": status.groups_blocked,
         },
         "members": each(&status.members, coordinator),
+        "member_change": status.member_change.as_ref().map(operation),
         "running": each(&status.running, operation),
         "warnings": status.warnings,
         "reaches_quorum": status.reaches_quorum,
@@ -84,8 +85,15 @@ pub(crate) fn status(status: &GetStatusResponse) -> Value {
     })
 }
 
+/// The coordinators.
+pub(crate) fn members(all: &[Coordinator]) -> Value {
+    each(all, coordinator)
+}
+
 fn coordinator(member: &Coordinator) -> Value {
     json!({
+        "role": word::<MemberRole>(member.role),
+        "since": instant(member.since_ms),
         "id": member.id,
         "peer_address": member.peer_address,
         "api_address": member.api_address,
@@ -235,6 +243,21 @@ pub(crate) fn operation(operation: &Operation) -> Value {
         "finished_at": operation.finished_at_ms.and_then(instant),
         "outcome": text(&operation.outcome),
         "failed_attempts": operation.failed_attempts,
+        "member_change": operation.member_change.as_ref().map(member_change),
+    })
+}
+
+fn member_change(change: &MemberChange) -> Value {
+    let id = |id: u64| (id != 0).then_some(id);
+    json!({
+        "joins": id(change.joins),
+        "promoted": id(change.promoted),
+        "leaves": id(change.leaves),
+        "voters_before": change.voters_before,
+        "voters_after": change.voters_after,
+        "caught_up": change.caught_up,
+        "on_record": change.on_record,
+        "cancelled": change.cancelled,
     })
 }
 

@@ -14,7 +14,9 @@ use quorate_rpc::pb::{
         StepStatus, Switch, Verdict,
     },
 };
-pub(crate) use sheet::{disk_sheet, group_sheet, host_sheet, operation_sheet, roles_sheet, status_sheet};
+pub(crate) use sheet::{
+    disk_sheet, group_sheet, host_sheet, member_list, operation_sheet, roles_sheet, status_sheet,
+};
 use std::io::{self, IsTerminal};
 
 /// What stands in a cell without a value.

@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod group;
 pub(crate) mod healthcheck;
 pub(crate) mod host;
+pub(crate) mod member;
 pub(crate) mod op;
 mod pages;
 pub(crate) mod status;

@@ -1,12 +1,17 @@
 //! The coordinators themselves. Answered from what this one knows, with or without a quorum.
 
-use super::Api;
-use crate::peer_watch::{PeerWatch, in_vain};
-use quorate_consensus::types::MemberNode;
+use super::{Accepted, Api, page};
+use crate::peer_watch::PeerWatch;
 use quorate_domain::{HostStatus, OperationStatus, Phase, ServiceMode, State, Verdict};
-use quorate_rpc::pb::control::{
-    GetStatusRequest, GetStatusResponse, ListMembersRequest, ListMembersResponse, Member, ServiceModes,
-    cluster_server::Cluster,
+use quorate_rpc::{
+    ApiError,
+    convert::{CancelRequest, ChangeRequest, page_size},
+    pb::control::{
+        AddMemberRequest, AddMemberResponse, CancelMemberChangeRequest, CancelMemberChangeResponse,
+        GetStatusRequest, GetStatusResponse, ListMembersRequest, ListMembersResponse, Member,
+        PromoteMemberRequest, PromoteMemberResponse, RemoveMemberRequest, RemoveMemberResponse,
+        ReplaceMemberRequest, ReplaceMemberResponse, ServiceModes, cluster_server::Cluster,
+    },
 };
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
@@ -41,7 +46,6 @@ fn warnings(state: &State, members: &[Member], watch: &PeerWatch, can_reach_quor
         }
     }
     found.extend(watch.warnings());
-    found.extend(in_vain(members.iter().filter(|member| member.voter).count()));
     for group in state.groups.values() {
         if let Some(blocked) = &group.blocked {
             found.push(format!("group {} cannot fail over: {}", group.id, blocked.reasons.join("; ")));
@@ -66,31 +70,6 @@ fn warnings(state: &State, members: &[Member], watch: &PeerWatch, can_reach_quor
 }
 
 impl Api {
-    fn members(&self) -> Vec<Member> {
-        let metrics = self.consensus.raft().metrics().borrow().clone();
-        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
-        let lag = |id: &u64| {
-            let last = metrics.last_log_index?;
-            let matched = metrics.replication.as_ref()?.get(id)?.map_or(0, |matched| matched.index);
-            Some(last.saturating_sub(matched))
-        };
-        let leads = metrics.state.is_leader();
-        let last_answer = |id| {
-            let answered = self.peers.last_answer(id).filter(|_| leads)?;
-            Some(u64::try_from(answered.elapsed().as_millis()).unwrap_or(u64::MAX))
-        };
-        let describe = |(id, node): (&u64, &MemberNode)| Member {
-            id: *id,
-            peer_address: node.peer_address.clone(),
-            api_address: node.api_address.clone(),
-            voter: voters.contains(id),
-            leader: metrics.current_leader == Some(*id),
-            lag_entries: lag(id),
-            last_answer_ms: last_answer(*id),
-        };
-        metrics.membership_config.nodes().map(describe).collect()
-    }
-
     /// Of everything there is: not on the thread that everybody is served on, and one at a time.
     async fn digest(&self, state: &Arc<State>) -> Result<String, Status> {
         let _turn = self.digesting.lock().await;
@@ -141,7 +120,7 @@ impl Cluster for Api {
         let disk = |verdict| count(state.disks.values(), move |disk| disk.verdict == verdict);
         let running =
             state.operations.values().filter(|operation| operation.status == OperationStatus::Running);
-        let members = self.members();
+        let members = self.describe_members(state);
         let leader = if leadership.leads { leadership.leader.as_ref() } else { leadership.heard_leader() };
         let (leader_id, leader_api_address) =
             leader.map_or((0, String::new()), |(id, node)| (id.0, node.api_address.clone()));
@@ -174,10 +153,12 @@ impl Cluster for Api {
             groups_revoked: count(state.groups.values(), |group| !group.phase.grants()),
             groups_blocked: count(state.groups.values(), |group| group.blocked.is_some()),
             running: running.take(LISTED_MAX).map(|operation| operation.as_ref().into()).collect(),
-            warnings: warnings(state, &members, &self.watch, reaches_quorum),
+            warnings: [warnings(state, &members, &self.watch, reaches_quorum), self.member_warnings()]
+                .concat(),
             members,
             grace_left_ms,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            member_change: state.open_change().map(|(operation, _)| operation.as_ref().into()),
             reaches_quorum,
             service_modes: leadership.leads.then(|| self.service_modes(state)),
         }))
@@ -185,8 +166,70 @@ impl Cluster for Api {
 
     async fn list_members(
         &self,
-        _request: Request<ListMembersRequest>,
+        request: Request<ListMembersRequest>,
     ) -> Result<Response<ListMembersResponse>, Status> {
-        Ok(Response::new(ListMembersResponse { members: self.members() }))
+        let request = request.into_inner();
+        let (view, described) = self.view(request.consistency).await?;
+        let all = self.describe_members(&view.state);
+        let key = |member: &Member| format!("{:020}", member.id);
+        let (members, next_page_token) =
+            page(all.into_iter(), &request.page_token, page_size(request.page_size), key);
+        Ok(Response::new(ListMembersResponse {
+            members,
+            next_page_token,
+            view: Some(described),
+            change: view.state.open_change().map(|(operation, _)| operation.as_ref().into()),
+            warnings: self.member_warnings(),
+        }))
     }
+
+    async fn add_member(
+        &self,
+        request: Request<AddMemberRequest>,
+    ) -> Result<Response<AddMemberResponse>, Status> {
+        let request = ChangeRequest::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let (revision, operation, warnings) = begun(self.change_members(request).await?);
+        Ok(Response::new(AddMemberResponse { revision, operation, warnings }))
+    }
+
+    async fn promote_member(
+        &self,
+        request: Request<PromoteMemberRequest>,
+    ) -> Result<Response<PromoteMemberResponse>, Status> {
+        let request = ChangeRequest::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let (revision, operation, warnings) = begun(self.change_members(request).await?);
+        Ok(Response::new(PromoteMemberResponse { revision, operation, warnings }))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<RemoveMemberResponse>, Status> {
+        let request = ChangeRequest::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let (revision, operation, warnings) = begun(self.change_members(request).await?);
+        Ok(Response::new(RemoveMemberResponse { revision, operation, warnings }))
+    }
+
+    async fn replace_member(
+        &self,
+        request: Request<ReplaceMemberRequest>,
+    ) -> Result<Response<ReplaceMemberResponse>, Status> {
+        let request = ChangeRequest::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let (revision, operation, warnings) = begun(self.change_members(request).await?);
+        Ok(Response::new(ReplaceMemberResponse { revision, operation, warnings }))
+    }
+
+    async fn cancel_member_change(
+        &self,
+        request: Request<CancelMemberChangeRequest>,
+    ) -> Result<Response<CancelMemberChangeResponse>, Status> {
+        let request = CancelRequest::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let (revision, operation, warnings) = begun(self.cancel_change(request).await?);
+        Ok(Response::new(CancelMemberChangeResponse { revision, operation, warnings }))
+    }
+}
+
+fn begun((accepted, warnings): (Accepted, Vec<String>)) -> (u64, String, Vec<String>) {
+    let operation = accepted.operation.map_or_else(String::new, |operation| operation.to_string());
+    (accepted.revision.0, operation, warnings)
 }

@@ -5,6 +5,7 @@ mod disks;
 mod events;
 mod groups;
 mod hosts;
+mod members;
 mod operations;
 
 use crate::{memory::Memory, peer::Peers, peer_watch::PeerWatch};

@@ -17,3 +17,5 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 64 << 20;
 pub(crate) const INSTANCE_HEADER: &str = "quorate-instance";
 /// The reason that a refused peer finds in the error details.
 pub(crate) const REASON_OTHER_INSTANCE: &str = "PEER_OTHER_INSTANCE";
+/// The reason that a coordinator finds which was removed from the cluster.
+pub(crate) const REASON_REMOVED: &str = "PEER_REMOVED";

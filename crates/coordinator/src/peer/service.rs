@@ -1,6 +1,6 @@
 //! What this coordinator answers its peers.
 
-use super::{INSTANCE_HEADER, Peers, REASON_OTHER_INSTANCE, convert};
+use super::{INSTANCE_HEADER, Peers, REASON_OTHER_INSTANCE, REASON_REMOVED, convert};
 use crate::peer_watch::PeerWatch;
 use openraft::error::{InstallSnapshotError, RaftError};
 use quorate_consensus::{Consensus, folder::PeerRefused};
@@ -62,6 +62,9 @@ impl PeerService {
                 sender.from
             )));
         }
+        if self.consensus.feed().view().state.has_gone(CoordinatorId(sender.from)) {
+            return Err(removed(sender.from));
+        }
         let instance =
             InstanceId::new(&sender.instance).map_err(|error| Status::invalid_argument(error.to_string()))?;
         folder.meet_peer(CoordinatorId(sender.from), &instance).map_err(|error| refused(&error))?;
@@ -92,6 +95,15 @@ fn refused(error: &PeerRefused) -> Status {
         }
         PeerRefused::NotRemembered(_) => Status::internal(error.to_string()),
     }
+}
+
+fn removed(id: u64) -> Status {
+    let details = ErrorDetails::with_error_info(REASON_REMOVED, "quorate", HashMap::new());
+    let message = format!(
+        "coordinator {id} was removed from the cluster, and its id is never used again: leave it stopped, or bring it back \
+         under a new node id with an empty data_dir and `quorate member add`"
+    );
+    Status::with_error_details(Code::PermissionDenied, message, details)
 }
 
 fn bad(error: &convert::BadMessage) -> Status {

@@ -1,7 +1,9 @@
 //! The way to the other coordinators: one long-lived channel to each, and another one for snapshots, so that a large
 //! transfer never delays a heartbeat.
 
-use super::{INSTANCE_HEADER, MAX_MESSAGE_BYTES, REASON_OTHER_INSTANCE, appends::Appends, convert};
+use super::{
+    INSTANCE_HEADER, MAX_MESSAGE_BYTES, REASON_OTHER_INSTANCE, REASON_REMOVED, appends::Appends, convert,
+};
 use openraft::{
     RaftNetwork, RaftNetworkFactory, SnapshotSegmentId,
     error::{
@@ -149,6 +151,22 @@ impl Peers {
         }
     }
 
+    /// Asks one that is to be a member who it is. What it answers is not remembered: it may never become one.
+    pub(crate) async fn identify_newcomer(
+        &self,
+        to: CoordinatorId,
+        node: &MemberNode,
+        deadline: Duration,
+    ) -> Result<pb::IdentifyResponse, Status> {
+        let address = self.overrides.get(&to).unwrap_or(&node.peer_address);
+        let mut client = client(address).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let request = pb::IdentifyRequest { sender: Some(self.sender(to.0)) };
+        match tokio::time::timeout(deadline, client.identify(request)).await {
+            Ok(answer) => answer.map(tonic::Response::into_inner),
+            Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+        }
+    }
+
     /// Takes an answer only from the data folder that the member had when it was first met.
     pub(super) fn accept<T>(&self, from: u64, answer: tonic::Response<T>) -> Result<T, Status> {
         let header = answer.metadata().get(INSTANCE_HEADER).and_then(|value| value.to_str().ok());
@@ -162,10 +180,12 @@ impl Peers {
         Ok(answer.into_inner())
     }
 
-    /// A peer that knows this node by another data folder will never count its votes again: this process must end.
+    /// A peer that knows this node by another data folder, or knows that it was removed, will never count its votes
+    /// again: this process must end.
     fn end_if_refused(&self, status: &Status) {
+        let final_reasons = [REASON_OTHER_INSTANCE, REASON_REMOVED];
         let refused =
-            status.get_details_error_info().is_some_and(|info| info.reason == REASON_OTHER_INSTANCE);
+            status.get_details_error_info().is_some_and(|info| final_reasons.contains(&info.reason.as_str()));
         if refused {
             self.shutdown.fatal(format!("refused by another coordinator: {}", status.message()));
         }

@@ -243,7 +243,8 @@ pub(super) fn promote(
     }
     check_fencing(state, context, id, fencing, released)?;
     eligible_member(state, group, candidate)?;
-    let reason = state.operations.get(&operation).map_or(FailoverReason::Requested, |op| op.reason);
+    let failover = state.operations.get(&operation).and_then(|operation| operation.failover());
+    let reason = failover.map_or(FailoverReason::Requested, |failover| failover.reason);
     Ok(vec![Event::PrimarySwitched {
         operation,
         group: id.clone(),

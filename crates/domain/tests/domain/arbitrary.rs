@@ -1,6 +1,9 @@
 //! Arbitrary commands that have a chance to be accepted: a [`Move`] is a handful of small numbers that become a command
 //! by looking at the state, right in most of its parts and off by a little in some. Sequences of moves shrink well.
 
+#[path = "arbitrary/coordinators.rs"]
+mod coordinators;
+
 use proptest::prelude::*;
 use quorate_domain::{
     Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, GroupId, HostId, HostStatus,
@@ -12,7 +15,7 @@ use quorate_domain::{
 use std::collections::BTreeMap;
 
 /// How many different moves there are.
-const KINDS: u8 = 21;
+const KINDS: u8 = 27;
 
 /// A command in the making.
 #[derive(Debug, Clone)]
@@ -55,6 +58,7 @@ pub(crate) fn any_move() -> impl Strategy<Value = Move> {
 /// A cluster with four hosts, a disk in each and two groups: where most sequences begin.
 pub(crate) fn opening() -> Vec<(Term, Proposal)> {
     let mut commands = vec![Command::CreateCluster { cluster: cluster(), settings: Settings::default() }];
+    commands.push(coordinators::recorded());
     for number in 0..4 {
         commands.push(Command::RegisterHost {
             host: host(number),
@@ -156,7 +160,8 @@ impl Move {
             0..=4 => self.about_hosts(state),
             5..=9 => self.about_groups(state),
             10..=16 => self.about_failovers(self.kind, state),
-            _ => self.about_failovers(self.next_step(state), state),
+            17..=20 => self.about_failovers(self.next_step(state), state),
+            _ => self.about_coordinators(state),
         }
     }
 

@@ -399,7 +399,8 @@ fn a_start_that_failed_needs_no_wait_and_leaves_the_choice_open() {
         }]
     );
     assert_eq!(stage.group().phase, Phase::Revoked { operation, released: true, candidate: None });
-    assert_eq!(stage.state.operations.get(&operation).unwrap().attempts.get(&h("h2")), Some(&1));
+    let failover = stage.state.operations[&operation].failover().expect("a failover");
+    assert_eq!(failover.attempts.get(&h("h2")), Some(&1));
     assert_eq!(statuses(&stage, operation), [Done, Running, Pending, Pending, Pending]);
     stage.ok(stage.clone().choose("h3", Fencing::Released));
     stage.ok(stage.clone().promote("h3", Fencing::Released));

@@ -2,6 +2,8 @@
 
 mod answers;
 mod arbitrary;
+mod coordinator_samples;
+mod coordinators;
 mod failover;
 mod golden;
 mod hosts;

@@ -2,10 +2,10 @@
 
 use crate::stage::{cluster, d, disk_id, finding, g, h, member, waited};
 use quorate_domain::{
-    Cause, Command, Committed, Disk, DiskIdentity, Epoch, Event, Evidence, Group, GroupId, Host, HostStatus,
-    Incarnation, InstanceId, LeaseSettings, Operation, OperationId, OperationStatus, Outcome, Phase,
-    Proposal, Rejection, RequestId, Revision, Settings, StartId, Step, StepName, StepStatus, Switch, Term,
-    Timestamp, Verdict, Zone,
+    Cause, Command, Committed, CoordinatorId, Disk, DiskIdentity, Epoch, Event, Evidence, Failover, Group,
+    GroupId, Host, HostStatus, Incarnation, InstanceId, LeaseSettings, Operation, OperationId,
+    OperationStatus, Outcome, Phase, Proposal, Rejection, RequestId, Revision, Settings, StartId, Step,
+    StepName, StepStatus, Switch, Term, Timestamp, Verdict, Work, Zone,
     command::{Fencing, MemberSpec},
     eligibility::Ineligible,
     group::Blocked,
@@ -58,6 +58,7 @@ pub(crate) fn stored_cluster() -> Cluster {
         created_at: Timestamp(1_000),
         now: Timestamp(9_000),
         revision: Revision(70_000),
+        highest_coordinator: CoordinatorId(0),
     }
 }
 
@@ -157,14 +158,17 @@ pub(crate) fn stored_operations() -> Vec<Operation> {
     (0_usize..6)
         .map(|number| Operation {
             id: OperationId(50 + number as u64),
-            group: g("g2"),
-            reason: reasons[number],
-            from: h("h2"),
-            from_epoch: Epoch(43),
-            target: Some(h("h1")),
-            to: Some(h("h1")),
+            work: Work::Failover(Failover {
+                group: g("g2"),
+                reason: reasons[number],
+                from: h("h2"),
+                from_epoch: Epoch(43),
+                target: Some(h("h1")),
+                to: Some(h("h1")),
+                attempts: BTreeMap::from([(h("h3"), 2)]),
+            }),
             status: statuses[number % 3],
-            steps: StepName::ALL
+            steps: StepName::FAILOVER
                 .into_iter()
                 .zip(step_statuses)
                 .map(|(name, status)| Step {
@@ -175,7 +179,6 @@ pub(crate) fn stored_operations() -> Vec<Operation> {
                     note: "note".into(),
                 })
                 .collect(),
-            attempts: BTreeMap::from([(h("h3"), 2)]),
             cause: causes[number % 4].clone(),
             evidence: evidence(),
             created_at: Timestamp(4_000),

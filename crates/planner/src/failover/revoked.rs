@@ -3,7 +3,7 @@
 use super::{View, fencing::fencing, record_release, report_blocked};
 use crate::{Mono, Plan};
 use quorate_domain::{
-    Command, Evidence, Group, GroupState, HostId, Operation, OperationId,
+    Command, Evidence, Failover, Group, GroupState, HostId, Operation, OperationId,
     command::Fencing,
     eligibility::{candidates, eligibility},
     group::Member,
@@ -64,7 +64,7 @@ fn release(plan: &mut Plan, view: &View<'_>, group: &Group) -> bool {
 
 /// When the next host may be chosen after failed starts; none when nobody failed yet.
 fn backoff(view: &View<'_>, group: &Group, operation: &Operation) -> Option<Mono> {
-    let failed = operation.failed_attempts();
+    let failed = operation.failover().map_or(0, Failover::failed_attempts);
     if failed == 0 {
         return None;
     }
@@ -77,7 +77,8 @@ fn backoff(view: &View<'_>, group: &Group, operation: &Operation) -> Option<Mono
 }
 
 fn choose(plan: &mut Plan, view: &View<'_>, group: &Group, operation: &Operation, fencing: Fencing) {
-    let (mut fit, mut unfit) = candidates(view.state, group, operation.reason.prefers_old_primary());
+    let prefers_old = operation.failover().is_some_and(|failover| failover.reason.prefers_old_primary());
+    let (mut fit, mut unfit) = candidates(view.state, group, prefers_old);
     fit.retain(|member| {
         let stopping = view.is_stopping(&member.host);
         if stopping {
@@ -86,7 +87,8 @@ fn choose(plan: &mut Plan, view: &View<'_>, group: &Group, operation: &Operation
         !stopping
     });
     // The host that an operator asked for comes first, and, like everybody, behind those that failed less often.
-    fit.sort_by_key(|member| (attempts(operation, member), operation.target.as_ref() != Some(&member.host)));
+    let target = operation.failover().and_then(|failover| failover.target.as_ref());
+    fit.sort_by_key(|member| (attempts(operation, member), target != Some(&member.host)));
     let Some(best) = fit.first() else { return report_blocked(plan, group, unfit) };
     let command = Command::ChooseCandidate {
         group: group.id.clone(),
@@ -99,7 +101,7 @@ fn choose(plan: &mut Plan, view: &View<'_>, group: &Group, operation: &Operation
 }
 
 fn attempts(operation: &Operation, member: &Member) -> u32 {
-    operation.attempts.get(&member.host).copied().unwrap_or(0)
+    operation.failover().and_then(|failover| failover.attempts.get(&member.host)).copied().unwrap_or(0)
 }
 
 /// What the choice rests on: the chosen one's health, and why others could not be.

@@ -2,6 +2,7 @@
 
 #[path = "../../../domain/tests/domain/arbitrary.rs"]
 mod arbitrary;
+mod coordinators;
 mod disks;
 mod driver;
 mod failover;

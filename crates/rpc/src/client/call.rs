@@ -73,11 +73,12 @@ impl Client {
                 continue;
             };
             let Target { address, channel } = target;
-            let outcome = self.attempt(&call, channel, end, &send).await;
+            let outcome = self.attempt(&call, channel.clone(), end, &send).await;
             tries.note_asked(&address);
             match outcome.map_err(ClientError::answer) {
                 Ok(body) => {
                     self.pool().prefer(&address);
+                    self.learn_members(channel);
                     return Ok(Answer { address, body });
                 }
                 Err(Ok(ClientError::Other { message, .. }))
@@ -97,7 +98,13 @@ impl Client {
                     let pause = pauses.get_or_insert_with(backoff).next_delay();
                     wait(retry_after.max(pause), end).await;
                 }
-                Err(Err(failure)) => self.note(&mut tries, address, failure),
+                Err(Err(failure)) => {
+                    self.pool().doubt();
+                    if matches!(failure, Failure::NotLeader { .. }) {
+                        self.learn_members(channel);
+                    }
+                    self.note(&mut tries, address, failure);
+                }
             }
         }
         Err(tries.give_up(&call))

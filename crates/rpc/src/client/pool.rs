@@ -4,8 +4,13 @@ use crate::{
     field::InvalidField,
     transport::{endpoint, parse_endpoint},
 };
+use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 
+/// The members are asked for no more often than this while all goes well.
+const MEMBERS_REST: Duration = Duration::from_secs(10);
+/// And no more often than this when somebody was not reached or did not lead.
+const DOUBTS_REST: Duration = Duration::from_secs(1);
 /// The most coordinators that are remembered from hints; a cluster has five.
 const LEARNED_MAX: usize = 8;
 
@@ -26,6 +31,12 @@ pub(super) struct Pool {
     given: usize,
     /// Where the next call begins.
     current: usize,
+    /// False when only those that were given may be asked.
+    learns: bool,
+    /// When the members were last asked for.
+    asked_at: Instant,
+    /// Somebody was not reached or did not lead: the members may have changed.
+    doubts: bool,
 }
 
 impl Pool {
@@ -40,7 +51,8 @@ impl Pool {
         if targets.is_empty() {
             return Err(InvalidField::required("endpoint", "name at least one coordinator as host:port"));
         }
-        Ok(Self { given: targets.len(), targets, current: 0 })
+        let given = targets.len();
+        Ok(Self { targets, given, current: 0, learns: true, asked_at: Instant::now(), doubts: false })
     }
 
     /// The believed leader, or whoever comes after it and was not tried yet.
@@ -62,6 +74,47 @@ impl Pool {
         self.targets.push(target);
         self.current = self.targets.len() - 1;
         true
+    }
+
+    /// Asks nobody but those that were given, unless they hint at others.
+    pub(super) fn learn_nothing(&mut self) {
+        self.learns = false;
+    }
+
+    /// Somebody was not reached or did not lead.
+    pub(super) fn doubt(&mut self) {
+        self.doubts = true;
+    }
+
+    /// True when it is time to ask for the members; it is then taken as asked.
+    pub(super) fn wants_members(&mut self) -> bool {
+        let rest = if self.doubts { DOUBTS_REST } else { MEMBERS_REST };
+        let wants = self.learns && self.asked_at.elapsed() >= rest;
+        if wants {
+            self.asked_at = Instant::now();
+            self.doubts = false;
+        }
+        wants
+    }
+
+    /// Takes the members in beside those that were given, and forgets those that it had learned before.
+    pub(super) fn learn(&mut self, members: &[String]) {
+        let current = self.targets.get(self.current).map(|target| target.address.clone());
+        let mut learned: Vec<Target> = Vec::new();
+        for address in members.iter().filter_map(|text| parse_endpoint(text).ok()) {
+            let known = self.targets.iter().position(|target| target.address == address);
+            let target = match known {
+                Some(place) if place < self.given => continue,
+                Some(place) => Some(self.targets[place].clone()),
+                None => connect(&address).ok(),
+            };
+            learned.extend(target);
+        }
+        learned.truncate(LEARNED_MAX);
+        self.targets.truncate(self.given);
+        self.targets.extend(learned);
+        let place = self.targets.iter().position(|target| Some(&target.address) == current.as_ref());
+        self.current = place.unwrap_or(0);
     }
 
     /// Begins here from now on, if it is known.
@@ -121,6 +174,19 @@ mod tests {
         assert_eq!(addresses.len(), 2 + LEARNED_MAX);
         assert_eq!(addresses[..2], ["a:1", "b:1"]);
         assert!(!pool.follow("not an address"));
+    }
+
+    #[tokio::test]
+    async fn members_take_the_place_of_what_was_learned_before_and_never_of_what_was_given() {
+        let mut pool = Pool::new(["a:1", "b:1"]).unwrap();
+        pool.learn(&["a:1".into(), "c:1".into(), "d:1".into(), "nonsense".into()]);
+        assert_eq!(pool.addresses(), ["a:1", "b:1", "c:1", "d:1"]);
+        assert!(pool.prefer("d:1"));
+        pool.learn(&["d:1".into(), "e:1".into()]);
+        assert_eq!(pool.addresses(), ["a:1", "b:1", "d:1", "e:1"]);
+        assert_eq!(picked(&pool, &[]).as_deref(), Some("d:1"));
+        pool.learn(&["e:1".into()]);
+        assert_eq!(picked(&pool, &[]).as_deref(), Some("a:1"));
     }
 
     #[tokio::test]

@@ -2,16 +2,18 @@
 
 use super::{Client, ClientError, call::Call};
 use crate::pb::control::{
+    AddMemberRequest, AddMemberResponse, CancelMemberChangeRequest, CancelMemberChangeResponse,
     CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetDiskRequest,
     GetDiskResponse, GetGroupHistoryRequest, GetGroupHistoryResponse, GetGroupRequest, GetGroupResponse,
     GetHostRequest, GetHostResponse, GetOperationRequest, GetOperationResponse, GetStatusRequest,
     GetStatusResponse, ListDisksRequest, ListDisksResponse, ListEventsRequest, ListEventsResponse,
     ListGroupsRequest, ListGroupsResponse, ListHostsRequest, ListHostsResponse, ListMembersRequest,
-    ListMembersResponse, ListOperationsRequest, ListOperationsResponse, RequestFailoverRequest,
-    RequestFailoverResponse, SetGroupLabelsRequest, SetGroupLabelsResponse, WaitOperationRequest,
-    WaitOperationResponse, cluster_client::ClusterClient, disks_client::DisksClient,
-    events_client::EventsClient, groups_client::GroupsClient, hosts_client::HostsClient,
-    operations_client::OperationsClient,
+    ListMembersResponse, ListOperationsRequest, ListOperationsResponse, PromoteMemberRequest,
+    PromoteMemberResponse, RemoveMemberRequest, RemoveMemberResponse, ReplaceMemberRequest,
+    ReplaceMemberResponse, RequestFailoverRequest, RequestFailoverResponse, SetGroupLabelsRequest,
+    SetGroupLabelsResponse, WaitOperationRequest, WaitOperationResponse, cluster_client::ClusterClient,
+    disks_client::DisksClient, events_client::EventsClient, groups_client::GroupsClient,
+    hosts_client::HostsClient, operations_client::OperationsClient,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -110,6 +112,16 @@ reads! {
 }
 
 mutations! {
+    ClusterClient: /// Takes in a new coordinator, as a learner.
+        add_member(AddMemberRequest) -> AddMemberResponse;
+    ClusterClient: /// Gives a learner a vote.
+        promote_member(PromoteMemberRequest) -> PromoteMemberResponse;
+    ClusterClient: /// Lets a coordinator go.
+        remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
+    ClusterClient: /// Puts a new coordinator in the place of another.
+        replace_member(ReplaceMemberRequest) -> ReplaceMemberResponse;
+    ClusterClient: /// Takes a change of the coordinators back.
+        cancel_member_change(CancelMemberChangeRequest) -> CancelMemberChangeResponse;
     GroupsClient: /// Creates a group.
         create_group(CreateGroupRequest) -> CreateGroupResponse;
     GroupsClient: /// Sets or removes labels of a group.

@@ -22,6 +22,9 @@ impl TryFrom<wire::CoordinatorMessage> for ParsedCoordinatorMessage {
             Some(Message::AssignmentDelta(delta)) => AssignmentDelta::try_from(delta)
                 .map(Self::Delta)
                 .map_err(|bad| bad.within("assignment_delta")),
+            Some(Message::Coordinators(changed)) => addresses(changed.api_addresses)
+                .map(Self::Coordinators)
+                .map_err(|bad| bad.within("coordinators")),
             None => Err(InvalidField::required(
                 "message",
                 "a newer coordinator may be talking to an older agent: upgrade the agent",
@@ -39,6 +42,9 @@ impl From<&ParsedCoordinatorMessage> for wire::CoordinatorMessage {
                 Parsed::RenewalAck(ack) => Message::RenewalAck(ack.into()),
                 Parsed::Snapshot(assignment) => Message::AssignmentSnapshot(assignment.into()),
                 Parsed::Delta(delta) => Message::AssignmentDelta(delta.into()),
+                Parsed::Coordinators(api_addresses) => {
+                    Message::Coordinators(wire::Coordinators { api_addresses: api_addresses.clone() })
+                }
             }),
         }
     }
@@ -47,7 +53,6 @@ impl From<&ParsedCoordinatorMessage> for wire::CoordinatorMessage {
 impl TryFrom<wire::Welcome> for ParsedWelcome {
     type Error = InvalidField;
     fn try_from(welcome: wire::Welcome) -> Result<Self, InvalidField> {
-        at_most("api_addresses", welcome.api_addresses.len(), ADDRESSES_MAX)?;
         let lease = present("lease", welcome.lease)?;
         Ok(Self {
             cluster: name("cluster_id", &welcome.cluster_id)?,
@@ -55,14 +60,15 @@ impl TryFrom<wire::Welcome> for ParsedWelcome {
             term: Term(positive("term", welcome.term)?),
             // A refusal says `lease.wait_ms` by itself, as the settings do.
             lease: LeaseSettings::try_from(lease)?,
-            api_addresses: welcome
-                .api_addresses
-                .into_iter()
-                .enumerate()
-                .map(|(index, text)| address(&format!("api_addresses[{index}]"), text))
-                .collect::<Result<_, _>>()?,
+            api_addresses: addresses(welcome.api_addresses)?,
         })
     }
+}
+
+fn addresses(all: Vec<String>) -> Result<Vec<String>, InvalidField> {
+    at_most("api_addresses", all.len(), ADDRESSES_MAX)?;
+    let numbered = all.into_iter().enumerate();
+    numbered.map(|(index, text)| address(&format!("api_addresses[{index}]"), text)).collect()
 }
 
 impl From<&ParsedWelcome> for wire::Welcome {

@@ -66,6 +66,12 @@ pub(super) mod key {
     pub(in crate::status) const HOST: &str = "host";
     pub(in crate::status) const DISK: &str = "disk";
     pub(in crate::status) const OPERATION: &str = "operation";
+    pub(in crate::status) const COORDINATOR: &str = "coordinator";
+    pub(in crate::status) const ADDRESS: &str = "address";
+    pub(in crate::status) const VOTERS: &str = "voters";
+    pub(in crate::status) const HEARD: &str = "heard";
+    pub(in crate::status) const TERM: &str = "term";
+    pub(in crate::status) const HIGHEST: &str = "highest";
     pub(in crate::status) const LIMIT: &str = "limit";
     pub(in crate::status) const COUNT: &str = "count";
     pub(in crate::status) const EPOCH: &str = "epoch";

@@ -1,7 +1,8 @@
 //! How refusals are mapped to gRPC codes and details.
 
 use super::reason::key;
-use quorate_domain::Rejection;
+use quorate_domain::{CoordinatorId, Rejection};
+use std::collections::BTreeSet;
 use tonic::Code;
 
 /// What a refusal means to a client.
@@ -40,15 +41,28 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         R::HostNotFound(id) => Kind::NotFound { what: "host", id: id.to_string() },
         R::DiskNotFound(id) => Kind::NotFound { what: "disk", id: id.to_string() },
         R::GroupNotFound(id) => Kind::NotFound { what: "group", id: id.to_string() },
+        R::CoordinatorNotFound(id) => Kind::NotFound { what: "coordinator", id: id.to_string() },
         R::ClusterExists(id) => Kind::AlreadyExists { what: "cluster", id: id.to_string() },
         R::GroupExists(id) => Kind::AlreadyExists { what: "group", id: id.to_string() },
+        R::CoordinatorIdUsed { id, .. } => Kind::AlreadyExists { what: "coordinator", id: id.to_string() },
+        R::AddressInUse { address, .. } => Kind::AlreadyExists { what: "address", id: address.clone() },
         R::UnsafeSettings(_) => Kind::Malformed { field: "settings" },
         R::DiskAmbiguous { .. } => Kind::Malformed { field: "disk" },
         R::DuplicateMember { .. } | R::TooManyMembers { .. } => Kind::Malformed { field: "backups" },
         R::InvalidLabels { .. } => Kind::Malformed { field: "labels" },
         R::RequestIdReused(_) => Kind::Malformed { field: "request_id" },
         R::LimitReached { what, .. } => Kind::Exhausted { subject: what.clone() },
-        R::ClusterMissing => Kind::State { subject: "cluster".to_owned() },
+        R::ClusterMissing
+        | R::CoordinatorsNotRecorded
+        | R::WouldLoseQuorum { .. }
+        | R::SeenInAnotherTerm { .. } => Kind::State { subject: "cluster".to_owned() },
+        R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) | R::CoordinatorNotReady { id, .. } => {
+            Kind::State { subject: format!("coordinator/{id}") }
+        }
+        R::ChangeInProgress { operation }
+        | R::ChangeNotOpen(operation)
+        | R::ChangeOnRecord { operation, .. }
+        | R::ChangeNotReady { operation, .. } => Kind::State { subject: format!("operation/{operation}") },
         R::HostIdInUse { host: id, .. } | R::StaleIncarnation { host: id, .. } => host(id),
         R::DiskFailureLatched(disk) => Kind::State { subject: format!("disk/{disk}") },
         R::GroupDeleting(group)
@@ -74,7 +88,29 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
     let text = |value: &dyn std::fmt::Display| value.to_string();
     match rejection {
         // An id or a field that the kind of refusal names is added by whoever asks.
-        R::ClusterMissing | R::UnsafeSettings(_) | R::ClusterExists(_) => vec![],
+        R::ClusterMissing | R::CoordinatorsNotRecorded | R::UnsafeSettings(_) | R::ClusterExists(_) => vec![],
+        R::CoordinatorNotFound(id) | R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) => {
+            vec![(key::COORDINATOR, text(id))]
+        }
+        R::CoordinatorIdUsed { id, highest } => {
+            vec![(key::COORDINATOR, text(id)), (key::HIGHEST, text(highest))]
+        }
+        R::AddressInUse { address, coordinator } => {
+            vec![(key::ADDRESS, address.clone()), (key::COORDINATOR, text(coordinator))]
+        }
+        R::CoordinatorNotReady { id, address, .. } => {
+            vec![(key::COORDINATOR, text(id)), (key::ADDRESS, address.clone())]
+        }
+        R::WouldLoseQuorum { voters, heard } => {
+            vec![(key::VOTERS, numbers(voters)), (key::HEARD, numbers(heard))]
+        }
+        R::SeenInAnotherTerm { term, .. } => vec![(key::TERM, text(term))],
+        R::ChangeInProgress { operation }
+        | R::ChangeNotOpen(operation)
+        | R::ChangeNotReady { operation, .. } => vec![(key::OPERATION, text(operation))],
+        R::ChangeOnRecord { operation, voters } => {
+            vec![(key::OPERATION, text(operation)), (key::VOTERS, numbers(voters))]
+        }
         R::HostNotFound(host) | R::HostIdInUse { host, .. } => vec![(key::HOST, text(host))],
         R::DiskNotFound(disk) | R::DiskFailureLatched(disk) => vec![(key::DISK, text(disk))],
         R::DiskAmbiguous { host, count } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
@@ -116,4 +152,9 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::RequestIdReused(id) => vec![(key::REQUEST_ID, text(id))],
         R::LimitReached { what, limit } => vec![(key::WHAT, what.clone()), (key::LIMIT, text(limit))],
     }
+}
+
+/// `1,2,3`
+fn numbers(ids: &BTreeSet<CoordinatorId>) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }

@@ -22,6 +22,10 @@ fn disk() -> DiskId {
     DiskId { host: host(), name: DiskName::new("d1").unwrap() }
 }
 
+fn voters() -> BTreeSet<CoordinatorId> {
+    [CoordinatorId(1), CoordinatorId(2)].into()
+}
+
 /// Every refusal with the gRPC code that it must have.
 fn rejections() -> Vec<(Rejection, Code)> {
     use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted};
@@ -69,6 +73,23 @@ fn rejections() -> Vec<(Rejection, Code)> {
             FailedPrecondition,
         ),
         (R::LimitReached { what: "groups".into(), limit: 1 }, ResourceExhausted),
+        (R::CoordinatorsNotRecorded, FailedPrecondition),
+        (R::CoordinatorNotFound(CoordinatorId(4)), NotFound),
+        (R::CoordinatorIdUsed { id: CoordinatorId(3), highest: CoordinatorId(4) }, AlreadyExists),
+        (R::AddressInUse { address: "c:7400".into(), coordinator: CoordinatorId(3) }, AlreadyExists),
+        (
+            R::CoordinatorNotReady { id: CoordinatorId(4), address: "d:7400".into(), problem: "p".into() },
+            FailedPrecondition,
+        ),
+        (R::AlreadyVoter(CoordinatorId(1)), FailedPrecondition),
+        (R::NotAVoter(CoordinatorId(4)), FailedPrecondition),
+        (R::LastVoter(CoordinatorId(1)), FailedPrecondition),
+        (R::WouldLoseQuorum { voters: voters(), heard: [CoordinatorId(1)].into() }, FailedPrecondition),
+        (R::SeenInAnotherTerm { seen_in: Term(1), term: Term(2) }, FailedPrecondition),
+        (R::ChangeInProgress { operation: OperationId(4) }, FailedPrecondition),
+        (R::ChangeNotOpen(OperationId(4)), FailedPrecondition),
+        (R::ChangeOnRecord { operation: OperationId(4), voters: voters() }, FailedPrecondition),
+        (R::ChangeNotReady { operation: OperationId(4), problem: "p".into() }, FailedPrecondition),
     ]
 }
 
@@ -76,7 +97,7 @@ fn rejections() -> Vec<(Rejection, Code)> {
 fn every_refusal_has_its_code_and_is_read_back_as_itself() {
     let table = rejections();
     let codes: BTreeSet<_> = table.iter().map(|(rejection, _)| rejection.code()).collect();
-    assert_eq!(codes.len(), 30, "a refusal is missing from this table, or two share a code");
+    assert_eq!(codes.len(), 44, "a refusal is missing from this table, or two share a code");
     for (rejection, expected) in table {
         let (code, message) = (rejection.code(), rejection.to_string());
         let status = Status::from(ApiError::from(rejection));
@@ -109,7 +130,7 @@ fn every_refusal_says_by_its_details_what_is_in_the_way_and_where() {
         let info = details.error_info().unwrap();
         assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "quorate"));
         assert!(details.retry_info().is_none(), "{reason}: the same request would hear the same again");
-        let bare = ["CLUSTER_MISSING"];
+        let bare = ["CLUSTER_MISSING", "COORDINATORS_NOT_RECORDED"];
         assert_eq!(info.metadata.is_empty(), bare.contains(&reason), "{reason}: {:?}", info.metadata);
         let fields = details.bad_request().map_or(0, |bad| bad.field_violations.len());
         assert_eq!(fields, usize::from(code == Code::InvalidArgument), "{reason}");

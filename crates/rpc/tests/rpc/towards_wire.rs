@@ -1,10 +1,10 @@
 //! What the services show of the state.
 
 use quorate_domain::{
-    Cause, Committed, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Group, GroupId, Host, HostId,
-    HostStatus, Incarnation, Member, Operation, OperationId, OperationStatus, Phase, RequestId, Revision,
-    StartId, Step, StepName, StepStatus, Switch, Timestamp, Verdict, VerdictReason, group::Blocked,
-    host::Transition, operation::FailoverReason,
+    Cause, Committed, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Failover, Group, GroupId, Host,
+    HostId, HostStatus, Incarnation, Member, Operation, OperationId, OperationStatus, Phase, RequestId,
+    Revision, StartId, Step, StepName, StepStatus, Switch, Timestamp, Verdict, VerdictReason, Work,
+    group::Blocked, host::Transition, operation::FailoverReason,
 };
 use quorate_rpc::pb::types as wire;
 use std::collections::BTreeMap;
@@ -138,12 +138,15 @@ fn a_switch_and_an_operation_show_all_they_carry() {
 
     let operation = Operation {
         id: OperationId(9),
-        group: "g1".parse().unwrap(),
-        reason: FailoverReason::Requested,
-        from: host("h1"),
-        from_epoch: Epoch(6),
-        target: Some(host("h2")),
-        to: None,
+        work: Work::Failover(Failover {
+            group: "g1".parse().unwrap(),
+            reason: FailoverReason::Requested,
+            from: host("h1"),
+            from_epoch: Epoch(6),
+            target: Some(host("h2")),
+            to: None,
+            attempts: [(host("h3"), 2)].into(),
+        }),
         status: OperationStatus::Running,
         steps: vec![Step {
             name: StepName::StopOldPrimary,
@@ -152,7 +155,6 @@ fn a_switch_and_an_operation_show_all_they_carry() {
             finished_at: None,
             note: "waiting".into(),
         }],
-        attempts: [(host("h3"), 2)].into(),
         cause: Cause::Operator { request_id: RequestId::new("r1").unwrap() },
         evidence: vec![Evidence::new("last_contact_ms", 9_000, 7_500, "leader 1")],
         created_at: Timestamp(2),

@@ -6,7 +6,7 @@ use super::{
 };
 use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
-    control::{GetStatusResponse, ServiceModes},
+    control::{GetStatusResponse, Member as Coordinator, ServiceModes},
     types::{
         Disk, Group, GroupPhase, Host, HostStatus, Operation, OperationStatus, Role, ServiceMode, StepStatus,
         Verdict,
@@ -234,25 +234,68 @@ pub(crate) fn group_sheet(group: &Group, now_ms: u64) -> String {
     sheet
 }
 
+/// The coordinators, and a change of them under way.
+pub(crate) fn member_list(
+    members: &[Coordinator],
+    change: Option<&Operation>,
+    warnings: &[String],
+    now_ms: u64,
+    width: Width,
+) -> String {
+    let mut sheet = coordinators(members, width);
+    if let Some(change) = change {
+        sheet.push_str(&part("Change under way", &running(std::slice::from_ref(change), now_ms, width)));
+    }
+    if !warnings.is_empty() {
+        sheet.push_str(&part("Warnings", &bullets(warnings)));
+    }
+    sheet
+}
+
+/// What is particular to the kind of an operation.
+fn particulars(operation: &Operation) -> String {
+    let Some(change) = &operation.member_change else {
+        return lines([
+            ("group", text_or_nothing(&operation.group)),
+            ("from", format!("{}, epoch {}", text_or_nothing(&operation.from), operation.from_epoch)),
+            ("to", text_or_nothing(&operation.to)),
+            ("wanted", text_or_nothing(&operation.target)),
+            ("attempts", format!("{} failed", operation.failed_attempts)),
+        ]);
+    };
+    let ids = |ids: &[u64]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let id = |id: u64| if id == 0 { NOTHING.to_owned() } else { format!("coordinator {id}") };
+    let cancel = match (change.cancelled, change.on_record) {
+        (true, _) => "was cancelled",
+        (false, _) if operation.finished_at_ms.is_some() => "too late: it is over",
+        (false, true) => "too late: it is on record who votes",
+        (false, false) => "possible until it is on record who votes",
+    };
+    lines([
+        ("comes", id(change.joins.max(change.promoted))),
+        ("goes", id(change.leaves)),
+        ("voters", format!("{} -> {}", ids(&change.voters_before), ids(&change.voters_after))),
+        ("cancel", cancel.to_owned()),
+    ])
+}
+
 /// An operation with its steps and evidence.
 pub(crate) fn operation_sheet(operation: &Operation, now_ms: u64, width: Width) -> String {
     let finished = operation.finished_at_ms.and_then(instant).unwrap_or_else(|| NOTHING.to_owned());
     let mut sheet = lines([
         ("operation", operation.id.clone()),
         ("kind", operation.kind.clone()),
-        ("group", text_or_nothing(&operation.group)),
         ("status", shown::<OperationStatus>(operation.status)),
         ("reason", text_or_nothing(&operation.reason)),
         ("cause", text_or_nothing(&operation.cause)),
-        ("from", format!("{}, epoch {}", text_or_nothing(&operation.from), operation.from_epoch)),
-        ("to", text_or_nothing(&operation.to)),
-        ("wanted", text_or_nothing(&operation.target)),
+    ]);
+    sheet.push_str(&particulars(operation));
+    sheet.push_str(&lines([
         ("begun", instant_and_age(operation.created_at_ms, now_ms)),
         ("finished", finished),
         ("took", duration(operation, now_ms)),
-        ("attempts", format!("{} failed", operation.failed_attempts)),
         ("outcome", text_or_nothing(&operation.outcome)),
-    ]);
+    ]));
     let step = |step: &quorate_rpc::pb::types::Step| {
         let took = match (step.started_at_ms, step.finished_at_ms) {
             (Some(from), to) => span(to.unwrap_or(now_ms).saturating_sub(from)),

@@ -156,6 +156,7 @@ fn operations_keep_their_names() {
     "group": "g1",
     "id": "op-7",
     "kind": "failover",
+    "member_change": null,
     "outcome": null,
     "reason": "host offline",
     "request_id": null,
@@ -232,6 +233,7 @@ fn the_status_keeps_its_names() {
   "last_log_index": 120,
   "leader_api_address": "10.0.0.2:7401",
   "leader_id": 2,
+  "member_change": null,
   "members": [
     {
       "api_address": "10.0.0.1:7401",
@@ -240,6 +242,8 @@ fn the_status_keeps_its_names() {
       "last_answer_ms": 30,
       "leader": false,
       "peer_address": "10.0.0.1:7400",
+      "role": "voter",
+      "since": "2026-01-01T00:00:00.000Z",
       "voter": true
     },
     {
@@ -249,6 +253,8 @@ fn the_status_keeps_its_names() {
       "last_answer_ms": 0,
       "leader": true,
       "peer_address": "10.0.0.2:7400",
+      "role": "voter",
+      "since": "2026-01-01T00:00:00.000Z",
       "voter": true
     },
     {
@@ -258,6 +264,8 @@ fn the_status_keeps_its_names() {
       "last_answer_ms": null,
       "leader": false,
       "peer_address": "10.0.0.3:7400",
+      "role": "learner",
+      "since": "2026-01-01T00:00:00.000Z",
       "voter": false
     }
   ],

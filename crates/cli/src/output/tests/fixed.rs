@@ -2,7 +2,7 @@
 
 use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
-    control::{GetStatusResponse, Member as Coordinator, ServiceModes},
+    control::{GetStatusResponse, Member as Coordinator, MemberRole, ServiceModes},
     types::{
         Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, Operation, OperationStatus,
         Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason,
@@ -124,6 +124,7 @@ pub(super) fn operation() -> Operation {
         finished_at_ms: None,
         outcome: String::new(),
         failed_attempts: 0,
+        member_change: None,
     }
 }
 
@@ -163,8 +164,11 @@ pub(super) fn status() -> GetStatusResponse {
         leader,
         lag_entries,
         last_answer_ms: lag_entries.map(|entries| entries * 10),
+        role: if voter { MemberRole::Voter } else { MemberRole::Learner }.into(),
+        since_ms: T0_MS,
     };
     GetStatusResponse {
+        member_change: None,
         cluster_id: "prod".into(),
         coordinator_id: 2,
         leader_id: 2,

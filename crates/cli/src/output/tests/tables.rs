@@ -127,17 +127,17 @@ fn an_operation_stands_with_its_steps_and_evidence() {
         r"
 operation     op-7
 kind          failover
-group         g1
 status        running
 reason        host offline
 cause         rule host-offline
+group         g1
 from          h1, epoch 4
 to            -
 wanted        -
+attempts      0 failed
 begun         2026-01-01T00:00:50.000Z (40s ago)
 finished      -
 took          40s
-attempts      0 failed
 outcome       -
 
 STEP                STATUS   BEGUN                     TOOK  NOTE

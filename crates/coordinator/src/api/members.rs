@@ -1,0 +1,145 @@
+//! Changes of the coordinators, as operators ask for them.
+
+use super::{Accepted, Api};
+use crate::{gateway::refusal, members::raft_view};
+use quorate_consensus::types::MemberNode;
+use quorate_domain::{Command, CoordinatorRole, CoordinatorSpec, Rejection, RequestId, State};
+use quorate_planner::coordinators::{NextStep, next_step, remarks};
+use quorate_rpc::{
+    ApiError, Client, ClientOptions,
+    convert::{CancelRequest, ChangeRequest, Mutation},
+    pb::control::{GetStatusRequest, Member, MemberRole},
+};
+use std::time::Duration;
+use tonic::Status;
+
+/// How long a new coordinator may take to say who it is.
+const NEWCOMER_DEADLINE: Duration = Duration::from_secs(2);
+
+impl Api {
+    /// Begins a change. A new coordinator is asked first whether it is ready to be one.
+    pub(super) async fn change_members(
+        &self,
+        request: ChangeRequest,
+    ) -> Result<(Accepted, Vec<String>), Status> {
+        let ChangeRequest { request_id, change } = request;
+        self.check_leads()?;
+        if let Some(spec) = change.joins()
+            && !self.was_answered(&request_id)
+        {
+            self.check_newcomer(spec).await?;
+        }
+        let heard = raft_view(&self.consensus, &self.peers).heard();
+        let command = Command::BeginCoordinatorChange { change, heard };
+        let accepted = self.mutate(Mutation { request_id, command }).await?;
+        Ok((accepted, self.member_warnings()))
+    }
+
+    /// Takes a change back.
+    pub(super) async fn cancel_change(
+        &self,
+        request: CancelRequest,
+    ) -> Result<(Accepted, Vec<String>), Status> {
+        let CancelRequest { request_id, operation } = request;
+        self.check_leads()?;
+        let heard = raft_view(&self.consensus, &self.peers).heard();
+        let command = Command::CancelCoordinatorChange { operation, heard };
+        let accepted = self.mutate(Mutation { request_id, command }).await?;
+        Ok((accepted, self.member_warnings()))
+    }
+
+    fn check_leads(&self) -> Result<(), Status> {
+        let leadership = self.consensus.leadership().borrow().clone();
+        if leadership.leads { Ok(()) } else { Err(refusal(&leadership).into()) }
+    }
+
+    /// True when the answer to this request is known: it is given again, whatever became of the new coordinator since.
+    fn was_answered(&self, request: &RequestId) -> bool {
+        self.consensus.feed().view().state.requests.get(request).is_some()
+    }
+
+    /// Whether a coordinator of that number runs there, on an empty data folder of this cluster, and answers clients.
+    async fn check_newcomer(&self, spec: &CoordinatorSpec) -> Result<(), Status> {
+        let not_ready = |address: &str, problem: String| {
+            let address = address.to_owned();
+            let rejection = Rejection::CoordinatorNotReady { id: spec.id, address, problem };
+            Status::from(ApiError::Rejected(rejection))
+        };
+        let node =
+            MemberNode { peer_address: spec.peer_address.clone(), api_address: spec.api_address.clone() };
+        let answer = self.peers.identify_newcomer(spec.id, &node, NEWCOMER_DEADLINE).await;
+        let answer = answer
+            .map_err(|status| not_ready(&spec.peer_address, format!("it answers: {}", status.message())))?;
+        if answer.initialized {
+            let problem = "its data_dir is not empty: it was a member of a cluster before".to_owned();
+            return Err(not_ready(&spec.peer_address, problem));
+        }
+        let options = ClientOptions {
+            deadline: NEWCOMER_DEADLINE,
+            per_try_timeout: NEWCOMER_DEADLINE,
+            ..ClientOptions::default()
+        };
+        let client = Client::connect([&spec.api_address], options)
+            .map_err(|error| not_ready(&spec.api_address, error.to_string()))?;
+        let status = client.get_status(GetStatusRequest::default()).await;
+        let status = status.map_err(|error| not_ready(&spec.api_address, error.to_string()))?;
+        if status.coordinator_id != spec.id.0 {
+            let problem = format!("coordinator {} answers there", status.coordinator_id);
+            return Err(not_ready(&spec.api_address, problem));
+        }
+        Ok(())
+    }
+
+    /// What a change of the coordinators waits for, as far as this coordinator leads and knows, and what else is to be
+    /// said of them.
+    pub(super) fn member_warnings(&self) -> Vec<String> {
+        let view = self.consensus.feed().view();
+        let mut found = remarks(&view.state);
+        if self.consensus.leadership().borrow().can_decide()
+            && let Some((operation, progress)) = view.state.open_change()
+            && let NextStep::Wait(reasons) = next_step(&view.state, &raft_view(&self.consensus, &self.peers))
+        {
+            let (id, change) = (operation.id, &progress.change);
+            found.extend(reasons.iter().map(|reason| format!("{change} ({id}) waits: {reason}")));
+        }
+        found
+    }
+
+    /// The members: those on record, and those that only Raft has.
+    pub(super) fn describe_members(&self, state: &State) -> Vec<Member> {
+        let raft = self.consensus.members();
+        let ids: std::collections::BTreeSet<_> =
+            raft.nodes.keys().chain(state.coordinators.keys()).copied().collect();
+        let describe = |id| {
+            let known = state.coordinators.get(&id);
+            let node = raft.nodes.get(&id);
+            let votes = raft.votes(id);
+            let role = match known.map(|known| known.role) {
+                Some(CoordinatorRole::Voter) => MemberRole::Voter,
+                None if votes => MemberRole::Voter,
+                Some(CoordinatorRole::Learner) | None => MemberRole::Learner,
+            };
+            let answered = self.peers.last_answer(id.0).filter(|_| raft.leads);
+            let lag = raft.last_index.saturating_sub(raft.matched.get(&id).copied().unwrap_or(0));
+            Member {
+                id: id.0,
+                peer_address: node
+                    .map(|node| node.peer_address.clone())
+                    .or_else(|| known.map(|known| known.peer_address.clone()))
+                    .unwrap_or_default(),
+                api_address: node
+                    .map(|node| node.api_address.clone())
+                    .or_else(|| known.map(|known| known.api_address.clone()))
+                    .unwrap_or_default(),
+                voter: votes,
+                leader: raft.leader == Some(id),
+                lag_entries: (raft.leads && node.is_some()).then_some(lag),
+                last_answer_ms: answered
+                    .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
+                role: role.into(),
+                since_ms: known.map_or(0, |known| known.since.0),
+            }
+        };
+        ids.into_iter().map(describe).collect()
+    }
+}

@@ -1,0 +1,256 @@
+//! Decisions about who the coordinators are.
+//!
+//! A change goes through Raft between its commands; what Raft has by then comes with them and is held against the record
+//! here, in log order. What a leader saw counts in its own term only: nobody else changes Raft's members in that term.
+
+use super::Context;
+use crate::{
+    cause::Evidence,
+    coordinator::{
+        COORDINATORS_MAX, ChangeProgress, Coordinator, CoordinatorChange, CoordinatorRole, CoordinatorSpec,
+        Heard, RaftMembers, has_quorum, listed, quorum_of,
+    },
+    event::Event,
+    ids::{CoordinatorId, OperationId, Term},
+    rejection::Rejection,
+    state::State,
+};
+use std::collections::BTreeSet;
+
+pub(super) fn record(state: &State, context: &Context<'_>, coordinators: &[Coordinator]) -> Vec<Event> {
+    if !state.coordinators.is_empty() || coordinators.is_empty() {
+        return vec![];
+    }
+    let coordinators = coordinators.iter().map(|known| Coordinator { since: context.at, ..known.clone() });
+    vec![Event::CoordinatorsRecorded { coordinators: coordinators.collect() }]
+}
+
+pub(super) fn begin(
+    state: &State,
+    context: &Context<'_>,
+    change: &CoordinatorChange,
+    heard: &Heard,
+) -> Result<Vec<Event>, Rejection> {
+    if state.coordinators.is_empty() {
+        return Err(Rejection::CoordinatorsNotRecorded);
+    }
+    if let Some((operation, _)) = state.open_change() {
+        return Err(Rejection::ChangeInProgress { operation: operation.id });
+    }
+    check_term(context, heard.term)?;
+    match change {
+        CoordinatorChange::Add(spec) => {
+            check_room(state)?;
+            check_new(state, spec)?;
+        }
+        CoordinatorChange::Promote(id) => {
+            if find(state, *id)?.role == CoordinatorRole::Voter {
+                return Err(Rejection::AlreadyVoter(*id));
+            }
+        }
+        CoordinatorChange::Remove(id) => {
+            find(state, *id)?;
+        }
+        CoordinatorChange::Replace { remove, add } => {
+            if find(state, *remove)?.role == CoordinatorRole::Learner {
+                return Err(Rejection::NotAVoter(*remove));
+            }
+            check_new(state, add)?;
+        }
+    }
+    let progress = ChangeProgress::begun(change.clone(), state.recorded_voters());
+    let evidence = check_change_of_voters(&progress, heard)?;
+    Ok(vec![Event::CoordinatorChangeBegun {
+        operation: OperationId(context.revision.0),
+        change: change.clone(),
+        evidence,
+    }])
+}
+
+/// Whether those that shall vote could decide anything. One that is yet to come counts as heard: the change waits for it,
+/// and this is asked again once it holds the log.
+fn check_change_of_voters(progress: &ChangeProgress, heard: &Heard) -> Result<Vec<Evidence>, Rejection> {
+    let (before, after) = (&progress.voters_before, &progress.voters_after);
+    if before == after {
+        return Ok(vec![]);
+    }
+    if let Some(id) = progress.change.leaves().filter(|_| after.is_empty()) {
+        return Err(Rejection::LastVoter(id));
+    }
+    let mut counted = heard.coordinators.clone();
+    if !progress.caught_up {
+        counted.extend(progress.change.joins().map(|spec| spec.id));
+    }
+    check_quorum(after, &counted, heard)
+}
+
+fn check_quorum(
+    voters: &BTreeSet<CoordinatorId>,
+    counted: &BTreeSet<CoordinatorId>,
+    heard: &Heard,
+) -> Result<Vec<Evidence>, Rejection> {
+    if !has_quorum(voters, counted) {
+        let heard = voters.intersection(counted).copied().collect();
+        return Err(Rejection::WouldLoseQuorum { voters: voters.clone(), heard });
+    }
+    let threshold = format!("{} of {}", quorum_of(voters.len()), listed(voters));
+    let source = format!("leader of term {}", heard.term);
+    Ok(vec![Evidence::new("coordinators_heard", listed(&heard.coordinators), threshold, source)])
+}
+
+pub(super) fn record_caught_up(
+    state: &State,
+    context: &Context<'_>,
+    operation: OperationId,
+    through_index: u64,
+    heard: &Heard,
+) -> Result<Vec<Event>, Rejection> {
+    let progress = open(state, operation)?;
+    check_term(context, heard.term)?;
+    let Some(coordinator) = progress.change.catches_up().filter(|_| !progress.caught_up) else {
+        return Ok(vec![]);
+    };
+    check_not_cancelled(operation, progress)?;
+    if !heard.coordinators.contains(&coordinator) {
+        let problem = format!("coordinator {coordinator} has not answered the leader lately");
+        return Err(Rejection::ChangeNotReady { operation, problem });
+    }
+    let evidence = if progress.voters_before == progress.voters_after {
+        vec![]
+    } else {
+        check_quorum(&progress.voters_after, &heard.coordinators, heard)?
+    };
+    Ok(vec![Event::CoordinatorCaughtUp { operation, coordinator, through_index, evidence }])
+}
+
+pub(super) fn record_voters(
+    state: &State,
+    context: &Context<'_>,
+    operation: OperationId,
+    members: &RaftMembers,
+) -> Result<Vec<Event>, Rejection> {
+    let progress = open(state, operation)?;
+    check_term(context, members.term)?;
+    if progress.on_record {
+        return Ok(vec![]);
+    }
+    check_not_cancelled(operation, progress)?;
+    if !progress.caught_up {
+        let problem = "the coordinator that comes or gets a vote has not caught up".to_owned();
+        return Err(Rejection::ChangeNotReady { operation, problem });
+    }
+    check_voters(operation, members, &progress.voters_after)?;
+    if progress.voters_before == progress.voters_after {
+        return Ok(vec![]);
+    }
+    Ok(vec![Event::VotersSwitched { operation, voters: members.voters.clone() }])
+}
+
+pub(super) fn cancel(
+    state: &State,
+    context: &Context<'_>,
+    operation: OperationId,
+    heard: &Heard,
+) -> Result<Vec<Event>, Rejection> {
+    let progress = open(state, operation)?;
+    check_term(context, heard.term)?;
+    if progress.on_record {
+        return Err(Rejection::ChangeOnRecord { operation, voters: progress.voters_after.clone() });
+    }
+    if progress.cancelled {
+        return Ok(vec![]);
+    }
+    // Raft may be anywhere between the two sets of voters by now: going back is a change of voters like any other.
+    check_quorum(&progress.voters_before, &heard.coordinators, heard)?;
+    Ok(vec![Event::CoordinatorChangeCancelled { operation, change: progress.change.clone() }])
+}
+
+pub(super) fn finish(
+    state: &State,
+    context: &Context<'_>,
+    operation: OperationId,
+    members: &RaftMembers,
+) -> Result<Vec<Event>, Rejection> {
+    let progress = open(state, operation)?;
+    check_term(context, members.term)?;
+    let not_ready = |problem: String| Err(Rejection::ChangeNotReady { operation, problem });
+    if !progress.cancelled && !progress.caught_up {
+        return not_ready("the coordinator that comes or gets a vote has not caught up".to_owned());
+    }
+    if !progress.cancelled && !progress.on_record && progress.voters_before != progress.voters_after {
+        return not_ready("it is not on record yet who votes".to_owned());
+    }
+    check_voters(operation, members, progress.wanted_voters())?;
+    let gone = progress.let_go();
+    if let Some(id) = gone.filter(|id| members.contains(*id)) {
+        return not_ready(format!("coordinator {id} is still a member of Raft"));
+    }
+    let stays = state.coordinators.keys().filter(|id| Some(**id) != gone);
+    if let Some(id) = stays.copied().find(|id| !members.contains(*id)) {
+        return not_ready(format!("coordinator {id} is not a member of Raft"));
+    }
+    Ok(vec![Event::CoordinatorChangeFinished {
+        operation,
+        change: progress.change.clone(),
+        cancelled: progress.cancelled,
+        gone,
+        voters: members.voters.clone(),
+    }])
+}
+
+fn open(state: &State, operation: OperationId) -> Result<&ChangeProgress, Rejection> {
+    let open = state.open_change().filter(|(open, _)| open.id == operation);
+    open.map(|(_, progress)| progress).ok_or(Rejection::ChangeNotOpen(operation))
+}
+
+fn find(state: &State, id: CoordinatorId) -> Result<&Coordinator, Rejection> {
+    state.coordinators.get(&id).map(AsRef::as_ref).ok_or(Rejection::CoordinatorNotFound(id))
+}
+
+fn check_term(context: &Context<'_>, seen_in: Term) -> Result<(), Rejection> {
+    if seen_in == context.term {
+        return Ok(());
+    }
+    Err(Rejection::SeenInAnotherTerm { seen_in, term: context.term })
+}
+
+fn check_room(state: &State) -> Result<(), Rejection> {
+    if state.coordinators.len() < COORDINATORS_MAX {
+        return Ok(());
+    }
+    Err(Rejection::LimitReached { what: "coordinators".to_owned(), limit: COORDINATORS_MAX })
+}
+
+fn check_new(state: &State, spec: &CoordinatorSpec) -> Result<(), Rejection> {
+    let highest = state.cluster.highest_coordinator;
+    if spec.id <= highest {
+        return Err(Rejection::CoordinatorIdUsed { id: spec.id, highest });
+    }
+    for known in state.coordinators.values() {
+        for address in [&spec.api_address, &spec.peer_address] {
+            if [&known.api_address, &known.peer_address].contains(&address) {
+                return Err(Rejection::AddressInUse { address: address.clone(), coordinator: known.id });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_not_cancelled(operation: OperationId, progress: &ChangeProgress) -> Result<(), Rejection> {
+    if progress.cancelled {
+        return Err(Rejection::ChangeNotReady { operation, problem: "it was cancelled".to_owned() });
+    }
+    Ok(())
+}
+
+fn check_voters(
+    operation: OperationId,
+    members: &RaftMembers,
+    wanted: &BTreeSet<CoordinatorId>,
+) -> Result<(), Rejection> {
+    if members.voters == *wanted {
+        return Ok(());
+    }
+    let problem = format!("in Raft {} vote, and {} should", listed(&members.voters), listed(wanted));
+    Err(Rejection::ChangeNotReady { operation, problem })
+}

@@ -1,0 +1,206 @@
+//! The coordinators themselves change while the cluster serves.
+
+use crate::writers::Write;
+use anyhow::{Context, Result, ensure};
+use quorate_rpc::{
+    Client, ClientError, ClientOptions,
+    pb::{
+        control::{
+            AddMemberRequest, GetGroupRequest, PromoteMemberRequest, RemoveMemberRequest,
+            ReplaceMemberRequest, SetGroupLabelsRequest,
+        },
+        types::{Group, GroupPhase, OperationStatus},
+    },
+};
+use quorate_tests::{
+    Cluster, Plan,
+    cluster::members::{cancel, change_ended, members, succeeded, voters},
+    wait_until,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+const ENDS: Duration = Duration::from_secs(20);
+
+/// Sets one label after the other until it is told to stop; every acknowledged value in its order.
+async fn write_until(client: Client, stop: Arc<AtomicBool>) -> Result<Vec<(String, u64)>> {
+    let mut written = Vec::new();
+    while !stop.load(Ordering::Acquire) {
+        let request_id = format!("w{}", written.len());
+        let write = Write::Labels(SetGroupLabelsRequest {
+            request_id: request_id.clone(),
+            group: "g".to_owned(),
+            labels: [("key".to_owned(), request_id.clone())].into(),
+        });
+        let revision = write.send_until_answered(&client).await?;
+        written.push((request_id, revision));
+    }
+    Ok(written)
+}
+
+async fn group(client: &Client) -> Result<Group> {
+    let request = GetGroupRequest { group: "g".to_owned(), consistency: 0 };
+    client.get_group(request).await?.group.context("the group")
+}
+
+async fn gone(cluster: &mut Cluster, id: u64) -> Result<()> {
+    let status = cluster.coordinator(id).ended(ENDS).await?;
+    ensure!(status.code() == Some(1), "coordinator {id} was removed and ended with {status}");
+    let said = cluster.coordinator(id).said()?;
+    ensure!(said.contains("was removed from the cluster"), "coordinator {id} does not say why it ended");
+    ensure!(said.contains("quorate member add"), "coordinator {id} names no remedy");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_become_five_and_then_three_others_while_clients_write() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    cluster.create_group("g", &[1]).await?;
+    let (stop, client) = (Arc::new(AtomicBool::new(false)), cluster.new_client(ClientOptions::default())?);
+    let writer = tokio::spawn(write_until(client.clone(), Arc::clone(&stop)));
+    for id in [4, 5] {
+        cluster.start_newcomer(id).await?;
+        cluster.grow(&client, id).await?;
+    }
+    ensure!(voters(&client).await? == [1, 2, 3, 4, 5]);
+    // Of the first three none is left.
+    for id in [1, 2] {
+        let request = RemoveMemberRequest { request_id: String::new(), id };
+        let operation = client.remove_member(request).await?.operation;
+        succeeded(&change_ended(&client, &operation).await?)?;
+        gone(&mut cluster, id).await?;
+    }
+    cluster.start_newcomer(6).await?;
+    let operation = cluster.replace_member(&client, 3, 6).await?;
+    succeeded(&change_ended(&client, &operation).await?)?;
+    gone(&mut cluster, 3).await?;
+    let present = cluster.client_of(&[4])?;
+    ensure!(voters(&present).await? == [4, 5, 6]);
+
+    stop.store(true, Ordering::Release);
+    let written = writer.await??;
+    ensure!(written.len() > 10, "only {} writes", written.len());
+    let leader = cluster.leader().await?;
+    let history = cluster.history(leader).await?;
+    for (request_id, revision) in &written {
+        let found: Vec<_> = history.iter().filter(|known| known.request_id == *request_id).collect();
+        ensure!(found.len() == 1 && found[0].revision == *revision, "{request_id} at {revision}: {found:?}");
+    }
+    cluster.wait_for_equal_states().await?;
+
+    // The agent's configuration names only those that are gone; a start acts under a new epoch only.
+    let before = group(&present).await?.epoch;
+    cluster.agent(1).kill()?;
+    cluster.agent(1).start()?;
+    wait_until("the agent finds the coordinators that it was told of", ENDS, async || {
+        let group = group(&present).await?;
+        ensure!(group.epoch > before, "epoch {}, and {before} before", group.epoch);
+        ensure!(group.phase() == GroupPhase::Active, "{:?}", group.phase());
+        Ok(())
+    })
+    .await?;
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_coordinator_is_replaced_under_a_new_id() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    let leader = cluster.leader().await?;
+    let lost = (1..=3).find(|id| *id != leader).context("three coordinators")?;
+    cluster.coordinator(lost).kill()?;
+    std::fs::remove_dir_all(cluster.data_dir(lost))?;
+    let client = cluster.client();
+    let request = ReplaceMemberRequest {
+        request_id: "nobody-there".to_owned(),
+        remove: lost,
+        id: 4,
+        api_address: cluster.api_address(4),
+        peer_address: cluster.peer_address(4),
+    };
+    let refused = client.replace_member(request).await;
+    ensure!(
+        matches!(&refused, Err(ClientError::Refused { code, .. }) if code == "COORDINATOR_NOT_READY"),
+        "{refused:?}"
+    );
+    cluster.start_newcomer(4).await?;
+    let operation = cluster.replace_member(&client, lost, 4).await?;
+    succeeded(&change_ended(&client, &operation).await?)?;
+    let expected: Vec<u64> = (1..=4).filter(|id| *id != lost).collect();
+    ensure!(voters(&client).await? == expected);
+    cluster.wait_for_equal_states().await?;
+    // It comes back after all, wiped, under its old id.
+    cluster.coordinator(lost).start()?;
+    let status = cluster.coordinator(lost).ended(ENDS).await?;
+    ensure!(status.code() == Some(1), "{status}");
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_dies_in_the_middle_of_a_change_is_followed_by_one_that_finishes_it() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    let leader = cluster.leader().await?;
+    let other = (1..=3).find(|id| *id != leader).context("three coordinators")?;
+    let client = cluster.new_client(ClientOptions::default())?;
+    cluster.start_newcomer(4).await?;
+    let operation = cluster.replace_member(&client, other, 4).await?;
+    cluster.coordinator(leader).kill()?;
+    succeeded(&change_ended(&client, &operation).await?)?;
+    cluster.coordinator(leader).start()?;
+    gone(&mut cluster, other).await?;
+    let expected: Vec<u64> = (1..=4).filter(|id| *id != other).collect();
+    ensure!(voters(&client).await? == expected);
+    cluster.wait_for_equal_states().await?;
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_waits_says_for_what_and_is_taken_back_when_it_is_cancelled() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    let client = cluster.new_client(ClientOptions::default())?;
+    cluster.start_newcomer(4).await?;
+    let request = AddMemberRequest {
+        request_id: String::new(),
+        id: 4,
+        api_address: cluster.api_address(4),
+        peer_address: cluster.peer_address(4),
+    };
+    wait_until("the newcomer answers", ENDS, async || cluster.status(4).await).await?;
+    // It answered and stands still from then on: it never catches up.
+    let operation = client.add_member(request).await?.operation;
+    succeeded(&change_ended(&client, &operation).await?)?;
+    cluster.coordinator(4).pause().await?;
+    wait_until("the leader counts on it no more", ENDS, async || {
+        let listed = members(&client).await?.members;
+        let silent = listed.iter().find(|member| member.id == 4).and_then(|member| member.last_answer_ms);
+        ensure!(silent.is_some_and(|ms| ms > 2_000), "{silent:?}");
+        Ok(())
+    })
+    .await?;
+    let request = PromoteMemberRequest { request_id: String::new(), id: 4 };
+    let operation = client.promote_member(request).await?.operation;
+    wait_until("the change says what it waits for", ENDS, async || {
+        let warnings = members(&client).await?.warnings;
+        ensure!(
+            warnings.iter().any(|warning| warning.contains("coordinator 4 is not reached")),
+            "{warnings:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    cancel(&client, &operation).await?;
+    let ended = change_ended(&client, &operation).await?;
+    ensure!(ended.status() == OperationStatus::Failed, "{ended:?}");
+    ensure!(ended.outcome.contains("cancelled and taken back"), "{}", ended.outcome);
+    ensure!(voters(&client).await? == [1, 2, 3]);
+    cluster.coordinator(4).resume().await?;
+    let request = RemoveMemberRequest { request_id: String::new(), id: 4 };
+    let operation = client.remove_member(request).await?.operation;
+    succeeded(&change_ended(&client, &operation).await?)?;
+    gone(&mut cluster, 4).await?;
+    cluster.finish().await
+}
