@@ -23,6 +23,7 @@ fn disk() -> DiskId {
 fn rejections() -> Vec<(Rejection, Code)> {
     use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted};
     use Rejection as R;
+    let voters = BTreeSet::from([CoordinatorId(1), CoordinatorId(2)]);
     vec![
         (R::ClusterExists(ClusterId::new("c").unwrap()), AlreadyExists),
         (R::ClusterMissing, FailedPrecondition),
@@ -66,6 +67,23 @@ fn rejections() -> Vec<(Rejection, Code)> {
             FailedPrecondition,
         ),
         (R::LimitReached { what: "groups".into(), limit: 1 }, ResourceExhausted),
+        (R::CoordinatorsNotRecorded, FailedPrecondition),
+        (R::CoordinatorNotFound(CoordinatorId(9)), NotFound),
+        (R::CoordinatorIdUsed { id: CoordinatorId(3), highest: CoordinatorId(5) }, AlreadyExists),
+        (R::AddressInUse { address: "a:1".into(), coordinator: CoordinatorId(3) }, AlreadyExists),
+        (
+            R::CoordinatorNotReady { id: CoordinatorId(4), address: "a:1".into(), problem: "p".into() },
+            FailedPrecondition,
+        ),
+        (R::AlreadyVoter(CoordinatorId(3)), FailedPrecondition),
+        (R::NotAVoter(CoordinatorId(3)), FailedPrecondition),
+        (R::LastVoter(CoordinatorId(3)), FailedPrecondition),
+        (R::WouldLoseQuorum { voters: voters.clone(), heard: [CoordinatorId(1)].into() }, FailedPrecondition),
+        (R::SeenInAnotherTerm { seen_in: Term(1), term: Term(2) }, FailedPrecondition),
+        (R::ChangeInProgress { operation: OperationId(4) }, FailedPrecondition),
+        (R::ChangeNotOpen(OperationId(4)), FailedPrecondition),
+        (R::ChangeOnRecord { operation: OperationId(4), voters }, FailedPrecondition),
+        (R::ChangeNotReady { operation: OperationId(4), problem: "p".into() }, FailedPrecondition),
     ]
 }
 
@@ -73,7 +91,7 @@ fn rejections() -> Vec<(Rejection, Code)> {
 fn every_refusal_has_its_code_and_is_read_back_as_itself() {
     let table = rejections();
     let codes: BTreeSet<_> = table.iter().map(|(rejection, _)| rejection.code()).collect();
-    assert_eq!(codes.len(), 30, "a refusal is missing from this table, or two share a code");
+    assert_eq!(codes.len(), 44, "a refusal is missing from this table, or two share a code");
     for (rejection, expected) in table {
         let (code, message) = (rejection.code(), rejection.to_string());
         let status = Status::from(ApiError::from(rejection));
