@@ -382,6 +382,22 @@ mod tests {
     }
 
     #[test]
+    fn a_later_start_knows_the_coordinators_and_a_folder_from_before_there_were_any_opens() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut state, _) = StateFolder::open(folder.path(), &host("h1"), 0).unwrap();
+        state.learn_coordinators(vec!["c4:1".into()]).unwrap();
+        drop(state);
+        let (state, _) = StateFolder::open(folder.path(), &host("h1"), 0).unwrap();
+        assert_eq!(state.identity().coordinators, ["c4:1"]);
+        let mut older = serde_json::to_value(state.identity()).unwrap();
+        drop(state);
+        older.as_object_mut().unwrap().remove("coordinators");
+        write_file(folder.path(), IDENTITY, &older).unwrap();
+        let (state, _) = StateFolder::open(folder.path(), &host("h1"), 0).unwrap();
+        assert!(state.identity().coordinators.is_empty());
+    }
+
+    #[test]
     fn a_second_process_on_the_folder_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let _held = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();

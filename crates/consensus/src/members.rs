@@ -113,8 +113,9 @@ impl Consensus {
         change(self.raft(), ChangeMembers::AddNodes(nodes), CHANGE_DEADLINE).await
     }
 
-    /// Lets these vote and nobody else; whoever voted until then goes on as a learner. Also leads out of two sets of
-    /// voters, to either of them.
+    /// Lets these vote and nobody else; whoever voted until then goes on as a learner. A leader among them leads on, for
+    /// openraft asks only that it is a member, and steps down when it is let go. Also leads out of two sets of voters, to
+    /// either of them.
     ///
     /// # Errors
     /// [`MembersError`]; the change may have been made nevertheless, or in half.

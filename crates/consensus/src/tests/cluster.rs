@@ -399,3 +399,62 @@ async fn a_leader_that_restarts_leads_again_only_in_a_new_term() {
     let view = nodes.node(leader).confirmed_view().await.unwrap();
     assert!(view.state.hosts.contains_key(&HostId::new("h1").unwrap()), "a confirmed view has every commit");
 }
+
+/// Waits until a node sees these sets of voters, these members, and both committed.
+async fn sees(node: &Consensus, voters: &[&[u64]], members: &[u64]) {
+    let ids = |ids: &[u64]| ids.iter().copied().map(CoordinatorId).collect::<BTreeSet<_>>();
+    let (voters, members): (Vec<_>, _) = (voters.iter().map(|set| ids(set)).collect(), ids(members));
+    until("the members", || {
+        let seen = node.members();
+        let nodes: BTreeSet<_> = seen.nodes.keys().copied().collect();
+        (seen.committed && seen.voters == voters && nodes == members).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_joins_votes_in_the_place_of_another_and_the_other_is_let_go() {
+    let mut nodes = Nodes::start().await;
+    nodes.register(1).await;
+    let leader = nodes.leader().await;
+    let other = (1..=3).find(|id| *id != leader).unwrap();
+    nodes.open(4).await;
+    let node = nodes.node(leader).clone();
+    node.add_learner(CoordinatorId(4), MemberNode::default()).await.unwrap();
+    sees(&node, &[&[1, 2, 3]], &[1, 2, 3, 4]).await;
+    let after: Vec<u64> = (1..=4).filter(|id| *id != other).collect();
+    let voters = || after.iter().copied().map(CoordinatorId).collect();
+    node.change_voters(voters()).await.unwrap();
+    sees(&node, &[&after], &[1, 2, 3, 4]).await;
+    node.change_voters(voters()).await.unwrap();
+    sees(&node, &[&after], &[1, 2, 3, 4]).await;
+    node.let_go(CoordinatorId(other)).await.unwrap();
+    sees(&node, &[&after], &after).await;
+    nodes.close(other).await;
+    nodes.register(2).await;
+    nodes.agree().await;
+    assert!(nodes.node(4).members().votes(CoordinatorId(4)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_a_vote_leads_on_as_a_learner_until_it_lets_itself_go() {
+    let nodes = Nodes::start().await;
+    let leader = nodes.leader().await;
+    let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    let voters = others.iter().copied().map(CoordinatorId).collect();
+    nodes.node(leader).change_voters(voters).await.unwrap();
+    for id in 1..=3 {
+        sees(nodes.node(id), &[&others], &[1, 2, 3]).await;
+    }
+    // Somebody must still put on record who votes.
+    nodes.register(1).await;
+    // Whether an answer comes depends on when it steps down; what came of it is looked at.
+    let _ = nodes.node(leader).let_go(CoordinatorId(leader)).await;
+    until("another leader", || {
+        others.iter().find(|id| nodes.node(**id).leadership().borrow().can_decide()).copied()
+    })
+    .await;
+    for id in &others {
+        sees(nodes.node(*id), &[&others], &others).await;
+    }
+}

@@ -6,6 +6,7 @@
 mod calls;
 mod conversions;
 mod fake;
+mod members;
 mod mutations;
 mod sessions;
 mod statuses;
