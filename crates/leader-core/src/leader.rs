@@ -186,7 +186,8 @@ impl Leader {
 
     /// What to tell the agents once the round has confirmed this state.
     pub fn acknowledge(&self, round: Round, confirmed: &State) -> Vec<Acknowledgement> {
-        let mut found = round.acknowledgements(confirmed);
+        let is_stopping = |host: &HostId| self.observations.hosts.get(host).is_some_and(|seen| seen.stopping);
+        let mut found = round.acknowledgements(confirmed, is_stopping);
         found.retain(|acknowledgement| self.is_open(&acknowledgement.session));
         found
     }

@@ -1,7 +1,7 @@
 //! Heartbeats that wait for the quorum (DESIGN section 5, rules 2 and 3).
 
 use crate::session::SessionId;
-use quorate_domain::{HostStatus, Incarnation, Revision, State};
+use quorate_domain::{HostId, HostStatus, Incarnation, Revision, State};
 use std::collections::BTreeMap;
 
 /// Heartbeats of one session that wait for a quorum at the same time; more are not acknowledged.
@@ -64,12 +64,17 @@ impl Round {
     /// What may be acknowledged now that the round has confirmed this state: heartbeats of the start of the agent that
     /// the state records, each with the assignment that it must have installed. A host that the state holds for offline
     /// gets nothing: it resumes by the committed state, once that has it online again, and never by itself (DESIGN
-    /// section 5, service modes).
-    pub(crate) fn acknowledgements(self, confirmed: &State) -> Vec<Acknowledgement> {
+    /// section 5, service modes). One that is offline because it stops resumes nothing: its session goes on, so that its
+    /// releases come through.
+    pub(crate) fn acknowledgements(
+        self,
+        confirmed: &State,
+        is_stopping: impl Fn(&HostId) -> bool,
+    ) -> Vec<Acknowledgement> {
         let mut found = Vec::new();
         for (session, waiting) in self.served {
             let Some(host) = confirmed.hosts.get(&session.host) else { continue };
-            if host.status == HostStatus::Offline {
+            if host.status == HostStatus::Offline && !is_stopping(&session.host) {
                 continue;
             }
             let current = waiting.into_iter().filter(|waiting| waiting.incarnation == host.incarnation);

@@ -138,6 +138,24 @@ fn a_host_that_is_offline_is_renewed_only_once_the_state_has_it_online_again() {
 }
 
 #[test]
+fn a_host_that_is_offline_because_it_stops_is_still_answered_so_that_its_releases_come_through() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    assert!(desk.leader.report(&id, Report { stopping: true, ..Report::default() }, Mono(5)));
+    desk.apply(Command::MarkHost {
+        host: host("h1"),
+        incarnation: Incarnation(1),
+        status: HostStatus::Offline,
+        reason: "its agent stops".into(),
+        evidence: vec![],
+    });
+    desk.heartbeat(&id, 1, 10);
+    let round = desk.leader.begin_round().unwrap();
+    assert_eq!(desk.acknowledged(round), [1]);
+}
+
+#[test]
 fn a_leader_without_its_quorum_ends_the_sessions_that_wait_for_it_and_no_others() {
     let mut desk = Desk::new();
     desk.look(0);

@@ -11,6 +11,7 @@ use quorate_rpc::{
     pb::control::{GetStatusRequest, Member, MemberRole},
 };
 use std::time::Duration;
+use tokio::time::timeout;
 use tonic::Status;
 
 /// How long a new coordinator may take to say who it is.
@@ -24,6 +25,7 @@ impl Api {
     ) -> Result<(Accepted, Vec<String>), Status> {
         let ChangeRequest { request_id, change } = request;
         self.check_leads()?;
+        self.wait_for_record().await;
         if let Some(spec) = change.joins()
             && !self.was_answered(&request_id)
         {
@@ -46,6 +48,14 @@ impl Api {
         let command = Command::CancelCoordinatorChange { operation, heard };
         let accepted = self.mutate(Mutation { request_id, command }).await?;
         Ok((accepted, self.member_warnings()))
+    }
+
+    /// The leader of a new cluster has its coordinators on record within a moment. Without that a change is refused, and
+    /// told why.
+    async fn wait_for_record(&self) {
+        let mut views = self.consensus.feed().watch();
+        let recorded = views.wait_for(|view| !view.state.coordinators.is_empty());
+        let _ = timeout(self.proposal_deadline, recorded).await;
     }
 
     fn check_leads(&self) -> Result<(), Status> {

@@ -30,7 +30,7 @@ fn voters() -> BTreeSet<CoordinatorId> {
 fn rejections() -> Vec<(Rejection, Code)> {
     use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted};
     use Rejection as R;
-    let voters = BTreeSet::from([CoordinatorId(1), CoordinatorId(2)]);
+
     vec![
         (R::ClusterExists(ClusterId::new("c").unwrap()), AlreadyExists),
         (R::ClusterMissing, FailedPrecondition),
@@ -75,7 +75,6 @@ fn rejections() -> Vec<(Rejection, Code)> {
         ),
         (R::LimitReached { what: "groups".into(), limit: 1 }, ResourceExhausted),
         (R::CoordinatorsNotRecorded, FailedPrecondition),
-<<<<<<< HEAD
         (R::CoordinatorNotFound(CoordinatorId(4)), NotFound),
         (R::CoordinatorIdUsed { id: CoordinatorId(3), highest: CoordinatorId(4) }, AlreadyExists),
         (R::AddressInUse { address: "c:7400".into(), coordinator: CoordinatorId(3) }, AlreadyExists),
@@ -91,23 +90,6 @@ fn rejections() -> Vec<(Rejection, Code)> {
         (R::ChangeInProgress { operation: OperationId(4) }, FailedPrecondition),
         (R::ChangeNotOpen(OperationId(4)), FailedPrecondition),
         (R::ChangeOnRecord { operation: OperationId(4), voters: voters() }, FailedPrecondition),
-=======
-        (R::CoordinatorNotFound(CoordinatorId(9)), NotFound),
-        (R::CoordinatorIdUsed { id: CoordinatorId(3), highest: CoordinatorId(5) }, AlreadyExists),
-        (R::AddressInUse { address: "a:1".into(), coordinator: CoordinatorId(3) }, AlreadyExists),
-        (
-            R::CoordinatorNotReady { id: CoordinatorId(4), address: "a:1".into(), problem: "p".into() },
-            FailedPrecondition,
-        ),
-        (R::AlreadyVoter(CoordinatorId(3)), FailedPrecondition),
-        (R::NotAVoter(CoordinatorId(3)), FailedPrecondition),
-        (R::LastVoter(CoordinatorId(3)), FailedPrecondition),
-        (R::WouldLoseQuorum { voters: voters.clone(), heard: [CoordinatorId(1)].into() }, FailedPrecondition),
-        (R::SeenInAnotherTerm { seen_in: Term(1), term: Term(2) }, FailedPrecondition),
-        (R::ChangeInProgress { operation: OperationId(4) }, FailedPrecondition),
-        (R::ChangeNotOpen(OperationId(4)), FailedPrecondition),
-        (R::ChangeOnRecord { operation: OperationId(4), voters }, FailedPrecondition),
->>>>>>> member
         (R::ChangeNotReady { operation: OperationId(4), problem: "p".into() }, FailedPrecondition),
     ]
 }
