@@ -169,7 +169,7 @@ async fn a_change_that_waits_says_for_what_and_is_taken_back_when_it_is_cancelle
         api_address: cluster.api_address(4),
         peer_address: cluster.peer_address(4),
     };
-    wait_until("the newcomer answers", ENDS, async || Ok(drop(cluster.status(4).await?))).await?;
+    wait_until("the newcomer answers", ENDS, async || cluster.status(4).await).await?;
     // It answered and stands still from then on: it never catches up.
     let operation = client.add_member(request).await?.operation;
     succeeded(&change_ended(&client, &operation).await?)?;
