@@ -1,8 +1,8 @@
-//! What happens to the containers, one after the other. A change of members at run time (three to five and back) joins
-//! here in a file of its own.
+//! What happens to the containers, one after the other.
 
 mod address;
 mod cuts;
+mod members;
 mod processes;
 mod wiped;
 
@@ -22,8 +22,9 @@ pub(super) struct Scenario {
     pub(super) run: for<'a> fn(&'a mut Scene) -> Seen<'a>,
 }
 
-/// In this order; the first ones want a stack on which nothing has happened yet.
-pub(super) const SCENARIOS: [Scenario; 15] = [
+/// In this order; the first ones want a stack on which nothing has happened yet, and the change of members leaves others
+/// than there were.
+pub(super) const SCENARIOS: [Scenario; 16] = [
     Scenario { name: "idle figures", coordinators: 3, run: |scene| Box::pin(idle(scene)) },
     Scenario { name: "leader cut off", coordinators: 3, run: |scene| Box::pin(cuts::leader(scene)) },
     Scenario { name: "agent cut off", coordinators: 3, run: |scene| Box::pin(cuts::agent(scene)) },
@@ -47,6 +48,11 @@ pub(super) const SCENARIOS: [Scenario; 15] = [
         run: |scene| Box::pin(processes::rolling(scene)),
     },
     Scenario { name: "volume wiped", coordinators: 3, run: |scene| Box::pin(wiped::refused(scene)) },
+    Scenario {
+        name: "three to five to three",
+        coordinators: 3,
+        run: |scene| Box::pin(members::three_to_five_to_three(scene)),
+    },
     Scenario { name: "idle figures", coordinators: 5, run: |scene| Box::pin(idle(scene)) },
     Scenario { name: "minority cut off", coordinators: 5, run: |scene| Box::pin(cuts::minority(scene)) },
     Scenario { name: "bridge", coordinators: 5, run: |scene| Box::pin(cuts::bridge(scene)) },

@@ -7,10 +7,11 @@ use super::{
 use crate::{timing::Timing, wait::wait_until};
 use anyhow::{Context, Result, ensure};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Write},
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -62,6 +63,8 @@ impl fmt::Display for Node {
 #[derive(Debug)]
 pub(super) struct Stack {
     size: u64,
+    /// The coordinators that are members at present.
+    members: Mutex<BTreeSet<Node>>,
     folder: PathBuf,
     compose: Vec<&'static str>,
 }
@@ -74,20 +77,35 @@ impl Stack {
     /// When there is no engine, or the folder cannot be written.
     pub(super) async fn prepare(size: u64, folder: &Path) -> Result<Self> {
         let compose = docker::compose_command().await?;
-        let stack = Self { size, folder: folder.to_owned(), compose };
+        let stack = Self { size, members: Mutex::default(), folder: folder.to_owned(), compose };
         fs::write(stack.overrides(), override_file(&Timing::steady()))
             .context("writing the override file")?;
         stack.remove().await.context("removing what an earlier run left behind")?;
         Ok(stack)
     }
 
-    /// How many coordinators there are, and how many agents.
+    /// How many coordinators there are to begin with, and how many agents.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
+    /// The coordinators that are members at present.
     pub(super) fn coordinators(&self) -> Vec<Node> {
-        (1..=self.size).map(Node::Coordinator).collect()
+        self.members().iter().copied().collect()
+    }
+
+    /// A coordinator has become a member.
+    pub(super) fn joined(&self, node: Node) {
+        self.members().insert(node);
+    }
+
+    /// A coordinator is no member any more.
+    pub(super) fn left(&self, node: Node) {
+        self.members().remove(&node);
+    }
+
+    fn members(&self) -> MutexGuard<'_, BTreeSet<Node>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn agents(&self) -> Vec<Node> {
@@ -160,13 +178,13 @@ impl Stack {
         Ok(said.stdout)
     }
 
-    /// Starts these services and none that they depend on.
+    /// Starts these services and none that they depend on, also those that the size of this stack does not have.
     ///
     /// # Errors
     /// When compose fails.
     pub(super) async fn start(&self, nodes: &[Node]) -> Result<()> {
         let services: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-        let mut words = vec!["up", "--detach", "--no-build", "--no-deps"];
+        let mut words = vec!["--profile", "five", "up", "--detach", "--no-build", "--no-deps"];
         words.extend(services.iter().map(String::as_str));
         self.compose(&words).await?;
         Ok(())
@@ -207,7 +225,7 @@ impl Stack {
         format!("{PROJECT}_{CONTROL}")
     }
 
-    /// Removes containers, networks and volumes.
+    /// Removes containers, networks and volumes; who comes next finds those members that there are to begin with.
     ///
     /// # Errors
     /// When something is left.
@@ -217,6 +235,7 @@ impl Stack {
         // Both profiles' at once: an earlier run may have been of the other size.
         self.compose(&["--profile", "five", "down", "--volumes", "--remove-orphans", "--timeout", "3"])
             .await?;
+        *self.members() = (1..=self.size).map(Node::Coordinator).collect();
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! deadline, one line.
 //!
 //! A coordinator is well while it serves by the standard gRPC health service: it knows a leader and, if it leads itself,
-//! a quorum acknowledges it; it need not lead. An agent is well while it answers local processes, whatever it may do at
+//! a quorum acknowledges it; it need not lead. One that waits to be added, or was removed, knows none. An agent is well while it answers local processes, whatever it may do at
 //! that moment: one that is cut off and fenced does what it should.
 
 use crate::{
@@ -93,7 +93,8 @@ fn judge(answer: &Answer, name: &str) -> Result<String, String> {
         Answer::Coordinator(ServingStatus::Serving) => Ok(format!("{name} serves")),
         Answer::Coordinator(status) => Err(format!(
             "{name} is {}: it knows no leader, or it leads and no quorum acknowledges it; \
-             see `quorate status` and that a majority of the coordinators is up and connected",
+             see `quorate status` and that a majority of the coordinators is up and connected; \
+             one that is not among the configured members waits for `quorate member add`",
             status.as_str_name()
         )),
         Answer::Agent(said) => {
