@@ -97,8 +97,16 @@ impl Pool {
         wants
     }
 
-    /// Takes the members in beside those that were given, and forgets those that it had learned before.
-    pub(super) fn learn(&mut self, members: &[String]) {
+    /// Those of the members that it has no connection to.
+    pub(super) fn strangers(&self, members: &[String]) -> Vec<Target> {
+        let known = |target: &Target| self.targets.iter().any(|other| other.address == target.address);
+        members.iter().filter_map(|text| connect(text).ok()).filter(|target| !known(target)).collect()
+    }
+
+    /// Takes the members in beside those that were given, as far as they were known or have been reached, and forgets
+    /// those that it had learned before. The addresses by which coordinators know each other may mean nothing here, as
+    /// those of containers do: whoever was never reached must not make the outcome of a change doubtful.
+    pub(super) fn learn(&mut self, members: &[String], reached: &[Target]) {
         let current = self.targets.get(self.current).map(|target| target.address.clone());
         let mut learned: Vec<Target> = Vec::new();
         for address in members.iter().filter_map(|text| parse_endpoint(text).ok()) {
@@ -106,7 +114,7 @@ impl Pool {
             let target = match known {
                 Some(place) if place < self.given => continue,
                 Some(place) => Some(self.targets[place].clone()),
-                None => connect(&address).ok(),
+                None => reached.iter().find(|target| target.address == address).cloned(),
             };
             learned.extend(target);
         }
@@ -179,13 +187,19 @@ mod tests {
     #[tokio::test]
     async fn members_take_the_place_of_what_was_learned_before_and_never_of_what_was_given() {
         let mut pool = Pool::new(["a:1", "b:1"]).unwrap();
-        pool.learn(&["a:1".into(), "c:1".into(), "d:1".into(), "nonsense".into()]);
+        let members = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let first = members(&["a:1", "c:1", "d:1", "nonsense"]);
+        let reached = pool.strangers(&first);
+        assert_eq!(reached.iter().map(|target| target.address.as_str()).collect::<Vec<_>>(), ["c:1", "d:1"]);
+        pool.learn(&first, &reached);
         assert_eq!(pool.addresses(), ["a:1", "b:1", "c:1", "d:1"]);
         assert!(pool.prefer("d:1"));
-        pool.learn(&["d:1".into(), "e:1".into()]);
+        let second = members(&["d:1", "e:1", "never-reached:1"]);
+        let reached = pool.strangers(&second);
+        pool.learn(&second, &reached[..1]);
         assert_eq!(pool.addresses(), ["a:1", "b:1", "d:1", "e:1"]);
         assert_eq!(picked(&pool, &[]).as_deref(), Some("d:1"));
-        pool.learn(&["e:1".into()]);
+        pool.learn(&members(&["e:1"]), &[]);
         assert_eq!(picked(&pool, &[]).as_deref(), Some("a:1"));
     }
 
