@@ -9,7 +9,10 @@ use quorate_domain::{
     Cause, ClusterId, Command, HostId, Incarnation, InstanceId, Outcome, Proposal, Settings, StartId, Term,
     Timestamp, Zone, apply,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 use tempfile::TempDir;
 
 /// A state that grows by commands, with everything that one group of them leads to.
@@ -55,8 +58,24 @@ fn members(ids: &[u64]) -> StoredMembership {
     StoredMembership::new(Some(entry_id(1, 1)), Membership::new(vec![voters], nodes))
 }
 
+/// Opens a store whose last handle was just dropped: sled's threads let go of its lock a moment later.
+fn reopen<T>(mut open: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match open() {
+            Err(error) if !error.is_damage() && Instant::now() < deadline => thread::yield_now(),
+            opened => return opened,
+        }
+    }
+}
+
+/// sled itself, without a look at what is in it.
+fn raw(folder: &Path) -> sled::Db {
+    reopen(|| Ok(sled::Config::new().path(folder).open()?)).unwrap()
+}
+
 fn worker_on(folder: &Path) -> Worker {
-    let (db, sealed, loaded) = open_sled(folder).unwrap();
+    let (db, sealed, loaded) = reopen(|| open_sled(folder)).unwrap();
     let file = File::open(folder.join(FILE)).unwrap();
     Worker::new(Arc::new(RealDisk), folder.join(FILE), db, file, sealed, &loaded, Arc::new(Inbox::default()))
 }
@@ -80,7 +99,7 @@ fn without(
 ) -> (Vec<u8>, Result<(Sealed, Loaded), StoreError>) {
     let folder = TempDir::new().unwrap();
     fill(folder.path());
-    let db = sled::Config::new().path(folder.path()).open().unwrap();
+    let db = raw(folder.path());
     let mut left_out = Vec::new();
     for (number, (key, value)) in changes.iter().enumerate() {
         match value {
@@ -90,7 +109,7 @@ fn without(
         }
     }
     drop(db);
-    (left_out, open_sled(folder.path()).map(|(_, sealed, loaded)| (sealed, loaded)))
+    (left_out, reopen(|| open_sled(folder.path())).map(|(_, sealed, loaded)| (sealed, loaded)))
 }
 
 /// Leaves out every item of a batch in turn; `fill` makes the store as it was before.
@@ -136,12 +155,12 @@ fn notices_every_item_of_a_replacement_that_is_missing() {
 fn a_first_batch_that_landed_in_part_is_noticed_or_made_again() {
     let fresh = |items: &[(&[u8], &[u8])]| {
         let folder = TempDir::new().unwrap();
-        let db = sled::Config::new().path(folder.path()).open().unwrap();
+        let db = raw(folder.path());
         for (key, value) in items {
             db.insert(key, *value).unwrap();
         }
         drop(db);
-        open_sled(folder.path()).map(|(_, _, loaded)| loaded.applied)
+        reopen(|| open_sled(folder.path())).map(|(_, _, loaded)| loaded.applied)
     };
     assert_eq!(fresh(&[]).unwrap(), None);
     assert_eq!(fresh(&[(KEY_SEAL, b"any")]).unwrap(), None);
@@ -157,12 +176,12 @@ fn a_store_of_the_layout_without_a_seal_is_read_and_sealed() {
     let state = next.state.clone();
     worker.write(next).unwrap();
     drop(worker);
-    let db = sled::Config::new().path(folder.path()).open().unwrap();
+    let db = raw(folder.path());
     db.insert(KEY_FORMAT, UNSEALED_FORMAT).unwrap();
     db.remove(KEY_SEAL).unwrap();
     drop(db);
     for layout in ["as it was", "sealed by then"] {
-        let (db, _, loaded) = open_sled(folder.path()).unwrap();
+        let (db, _, loaded) = reopen(|| open_sled(folder.path())).unwrap();
         assert_eq!(loaded.state, state, "{layout}");
         assert_eq!(loaded.applied, Some(entry_id(1, 6)));
         assert_eq!(*db.get(KEY_FORMAT).unwrap().unwrap(), *FORMAT);
@@ -184,6 +203,6 @@ fn a_seal_follows_a_store_through_many_writes() {
         }
     }
     drop(worker);
-    let (_, _, loaded) = open_sled(folder.path()).unwrap();
+    let (_, _, loaded) = reopen(|| open_sled(folder.path())).unwrap();
     assert_eq!(loaded.state, history.state);
 }
