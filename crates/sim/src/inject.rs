@@ -178,9 +178,10 @@ impl World {
 
     fn follower(&self, target: u64) -> usize {
         let leader = self.leader();
-        let others: Vec<usize> =
-            (0..self.coordinators.len()).filter(|place| Some(*place) != leader).collect();
-        others[pick(target, others.len())]
+        let others: Vec<usize> = (0..self.coordinators.len())
+            .filter(|place| Some(*place) != leader && !self.coordinators[*place].is_removed())
+            .collect();
+        others.get(pick(target, others.len())).copied().unwrap_or(0)
     }
 
     /// Every coordinator but one.

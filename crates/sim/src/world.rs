@@ -3,7 +3,7 @@
 use crate::{
     agent::Agent,
     client::{self, Client},
-    coordinator::Coordinator,
+    coordinator::{Coordinator, coordinator_id, coordinator_node},
     count::Counts,
     env::{Env, Happening},
     inject::Active,
@@ -56,12 +56,13 @@ pub struct World {
 impl World {
     /// The world of a plan, in which nothing runs yet.
     pub fn new(plan: Plan, traced: bool) -> Self {
-        let (coordinators, machines, clients) = (plan.coordinators, plan.agents + 1, plan.clients);
+        let (initial, coordinators) = (plan.coordinators, plan.machines());
+        let (machines, clients) = (plan.agents + 1, plan.clients);
         let (groups, faults) = (plan.groups, plan.faults.len());
         let env = Env::new(plan, traced);
         let first_client = coordinators + machines;
         Self {
-            coordinators: (0..coordinators).map(Coordinator::new).collect(),
+            coordinators: (0..coordinators).map(|n| Coordinator::new(n, initial)).collect(),
             agents: (0..machines).map(|n| Agent::new(coordinators + n, client::host(n + 1))).collect(),
             clients: (0..clients)
                 .map(|n| Client::new(first_client + n, if n == 0 { groups } else { 0 }))
@@ -196,18 +197,48 @@ impl World {
     fn health(&self, at_the_end: bool) -> Health {
         let led = self.is_led();
         let differences = if at_the_end { self.differences() } else { None };
-        Health { led, without_primary: self.without_primary(), differences }
+        Health { led, without_primary: self.without_primary(), differences, coordinators: self.unsettled() }
+    }
+
+    /// The coordinators on record; those of the beginning while there are none.
+    fn on_record(&self) -> Vec<usize> {
+        let known = self.newest_state().map(|state| &state.coordinators).filter(|known| !known.is_empty());
+        known.map_or_else(
+            || (0..self.env.plan.coordinators).collect(),
+            |known| known.keys().map(|id| coordinator_node(*id)).collect(),
+        )
+    }
+
+    /// What is not as it should be with the coordinators themselves: a change that is open, a leader without a vote, one
+    /// that was removed and does not know it.
+    fn unsettled(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let Some(state) = self.newest_state() else { return found };
+        if let Some((operation, progress)) = state.open_change() {
+            found.push(format!("{} is open: {progress:?}", operation.id));
+        }
+        if let Some(leader) = self.leader()
+            && !state.recorded_voters().contains(&coordinator_id(leader))
+        {
+            found.push(format!("c{} leads and does not vote", leader + 1));
+        }
+        for (place, coordinator) in self.coordinators.iter().enumerate() {
+            if state.has_gone(coordinator_id(place)) && coordinator.raft().is_some_and(Raft::takes_part) {
+                found.push(format!("c{} was removed and does not know it", place + 1));
+            }
+        }
+        found
     }
 
     /// How the coordinators' states differ.
     fn differences(&self) -> Option<String> {
-        let standing: Vec<(u64, u64, String)> = self
-            .coordinators
+        let on_record = self.on_record();
+        let standing: Vec<(u64, u64, String)> = on_record
             .iter()
-            .filter_map(Coordinator::raft)
+            .filter_map(|place| self.coordinators[*place].raft())
             .map(|raft| (raft.term(), raft.applied().index, raft.state().digest()))
             .collect();
-        let equal = standing.len() == self.coordinators.len()
+        let equal = standing.len() == on_record.len()
             && standing.windows(2).all(|pair| (pair[0].1, &pair[0].2) == (pair[1].1, &pair[1].2));
         (!equal).then(|| format!("(term, entry, digest) of the coordinators are {standing:?}"))
     }
