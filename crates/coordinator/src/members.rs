@@ -33,6 +33,7 @@ pub(crate) fn raft_view(consensus: &Consensus, peers: &Peers) -> RaftView {
         (id, CoordinatorSpec { id, api_address, peer_address })
     });
     RaftView {
+        this,
         term: members.term,
         committed: members.committed,
         voters: members.voters,
@@ -94,6 +95,11 @@ impl MembersDriver {
             NextStep::ChangeVoters(voters) => {
                 tracing::info!(voters = listed(&voters), "the voters change");
                 logged("change of voters", &self.consensus.change_voters(voters).await)
+            }
+            NextStep::HandOver => {
+                tracing::info!("this coordinator is about to lose its vote: it hands over to another one");
+                self.consensus.hand_over();
+                false
             }
             NextStep::LetGo(id) => {
                 tracing::info!(coordinator = id.0, "a coordinator is let go");

@@ -5,7 +5,8 @@
 //! record is the aim; Raft is brought there, never the other way round.
 //!
 //! The order within a change keeps the promise of the record: a newcomer holds the log before it votes, voters change
-//! before it is on record that they did, and it is on record before anybody is let go.
+//! before it is on record that they did, and it is on record before anybody is let go. A leader takes no vote from
+//! itself: it hands over first.
 
 use crate::Planned;
 use quorate_domain::{
@@ -21,6 +22,8 @@ pub const CAUGHT_UP_ENTRIES: u64 = 64;
 /// Raft's members as the leader sees them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RaftView {
+    /// The leader, which asks.
+    pub this: CoordinatorId,
     /// The leader's term.
     pub term: Term,
     /// True once the entry that holds these members is committed.
@@ -77,6 +80,8 @@ pub enum NextStep {
     AddLearner(CoordinatorSpec),
     /// These vote in Raft, and whoever voted until then and is not among them goes on as a learner.
     ChangeVoters(BTreeSet<CoordinatorId>),
+    /// Another coordinator leads first: this one is about to lose its vote.
+    HandOver,
     /// A learner is no member of Raft any more.
     LetGo(CoordinatorId),
 }
@@ -181,6 +186,11 @@ fn switch(raft: &RaftView, wanted: &BTreeSet<CoordinatorId>) -> Option<NextStep>
     let halfway = raft.is_joint() && raft.voters.contains(wanted);
     if !halfway && let Some(problem) = without_quorum(raft, wanted) {
         return Some(wait(problem));
+    }
+    // Its log would be ahead of everybody's by the very entry that takes its vote away. If it lost its lead then, it
+    // could not stand, nor vote for those behind it; and where they need its vote, nobody would ever lead again.
+    if raft.votes(raft.this) && !wanted.contains(&raft.this) {
+        return Some(NextStep::HandOver);
     }
     Some(NextStep::ChangeVoters(wanted.clone()))
 }

@@ -38,7 +38,7 @@ const DECISIONS: &[&str] = &[
     "members/caught-up",
     "members/ended-by-a-new-leader",
     "members/finished",
-    "members/leader-let-itself-go",
+    "members/leader-handed-over",
     "members/refused-by-a-peer",
     "members/removed-and-away",
     "members/taken-back",

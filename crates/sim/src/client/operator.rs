@@ -68,7 +68,7 @@ fn sensible(state: &State, machines: usize, chance: &mut Chance) -> Option<Coord
             let goes = chance.happens(200_000);
             Some(if goes { CoordinatorChange::Remove(learner) } else { CoordinatorChange::Promote(learner) })
         }
-        (4, _) if voters.len() > 3 || (voters.len() > 1 && chance.happens(150_000)) => {
+        (4, _) if voters.len() > 3 || (voters.len() > 1 && chance.happens(50_000)) => {
             Some(CoordinatorChange::Remove(voter))
         }
         _ => None,

@@ -68,6 +68,7 @@ impl Process {
         let everybody = members.everybody();
         let heard = everybody.iter().copied().filter(|node| *node == desk.node || heard.contains(node));
         RaftView {
+            this: desk.id,
             term: Term(self.raft.term()),
             committed: self.raft.members_committed(),
             voters: members.voters.iter().map(ids).collect(),
@@ -186,11 +187,12 @@ impl Process {
                 let to = voters.into_iter().map(coordinator_node).collect();
                 self.change_voters(to, now_ms, env, now_ms);
             }
+            NextStep::HandOver => {
+                env.counts.add("members/leader-handed-over");
+                self.raft.hand_over(now_ms);
+            }
             NextStep::LetGo(id) => {
                 let node = coordinator_node(id);
-                if node == desk.node {
-                    env.counts.add("members/leader-let-itself-go");
-                }
                 self.change(|members| members.without(node), None, now_ms, env, now_ms);
             }
         }

@@ -97,6 +97,9 @@ impl Coordinators {
         if from.voters != to.voters && !from.is_joint() && !target.has_quorum(&up) {
             return Err(format!("c{} lets {:?} vote (from 0) while {up:?} are up", node + 1, target.voters));
         }
+        if from.votes(node) && !to.votes(node) {
+            return Err(format!("c{} takes its own vote away, and others may yet need it", node + 1));
+        }
         let mut gone = from.everybody().into_iter().filter(|member| !to.contains(*member));
         match gone.find(|member| self.on_record.contains(&coordinator_id(*member))) {
             Some(member) => Err(format!("c{} lets c{} go, whose vote is on record", node + 1, member + 1)),

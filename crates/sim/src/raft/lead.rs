@@ -57,6 +57,10 @@ pub(crate) struct Leadership {
     /// The own log is durable up to here.
     pub(super) flushed: u64,
     pub(super) heartbeat_due_ms: u64,
+    /// It hands over: until then it decides nothing.
+    pub(super) hands_over_until_ms: u64,
+    /// And from then on it says nothing.
+    pub(super) silent_from_ms: u64,
 }
 
 impl Leadership {
@@ -76,6 +80,8 @@ impl Leadership {
             first: last.index + 1,
             flushed,
             heartbeat_due_ms: now_ms,
+            hands_over_until_ms: 0,
+            silent_from_ms: 0,
         }
     }
 

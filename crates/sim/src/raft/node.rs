@@ -215,6 +215,9 @@ impl Raft {
     pub(crate) fn can_decide(&self, now_ms: u64) -> bool {
         let Role::Leader(leadership) = &self.role else { return false };
         let stale_after_ms = self.timing.election_max_ms * 2;
+        if now_ms < leadership.hands_over_until_ms {
+            return false;
+        }
         leadership
             .quorum_ack_ms(&self.configured.members, now_ms)
             .is_some_and(|at| now_ms.saturating_sub(at) <= stale_after_ms)

@@ -44,6 +44,7 @@ impl Raft {
                 && let Role::Leader(leadership) = &mut self.role
             {
                 leadership.began_ms = now_ms;
+                leadership.hands_over_until_ms = 0;
             }
             return;
         }

@@ -65,6 +65,16 @@ impl Raft {
         Some(Place { term: self.ballot.term, index })
     }
 
+    /// Lets another node lead: this leader decides nothing and falls silent, for long enough that one of them stands.
+    pub(crate) fn hand_over(&mut self, now_ms: u64) {
+        let longest_ms = self.timing.election_max_ms;
+        if let Role::Leader(leadership) = &mut self.role {
+            // What is on its way arrives first: with a shorter log nobody could be elected by this node.
+            leadership.silent_from_ms = now_ms + longest_ms / 4;
+            leadership.hands_over_until_ms = leadership.silent_from_ms + longest_ms * 4;
+        }
+    }
+
     /// The log may carry another configuration than before: it is in force at once.
     pub(super) fn note_members(&mut self) {
         let configured = self.log.configured();

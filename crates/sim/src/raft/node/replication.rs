@@ -9,12 +9,14 @@ use quorate_domain::{Proposal, Term, apply};
 use std::sync::Arc;
 
 impl Raft {
-    /// True when it leads and has waited too long for a quorum, be it for the next answer or for the first.
+    /// True when it leads and has waited too long for a quorum, be it for the next answer or for the first; or in
+    /// the silence in which it hands over, which looks the same to everybody.
     pub(crate) fn has_lost_quorum(&self, now_ms: u64) -> bool {
         let Role::Leader(leadership) = &self.role else { return false };
         let last_ms =
             leadership.quorum_ack_ms(&self.configured.members, now_ms).unwrap_or(0).max(leadership.began_ms);
-        now_ms > last_ms + self.timing.election_max_ms * 2
+        let silent = (leadership.silent_from_ms..leadership.hands_over_until_ms).contains(&now_ms);
+        silent || now_ms > last_ms + self.timing.election_max_ms * 2
     }
 
     /// Puts an entry into the own log and on its way to the others.
