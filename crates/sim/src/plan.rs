@@ -106,7 +106,7 @@ impl Plan {
         let horizon = Moment::default().after_ms(chance.draw(50_000..=140_000));
         // From a stream of its own: what there was before the coordinators could change is drawn as it was.
         let mut changes = Chance::new(seed, 4);
-        Self {
+        let mut plan = Self {
             seed,
             steps,
             coordinators,
@@ -125,6 +125,20 @@ impl Plan {
             habits: habits(&mut chance),
             horizon,
             faults: faults(&mut chance, horizon),
+        };
+        if plan.spares > 0 {
+            plan.add_crashes_halfway(&mut changes);
+        }
+        plan
+    }
+
+    /// Leaders die in the middle of changes of the coordinators, which are too short to be met by chance.
+    fn add_crashes_halfway(&mut self, chance: &mut Chance) {
+        for _ in 0..chance.index(4) {
+            let at = Moment::default().after_us(chance.draw(QUIET_MS * 1_000..=self.horizon.0));
+            let (number, kind) = (self.faults.len(), Kind::LeaderCrashHalfway);
+            let (lasts_ms, target) = (chance.draw(3_000..=25_000), chance.draw(0..=u64::MAX));
+            self.faults.push(Fault { number, kind, at, lasts_ms, target });
         }
     }
 }
@@ -243,9 +257,11 @@ fn habits(chance: &mut Chance) -> Habits {
 
 /// A swarm: about half of all kinds, at a pace of their own.
 fn faults(chance: &mut Chance, horizon: Moment) -> Vec<Fault> {
-    let mut kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|_| chance.happens(450_000)).collect();
+    let usual: Vec<Kind> =
+        Kind::ALL.iter().copied().filter(|kind| *kind != Kind::LeaderCrashHalfway).collect();
+    let mut kinds: Vec<Kind> = usual.iter().copied().filter(|_| chance.happens(450_000)).collect();
     if kinds.is_empty() {
-        kinds.push(*chance.pick(Kind::ALL));
+        kinds.push(*chance.pick(&usual));
     }
     let pace_ms = chance.draw(1_500..=12_000);
     let longest_ms = *chance.pick(&[2_000, 8_000, 20_000]);

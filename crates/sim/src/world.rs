@@ -8,7 +8,7 @@ use crate::{
     env::{Env, Happening},
     inject::Active,
     network::Node,
-    oracle::{EQUAL_MS, Fact, Health, Violation},
+    oracle::{EQUAL_MS, Fact, Health, LEADER_MS, Violation},
     plan::Plan,
     raft::Raft,
     time::Moment,
@@ -47,6 +47,10 @@ pub struct World {
     pub(crate) clients: Vec<Client>,
     /// What each fault of the plan has broken and its end must mend.
     pub(crate) active: Vec<Active>,
+    /// Faults that wait for a leader in the middle of a change of Raft's members.
+    pub(crate) halfway: Vec<usize>,
+    /// How often a leader has handed over, and when that was seen last.
+    handed_over: (u64, Moment),
     /// Nothing goes wrong any more.
     healed: bool,
     digest: DefaultHasher,
@@ -68,6 +72,8 @@ impl World {
                 .map(|n| Client::new(first_client + n, if n == 0 { groups } else { 0 }))
                 .collect(),
             active: (0..faults).map(|_| Active::default()).collect(),
+            halfway: Vec::new(),
+            handed_over: (0, Moment::default()),
             healed: false,
             digest: DefaultHasher::new(),
             steps: 0,
@@ -118,6 +124,7 @@ impl World {
     fn healing_phase(&mut self) {
         self.heal();
         self.healed = true;
+        self.handed_over = (self.env.counts.of("members/leader-handed-over"), Moment::default());
         let since = self.env.now;
         let mut look = since;
         let mut tame = false;
@@ -160,6 +167,7 @@ impl World {
             Happening::FaultGoesOn(index, step) => self.fault_goes_on(index, step),
             Happening::FaultEnds(index) => self.fault_ends(index),
         }
+        self.crash_halfway();
     }
 
     fn place(&self, node: Node) -> Place {
@@ -194,8 +202,17 @@ impl World {
         rafts.max_by_key(|raft| raft.applied().index).map(Raft::state)
     }
 
-    fn health(&self, at_the_end: bool) -> Health {
-        let led = self.is_led();
+    /// True while a leader that has handed over may yet be followed by another one.
+    fn is_handed_over(&mut self) -> bool {
+        let times = self.env.counts.of("members/leader-handed-over");
+        if times != self.handed_over.0 {
+            self.handed_over = (times, self.env.now);
+        }
+        times > 0 && self.env.now < self.handed_over.1.after_ms(LEADER_MS)
+    }
+
+    fn health(&mut self, at_the_end: bool) -> Health {
+        let led = self.is_handed_over() || self.is_led();
         let differences = if at_the_end { self.differences() } else { None };
         Health { led, without_primary: self.without_primary(), differences, coordinators: self.unsettled() }
     }

@@ -25,6 +25,15 @@ fn every_invariant_holds_in_the_first_seeds() {
     }
 }
 
+/// Of two voters the leader was removed, and lost its lead when only its own log said so: nobody could be elected any more.
+/// Since then a leader hands over before it loses its vote.
+#[test]
+fn seed_16_in_which_a_leader_took_its_own_vote_away_is_led_after_it_was_healed() {
+    let report = World::run(Plan::of(16, STEPS), false);
+    assert_eq!(report.violation, None);
+    assert!(report.counts.of("members/begun") > 0, "{}", report.counts);
+}
+
 #[test]
 fn two_survivors_of_three_find_a_leader_after_every_kill_of_the_leader() {
     // A thousand kills where that takes a moment.

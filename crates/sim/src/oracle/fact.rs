@@ -33,7 +33,7 @@ pub(crate) struct Claim {
 /// How a world is that should be well again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Health {
-    /// A coordinator leads and a quorum says so.
+    /// A coordinator leads and a quorum says so, or one has just handed over.
     pub(crate) led: bool,
     /// Groups that could have a primary that acts, and do not have exactly one.
     pub(crate) without_primary: Vec<String>,

@@ -259,6 +259,8 @@ impl Raft {
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Moment, now_ms: u64, chance: &mut Chance) {
         if self.leads() {
+            // There is a leader: what the watchdog has waited for before does not count any more.
+            self.watchdog.is_due(true, now_ms, |waits| *waits.start());
             self.tick_leader(now, now_ms);
             return;
         }
