@@ -16,7 +16,7 @@ use tonic::Code;
 const TICK: Duration = Duration::from_millis(250);
 /// A member that has not answered for this long is not counted on: twenty heartbeats of the usual length.
 pub(crate) const HEARD_WITHIN: Duration = Duration::from_secs(2);
-/// How often one that has no vote asks whether it was let go: nobody sends it anything then.
+/// How often one that has no vote or no quorum asks whether it was let go: nobody sends it anything then.
 const ASK_EVERY: Duration = Duration::from_secs(3);
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -135,13 +135,15 @@ fn logged(what: &str, result: &Result<(), MembersError>) -> bool {
 }
 
 /// Ends this coordinator once the others say that it was removed. A learner that was let go is sent nothing any more,
-/// and would wait for ever; one that believes to vote hears it when it stands for election.
+/// and would wait for ever; so would one that led while it was removed, for a leader without its quorum says nothing. Any
+/// other that believes to vote hears it when it stands for election.
 pub(crate) async fn ask_whether_removed(consensus: Consensus, peers: Peers, shutdown: Shutdown) {
     let this = consensus.folder().node();
     loop {
         tokio::time::sleep(ASK_EVERY).await;
         let members = consensus.members();
-        if !consensus.is_used() || members.votes(this) {
+        let content = members.votes(this) && consensus.leadership().borrow().reaches_quorum();
+        if !consensus.is_used() || content {
             continue;
         }
         for (id, node) in members.nodes.iter().filter(|(id, _)| **id != this) {

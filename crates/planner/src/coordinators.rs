@@ -78,7 +78,8 @@ pub enum NextStep {
     Propose(Planned),
     /// Raft sends the log to a new member, which has no vote.
     AddLearner(CoordinatorSpec),
-    /// These vote in Raft, and whoever voted until then and is not among them goes on as a learner.
+    /// These vote in Raft, and whoever voted until then and is not among them takes no part any more: it must not hold the
+    /// entry that says so before a quorum of the others does, because with it it could neither stand nor vote for them.
     ChangeVoters(BTreeSet<CoordinatorId>),
     /// Another coordinator leads first: this one is about to lose its vote.
     HandOver,
@@ -166,8 +167,14 @@ fn join(
     gone: Option<CoordinatorId>,
     wanted: &BTreeSet<CoordinatorId>,
 ) -> Option<NextStep> {
+    // Raft drops a voter together with its vote; it is on record a little longer.
+    let dropped = |id: CoordinatorId| {
+        let leaves = state.open_change().and_then(|(_, progress)| progress.change.leaves());
+        leaves == Some(id) && !wanted.contains(&id)
+    };
     let missing = state.coordinators.values().find(|known| {
         Some(known.id) != gone
+            && !dropped(known.id)
             && !raft.nodes.contains_key(&known.id)
             && (!raft.is_joint() || wanted.contains(&known.id))
     })?;

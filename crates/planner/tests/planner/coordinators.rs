@@ -223,12 +223,16 @@ impl Model {
             NextStep::ChangeVoters(to) => {
                 assert!(to.contains(&self.raft.this), "the leader takes its own vote");
                 assert!(to.iter().all(|id| self.raft.nodes.contains_key(id)), "a voter is no member: {to:?}");
+                let voted: BTreeSet<_> = self.raft.voters.iter().flatten().copied().collect();
                 // What openraft does: into both sets first, unless it is on the way there already.
                 let last = self.raft.voters.last().cloned().unwrap_or_default();
                 let there = self.raft.voters.contains(&to);
                 self.raft.voters = if there { vec![to.clone()] } else { vec![last, to.clone()] };
                 if whole {
                     self.raft.voters = vec![to];
+                }
+                if let [voters] = self.raft.voters.as_slice() {
+                    self.raft.nodes.retain(|id, _| voters.contains(id) || !voted.contains(id));
                 }
             }
             NextStep::HandOver => self.hand_over(),

@@ -113,10 +113,14 @@ impl Process {
         }
     }
 
-    /// A learner that was let go is sent nothing any more; one that believes to vote hears of it when it stands.
+    /// A learner that was let go is sent nothing any more, and a leader without its quorum says nothing; any other that
+    /// believes to vote hears of it when it stands.
     fn ask_whether_removed(&self, desk: &Desk, env: &mut Env) {
         let members = self.raft.members();
-        if members.votes(desk.node) {
+        let (leads, now_ms) = (self.raft.leads(), env.local_ms(desk.node));
+        let reaches_quorum =
+            if leads { self.raft.can_decide(now_ms) } else { self.raft.heard_leader(now_ms).is_some() };
+        if members.votes(desk.node) && reaches_quorum {
             return;
         }
         for peer in members.everybody().into_iter().filter(|peer| *peer != desk.node) {

@@ -72,12 +72,12 @@ impl Membership {
     }
 
     /// One step towards these voters, as openraft takes it: into both sets, and out of two into one of them. Whoever
-    /// votes no more goes on as a learner.
+    /// votes no more is dropped.
     pub(crate) fn towards(&self, to: &BTreeSet<usize>) -> Self {
         let last = self.voters.last().cloned().unwrap_or_default();
         let voters = if self.voters.contains(to) { vec![to.clone()] } else { vec![last, to.clone()] };
         let mut next = Self { voters, learners: BTreeSet::new() };
-        next.learners = self.everybody().into_iter().filter(|node| !next.votes(*node)).collect();
+        next.learners = self.learners.iter().copied().filter(|node| !next.votes(*node)).collect();
         next
     }
 
@@ -115,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn voters_change_by_way_of_both_sets_and_whoever_votes_no_more_goes_on_as_a_learner() {
+    fn voters_change_by_way_of_both_sets_and_whoever_votes_no_more_is_dropped() {
         let before = Membership::of_first(3).with_learner(3);
         let joint = before.towards(&set(&[1, 2, 3]));
         assert_eq!((joint.voters.len(), joint.learners.len()), (2, 0));
         let after = joint.towards(&set(&[1, 2, 3]));
-        assert_eq!(after, Membership { voters: vec![set(&[1, 2, 3])], learners: set(&[0]) });
-        assert_eq!(after.without(0).everybody(), set(&[1, 2, 3]));
+        assert_eq!(after, Membership { voters: vec![set(&[1, 2, 3])], learners: set(&[]) });
+        assert_eq!(after.with_learner(0).without(0), after);
         let back = joint.towards(&set(&[0, 1, 2]));
-        assert_eq!(back, before, "out of two sets, back to the first");
+        assert_eq!(back, before.without(3), "out of two sets, back to the first");
     }
 }
