@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_leader_that_hands_over_decides_nothing_and_is_silent_until_its_time_is_over() {
-        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+        let (now, minute) = (Instant::now(), Duration::from_mins(1));
         let handing_over = |silent_from, until| Leadership {
             led_since: Some(now),
             hand_over: Some(HandOver { silent_from, until }),

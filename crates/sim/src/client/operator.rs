@@ -32,12 +32,12 @@ impl Client {
         if let Some(operation) = open.filter(|_| chance.happens(600_000)) {
             return Some(Command::CancelCoordinatorChange { operation, heard: Heard::default() });
         }
-        let change = if chance.happens(MISTAKEN_PPM) {
+        let wanted = if chance.happens(MISTAKEN_PPM) {
             anything(machines, chance)
         } else {
             sensible(&state, machines, chance)?
         };
-        Some(Command::BeginCoordinatorChange { change, heard: Heard::default() })
+        Some(Command::BeginCoordinatorChange { change: wanted, heard: Heard::default() })
     }
 }
 

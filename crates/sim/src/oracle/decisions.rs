@@ -11,9 +11,9 @@ pub(super) struct Decisions {
     /// The term in which a group was revoked.
     revoked_in: BTreeMap<GroupId, u64>,
     /// The term in which the open change of coordinators was begun.
-    change_begun_in: u64,
+    change_begun: u64,
     /// The term of the leader that brought Raft between two sets of voters.
-    joint_in: u64,
+    joint_of: u64,
 }
 
 impl Decisions {
@@ -72,7 +72,7 @@ impl Decisions {
         match event {
             Event::CoordinatorsRecorded { .. } => counts.add("members/recorded"),
             Event::CoordinatorChangeBegun { change, .. } => {
-                self.change_begun_in = term;
+                self.change_begun = term;
                 counts.add("members/begun");
                 counts.add(format!("members/begun-{}", change.kind()));
             }
@@ -81,7 +81,7 @@ impl Decisions {
             Event::CoordinatorChangeCancelled { .. } => counts.add("members/cancelled"),
             Event::CoordinatorChangeFinished { cancelled, .. } => {
                 counts.add(if *cancelled { "members/taken-back" } else { "members/finished" });
-                if self.change_begun_in != term {
+                if self.change_begun != term {
                     counts.add("members/ended-by-a-new-leader");
                 }
             }
@@ -91,9 +91,9 @@ impl Decisions {
 
     fn reconfigured(&mut self, term: u64, from: &Membership, to: &Membership, counts: &mut Counts) {
         if to.is_joint() {
-            self.joint_in = term;
+            self.joint_of = term;
             counts.add("raft/joint-configurations");
-        } else if from.is_joint() && self.joint_in != term {
+        } else if from.is_joint() && self.joint_of != term {
             counts.add("raft/joint-configurations-left-by-a-new-leader");
         }
     }
