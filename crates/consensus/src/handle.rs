@@ -71,6 +71,8 @@ pub struct Consensus {
     leader_heard: LeaderHeard,
     /// Tells whoever follows the leadership that a silent leader refused a vote.
     heard_voter: Arc<Notify>,
+    /// Tells whoever follows the leadership that another node should lead.
+    hand_over: Arc<Notify>,
     proposer: Proposer,
     reads: Reads,
     clock: Arc<dyn Clock>,
@@ -101,13 +103,14 @@ impl Consensus {
         let raft = started.map_err(|error| OpenError::Raft(error.to_string()))?;
         stop_when_storage_fails(log.clone(), shutdown, lane);
         let election_max = Duration::from_millis(options.election_max_ms);
-        let heard_voter = Arc::<Notify>::default();
+        let (heard_voter, hand_over) = (Arc::<Notify>::default(), Arc::<Notify>::default());
         let leader_heard = LeaderHeard::default();
         let leadership = leadership::follow(
             raft.clone(),
             election_max,
             leader_heard.clone(),
             Arc::clone(&heard_voter),
+            Arc::clone(&hand_over),
             shutdown,
             lane,
         );
@@ -124,6 +127,7 @@ impl Consensus {
             leadership,
             leader_heard,
             heard_voter,
+            hand_over,
             proposer,
             reads,
             clock,
@@ -145,6 +149,12 @@ impl Consensus {
     /// [`ReadError`] when this node does not lead or no quorum confirms it.
     pub async fn confirmed_view(&self) -> Result<View, ReadError> {
         self.reads.confirmed_view().await
+    }
+
+    /// Lets another node lead: this leader decides and says nothing until one of the others was elected, or leads on when
+    /// none was in four of the longest election timeouts.
+    pub fn hand_over(&self) {
+        self.hand_over.notify_one();
     }
 
     /// What was applied here.

@@ -18,6 +18,28 @@ use tokio::{
 
 /// How often staleness is looked at; it does not depend on anything happening.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
+/// A leader that hands over decides nothing for this part of the longest election timeout before it falls silent: what is
+/// on its way reaches the others, who could not be elected by it with a shorter log.
+const DRAIN_PART: u32 = 4;
+/// Then it is silent for so many of the longest election timeouts: its lease with the others ends, and one of them stands.
+/// After that it leads on.
+const SILENT_FOR: u32 = 4;
+
+/// A leader lets another one take its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandOver {
+    /// It has decided nothing since it was asked, and says nothing from here on.
+    pub silent_from: Instant,
+    /// When it leads on if nobody took over.
+    pub until: Instant,
+}
+
+impl HandOver {
+    fn begun(election_max: Duration) -> Self {
+        let silent_from = Instant::now() + election_max / DRAIN_PART;
+        Self { silent_from, until: silent_from + election_max * SILENT_FOR }
+    }
+}
 
 /// What this node knows of who leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +58,8 @@ pub struct Leadership {
     pub quorum_ack: Option<Instant>,
     /// On a follower: when the leader that it follows was last heard.
     pub leader_heard: LeaderHeard,
+    /// On a leader that lets another one take its place: when.
+    pub hand_over: Option<HandOver>,
     /// After this long without an acknowledgement a leader decides nothing; after this long without a word of it a leader
     /// counts as lost.
     pub stale_after: Duration,
@@ -44,7 +68,8 @@ pub struct Leadership {
 impl Leadership {
     /// True when this node leads and a quorum acknowledged it lately: only then are writes taken.
     pub fn can_decide(&self) -> bool {
-        self.leads && self.quorum_ack.is_some_and(|at| at.elapsed() <= self.stale_after)
+        let acknowledged = self.quorum_ack.is_some_and(|at| at.elapsed() <= self.stale_after);
+        self.leads && acknowledged && !self.hands_over()
     }
 
     /// The leader, while this node follows one that it has heard lately. Its word is good for a quorum: a leader that has
@@ -65,11 +90,20 @@ impl Leadership {
         if self.leads { self.can_decide() } else { self.heard_leader().is_some() }
     }
 
+    /// True while this node leads and lets another one take its place.
+    pub fn hands_over(&self) -> bool {
+        self.leads && self.hand_over.is_some_and(|hand_over| Instant::now() < hand_over.until)
+    }
+
+    fn is_silent(&self) -> bool {
+        self.hands_over() && self.hand_over.is_some_and(|hand_over| Instant::now() >= hand_over.silent_from)
+    }
+
     /// True when this node leads and has waited too long for an acknowledgement of a quorum, be it the next or the
-    /// first.
+    /// first; and in the silence in which it hands over, which is the same to everybody.
     pub fn has_lost_quorum(&self) -> bool {
         let last = self.quorum_ack.max(self.led_since);
-        self.leads && last.is_some_and(|at| at.elapsed() > self.stale_after)
+        self.is_silent() || (self.leads && last.is_some_and(|at| at.elapsed() > self.stale_after))
     }
 }
 
@@ -95,6 +129,7 @@ fn read(
         led_since: leads.then(Instant::now),
         quorum_ack,
         leader_heard: leader_heard.clone(),
+        hand_over: None,
         stale_after,
     }
 }
@@ -115,6 +150,7 @@ fn last_words(reported: Option<Fatal<u64>>, stopping: bool) -> Option<String> {
 fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
     if read.leads && known.leads && read.term == known.term {
         read.led_since = known.led_since;
+        read.hand_over = known.hand_over;
     }
     read
 }
@@ -127,6 +163,7 @@ pub(crate) fn follow(
     election_max: Duration,
     leader_heard: LeaderHeard,
     heard_voter: Arc<Notify>,
+    asked_to_hand_over: Arc<Notify>,
     shutdown: &Shutdown,
     lane: &Handle,
 ) -> watch::Receiver<Leadership> {
@@ -152,6 +189,11 @@ pub(crate) fn follow(
                 () = heard_voter.notified() => {
                     tracing::info!(term = leadership.term.0, "a leader without its quorum hears of a voter: it speaks again");
                     leadership.led_since = leadership.led_since.map(|_| Instant::now());
+                    leadership.hand_over = None;
+                    Ok(())
+                }
+                () = asked_to_hand_over.notified() => {
+leadership.hand_over = leadership.leads.then(|| HandOver::begun(election_max));
                     Ok(())
                 }
                 () = tokio::time::sleep(CHECK_EVERY) => Ok(()),
@@ -221,6 +263,7 @@ mod tests {
             led_since: Some(ago(led_ms)),
             quorum_ack: acknowledged_ms.map(ago),
             leader_heard: LeaderHeard::default(),
+            hand_over: None,
             stale_after: Duration::from_secs(10),
         }
     }
@@ -265,6 +308,26 @@ mod tests {
         assert!(!leading(90_000, Some(1_000)).has_lost_quorum());
         assert!(leading(90_000, Some(11_000)).has_lost_quorum());
         assert!(!Leadership { leads: false, ..leading(90_000, None) }.has_lost_quorum());
+    }
+
+    #[test]
+    fn a_leader_that_hands_over_decides_nothing_and_is_silent_until_its_time_is_over() {
+        let (now, minute) = (Instant::now(), Duration::from_mins(1));
+        let handing_over = |silent_from, until| Leadership {
+            led_since: Some(now),
+            hand_over: Some(HandOver { silent_from, until }),
+            ..leading(90_000, Some(1_000))
+        };
+        let draining = handing_over(now + minute, now + 2 * minute);
+        assert!(!draining.can_decide() && !draining.has_lost_quorum(), "what is on its way still arrives");
+        let silent = handing_over(now, now + minute);
+        assert!(silent.hands_over() && silent.has_lost_quorum());
+        assert!(!silent.can_decide() && !silent.reaches_quorum());
+        assert!(renewed(&silent, leading(0, Some(0))).hands_over(), "also when it is reported again");
+        let next = Leadership { term: Term(2), ..leading(0, Some(0)) };
+        assert!(!renewed(&silent, next).hands_over(), "a later leadership has nothing to hand over");
+        let over = handing_over(now, now);
+        assert!(over.can_decide() && !over.has_lost_quorum(), "nobody took over: it leads on");
     }
 
     #[test]

@@ -85,8 +85,10 @@ async fn change(
     deadline: Duration,
 ) -> Result<(), MembersError> {
     let made = async {
-        // Whoever votes no more goes on as a learner: to be let go is a change of its own.
-        let made = raft.change_membership(change, true).await;
+        // Whoever votes no more is dropped at once. As a learner it would be sent the entry that takes its vote, and with
+        // that, not committed yet, openraft lets it neither stand nor vote for those who lack the entry: where its old
+        // vote is needed, nobody would lead as long as the leader is away.
+        let made = raft.change_membership(change, false).await;
         let log_id: LogId = made.map_err(|error| MembersError::Refused(error.to_string()))?.log_id;
         let mut metrics = raft.metrics();
         let shows = metrics.wait_for(|now| {
@@ -113,9 +115,9 @@ impl Consensus {
         change(self.raft(), ChangeMembers::AddNodes(nodes), CHANGE_DEADLINE).await
     }
 
-    /// Lets these vote and nobody else; whoever voted until then goes on as a learner. A leader among them leads on, for
-    /// openraft asks only that it is a member, and steps down when it is let go. Also leads out of two sets of voters, to
-    /// either of them.
+    /// Lets these vote and nobody else; whoever voted until then takes no part any more. This node should be among them:
+    /// otherwise it steps down once that is committed, and until then nobody else may be able to lead. Also leads out of
+    /// two sets of voters, to either of them.
     ///
     /// # Errors
     /// [`MembersError`]; the change may have been made nevertheless, or in half.

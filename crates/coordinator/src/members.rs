@@ -16,7 +16,7 @@ use tonic::Code;
 const TICK: Duration = Duration::from_millis(250);
 /// A member that has not answered for this long is not counted on: twenty heartbeats of the usual length.
 pub(crate) const HEARD_WITHIN: Duration = Duration::from_secs(2);
-/// How often one that has no vote asks whether it was let go: nobody sends it anything then.
+/// How often one that has no vote or no quorum asks whether it was let go: nobody sends it anything then.
 const ASK_EVERY: Duration = Duration::from_secs(3);
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -33,6 +33,7 @@ pub(crate) fn raft_view(consensus: &Consensus, peers: &Peers) -> RaftView {
         (id, CoordinatorSpec { id, api_address, peer_address })
     });
     RaftView {
+        this,
         term: members.term,
         committed: members.committed,
         voters: members.voters,
@@ -95,6 +96,11 @@ impl MembersDriver {
                 tracing::info!(voters = listed(&voters), "the voters change");
                 logged("change of voters", &self.consensus.change_voters(voters).await)
             }
+            NextStep::HandOver => {
+                tracing::info!("this coordinator is about to lose its vote: it hands over to another one");
+                self.consensus.hand_over();
+                false
+            }
             NextStep::LetGo(id) => {
                 tracing::info!(coordinator = id.0, "a coordinator is let go");
                 logged("letting go", &self.consensus.let_go(id).await)
@@ -129,13 +135,15 @@ fn logged(what: &str, result: &Result<(), MembersError>) -> bool {
 }
 
 /// Ends this coordinator once the others say that it was removed. A learner that was let go is sent nothing any more,
-/// and would wait for ever; one that believes to vote hears it when it stands for election.
+/// and would wait for ever; so would one that led while it was removed, for a leader without its quorum says nothing. Any
+/// other that believes to vote hears it when it stands for election.
 pub(crate) async fn ask_whether_removed(consensus: Consensus, peers: Peers, shutdown: Shutdown) {
     let this = consensus.folder().node();
     loop {
         tokio::time::sleep(ASK_EVERY).await;
         let members = consensus.members();
-        if !consensus.is_used() || members.votes(this) {
+        let content = members.votes(this) && consensus.leadership().borrow().reaches_quorum();
+        if !consensus.is_used() || content {
             continue;
         }
         for (id, node) in members.nodes.iter().filter(|(id, _)| **id != this) {

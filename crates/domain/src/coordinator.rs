@@ -1,8 +1,8 @@
 //! The coordinators as they are agreed on: who there is, who votes, and a change of them under way.
 //!
-//! Raft has its own list of members. The record here is what operators see and what decides: nobody is let go from Raft
-//! before it is on record who votes without it, and from then on a change cannot be cancelled. Otherwise a coordinator
-//! could be needed again that was told to go.
+//! Raft has its own list of members. The record here is what operators see and what decides: Raft drops a voter
+//! together with its vote, but nobody is told to go before it is on record who votes without it, and from then on a change
+//! cannot be cancelled. Otherwise a coordinator could be needed again that was told to go.
 
 use crate::ids::{CoordinatorId, Term, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -195,7 +195,8 @@ impl ChangeProgress {
         if self.caught_up && !self.cancelled { &self.voters_after } else { &self.voters_before }
     }
 
-    /// Who may be let go from Raft by now, if anybody.
+    /// Who is to be told that it is no coordinator any more, if anybody. Raft may have dropped it before, together with its
+    /// vote.
     pub fn let_go(&self) -> Option<CoordinatorId> {
         if self.cancelled {
             self.change.joins().map(|spec| spec.id)

@@ -48,6 +48,8 @@ bugs! {
     StartsShareNumber = "starts-share-number",
     /// An agent takes whoever held an epoch for its own, dead predecessor.
     PredecessorAssumed = "predecessor-assumed",
+    /// Coordinators get or lose votes although those that shall vote have no quorum.
+    NoQuorumCheckOfMembers = "no-quorum-check-of-members",
 }
 
 impl fmt::Display for Bug {

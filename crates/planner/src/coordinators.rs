@@ -5,7 +5,8 @@
 //! record is the aim; Raft is brought there, never the other way round.
 //!
 //! The order within a change keeps the promise of the record: a newcomer holds the log before it votes, voters change
-//! before it is on record that they did, and it is on record before anybody is let go.
+//! before it is on record that they did, and it is on record before anybody is let go. A leader takes no vote from
+//! itself: it hands over first.
 
 use crate::Planned;
 use quorate_domain::{
@@ -21,6 +22,8 @@ pub const CAUGHT_UP_ENTRIES: u64 = 64;
 /// Raft's members as the leader sees them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RaftView {
+    /// The leader, which asks.
+    pub this: CoordinatorId,
     /// The leader's term.
     pub term: Term,
     /// True once the entry that holds these members is committed.
@@ -75,8 +78,11 @@ pub enum NextStep {
     Propose(Planned),
     /// Raft sends the log to a new member, which has no vote.
     AddLearner(CoordinatorSpec),
-    /// These vote in Raft, and whoever voted until then and is not among them goes on as a learner.
+    /// These vote in Raft, and whoever voted until then and is not among them takes no part any more: it must not hold the
+    /// entry that says so before a quorum of the others does, because with it it could neither stand nor vote for them.
     ChangeVoters(BTreeSet<CoordinatorId>),
+    /// Another coordinator leads first: this one is about to lose its vote.
+    HandOver,
     /// A learner is no member of Raft any more.
     LetGo(CoordinatorId),
 }
@@ -161,8 +167,14 @@ fn join(
     gone: Option<CoordinatorId>,
     wanted: &BTreeSet<CoordinatorId>,
 ) -> Option<NextStep> {
+    // Raft drops a voter together with its vote; it is on record a little longer.
+    let dropped = |id: CoordinatorId| {
+        let leaves = state.open_change().and_then(|(_, progress)| progress.change.leaves());
+        leaves == Some(id) && !wanted.contains(&id)
+    };
     let missing = state.coordinators.values().find(|known| {
         Some(known.id) != gone
+            && !dropped(known.id)
             && !raft.nodes.contains_key(&known.id)
             && (!raft.is_joint() || wanted.contains(&known.id))
     })?;
@@ -181,6 +193,11 @@ fn switch(raft: &RaftView, wanted: &BTreeSet<CoordinatorId>) -> Option<NextStep>
     let halfway = raft.is_joint() && raft.voters.contains(wanted);
     if !halfway && let Some(problem) = without_quorum(raft, wanted) {
         return Some(wait(problem));
+    }
+    // Its log would be ahead of everybody's by the very entry that takes its vote away. If it lost its lead then, it
+    // could not stand, nor vote for those behind it; and where they need its vote, nobody would ever lead again.
+    if raft.votes(raft.this) && !wanted.contains(&raft.this) {
+        return Some(NextStep::HandOver);
     }
     Some(NextStep::ChangeVoters(wanted.clone()))
 }

@@ -1,10 +1,13 @@
 //! Programs that ask for things, try again under the same request id when they are not answered, and remember.
 
+mod operator;
+
 use crate::{
     env::{Env, Timer},
     message::{Answers, Asks, Packet},
     network::Node,
     oracle::{Fact, REGISTER},
+    time::Moment,
 };
 use quorate_domain::{
     Command, GroupId, HostId, Outcome, Rejection, RequestId, command::MemberSpec, operation::FailoverReason,
@@ -41,6 +44,8 @@ pub(crate) struct Client {
     tries: u64,
     leader: Option<usize>,
     finished: Vec<Wish>,
+    /// When it next changes the coordinators.
+    next_change: Moment,
     /// Only reads and writes from now on.
     pub(crate) tame: bool,
     /// Asks for nothing any more.
@@ -63,6 +68,7 @@ impl Client {
             tries: 0,
             leader: None,
             finished: Vec::new(),
+            next_change: Moment::default(),
             tame: false,
             silent: false,
         }
@@ -106,7 +112,7 @@ impl Client {
     }
 
     fn send(&mut self, wish: Wish, env: &mut Env) {
-        let coordinators = env.plan.coordinators;
+        let coordinators = env.plan.machines();
         let coordinator = self.leader.unwrap_or_else(|| env.chance(self.node).index(coordinators));
         self.tries += 1;
         env.send(self.node, coordinator, Packet::Request(self.tries, wish.asks.clone()));
@@ -160,9 +166,12 @@ impl Client {
         }
     }
 
-    fn choose(&self, env: &mut Env) -> Asks {
+    fn choose(&mut self, env: &mut Env) -> Asks {
         if let Some(group) = self.to_create.first().cloned() {
             return self.change(create(group, self.node, env));
+        }
+        if let Some(command) = self.choose_change(env) {
+            return self.change(command);
         }
         let mix = env.plan.mix;
         let (groups, agents) = (env.plan.groups, env.plan.agents);

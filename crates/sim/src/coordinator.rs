@@ -2,6 +2,7 @@
 
 mod driver;
 mod gateway;
+mod members;
 mod proposer;
 mod reads;
 
@@ -10,10 +11,12 @@ use crate::{
     message::{Answers, Asks, Connection, CoordinatorSays, Packet, Why},
     network::Node,
     oracle::Fact,
-    raft::{AppliedCommand, Durable, Entry, Payload, Raft, RaftEvent, RaftMessage, Start},
+    raft::{AppliedCommand, Durable, Entry, Log, Payload, Raft, RaftEvent, RaftMessage, Start},
     standstill::{Reached, Standstill},
 };
 use gateway::GatewaySession;
+use members::Members;
+pub(crate) use members::{HEARD_WITHIN_MS, coordinator_id, coordinator_node, coordinator_spec};
 use proposer::{Asker, Proposer};
 use quorate_domain::{Cause, CoordinatorId, Term};
 use quorate_leader_core::{Leader, Leading};
@@ -41,6 +44,8 @@ pub(crate) struct Coordinator {
     node: Node,
     life: u32,
     durable: Durable,
+    /// The others said that it was removed: it stays away.
+    removed: bool,
     process: Option<Process>,
     /// How much slower than usual its disk is.
     pub(crate) disk_slowness: u64,
@@ -60,15 +65,18 @@ struct Process {
     /// The driver waits for so many answers.
     driving: usize,
     look_due_ms: Option<u64>,
+    members: Members,
 }
 
 impl Coordinator {
-    /// A machine on which nothing has run yet.
-    pub(crate) fn new(node: Node) -> Self {
+    /// A machine on which nothing has run yet: one of the first so many, or a spare one with an empty log.
+    pub(crate) fn new(node: Node, initial: usize) -> Self {
+        let log = if node < initial { Log::of_first(initial) } else { Log::default() };
         Self {
             node,
             life: 0,
-            durable: Durable::default(),
+            durable: Durable { log, ..Durable::default() },
+            removed: false,
             process: None,
             disk_slowness: 1,
             standstill: Standstill::default(),
@@ -76,12 +84,17 @@ impl Coordinator {
     }
 
     fn id(&self) -> CoordinatorId {
-        CoordinatorId(self.node as u64 + 1)
+        coordinator_id(self.node)
     }
 
     /// True while its process exists and is not stopped.
     pub(crate) fn runs(&self) -> bool {
         self.process.is_some() && !self.standstill.holds()
+    }
+
+    /// True once it knows that it was removed.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed
     }
 
     /// Its Raft, while it runs.
@@ -91,7 +104,7 @@ impl Coordinator {
 
     /// Starts the process on what its disk has.
     pub(crate) fn start(&mut self, env: &mut Env) {
-        if self.process.is_some() {
+        if self.process.is_some() || self.removed {
             return;
         }
         self.life += 1;
@@ -99,7 +112,7 @@ impl Coordinator {
         env.see(&Fact::Started { node: self.node, ballot: durable.ballot });
         let start = Start {
             me: self.node,
-            voters: env.plan.coordinators,
+            initial: env.plan.coordinators,
             timing: env.plan.timing,
             durable,
             now_ms: env.local_ms(self.node),
@@ -118,6 +131,7 @@ impl Coordinator {
             reads: Reads::default(),
             driving: 0,
             look_due_ms: None,
+            members: Members::default(),
         });
         let now_ms = env.local_ms(self.node);
         env.wake_when_shown(now_ms + TICK_MS, self.node, self.life, Timer::Tick);
@@ -177,10 +191,25 @@ impl Coordinator {
         }
     }
 
+    /// The others refuse it: the process ends for good.
+    fn end_for_good(&mut self, env: &mut Env) {
+        if self.crash(env) {
+            env.note(self.node, || "was removed, and stays away".to_owned());
+            env.counts.add("members/removed-and-away");
+            self.removed = true;
+        }
+    }
+
     fn reach(&mut self, reached: Reached, env: &mut Env) {
         let node = self.node;
+        if matches!(reached, Reached::Packet(_, Packet::Removed)) {
+            return self.end_for_good(env);
+        }
         self.with(env, |process, desk, env| match reached {
             Reached::Packet(from, Packet::Raft(message)) => {
+                if message.is_request() && process.refuses(from, desk, env) {
+                    return;
+                }
                 process.raft.receive(from, message, env.now, env.local_ms(node));
             }
             Reached::Packet(from, Packet::FromAgent(connection, says)) => {
@@ -188,6 +217,9 @@ impl Coordinator {
             }
             Reached::Packet(from, Packet::Request(number, asks)) => {
                 process.asked(desk, from, number, asks, env);
+            }
+            Reached::Packet(from, Packet::Identify) => {
+                process.refuses(from, desk, env);
             }
             Reached::Packet(..) => {}
             Reached::Timer(timer) => process.woken(&timer, desk, env),
@@ -259,6 +291,7 @@ impl Process {
                 self.raft.tick(now, now_ms, env.chance(node));
                 self.give_up_late(now_ms, desk, env);
                 self.look_if_due(desk, env);
+                self.tick_members(now_ms, desk, env);
                 env.wake_when_shown(now_ms + TICK_MS, node, desk.life, Timer::Tick);
             }
             Timer::Written => self.written(desk, env),
@@ -301,6 +334,7 @@ impl Process {
                 self.want_look(desk, env);
             }
             self.read_on(desk, env);
+            self.members_on(desk, env);
             self.propose_on(desk, env);
             if idle {
                 break;
@@ -331,6 +365,14 @@ impl Process {
             }
             RaftEvent::Answered { peer, sent } => {
                 env.see(&Fact::Answered { leader: node, term: self.raft.term(), peer, asked: sent.at });
+            }
+            RaftEvent::Configured(members) => {
+                env.note(node, || format!("has the members {members:?}"));
+                env.see(&Fact::Configured { node, members: &members });
+            }
+            RaftEvent::Reconfigured { from, to } => {
+                let term = self.raft.term();
+                env.see(&Fact::Reconfigured { node, term, from: &from, to: &to });
             }
             RaftEvent::Committed(entry) => env.see(&Fact::Committed { node, entry: &entry }),
             RaftEvent::Applied(command) => self.command_applied(&command, desk, env),
@@ -386,6 +428,7 @@ impl Process {
         match asks {
             Asks::Change { request, command } => {
                 let cause = Cause::Operator { request_id: request };
+                let command = self.with_heard(command, desk, env);
                 self.propose(cause, command, Asker::Client(client, number), desk, env);
             }
             Asks::Read(group) => self.reads.wait(ReadFor::Client(client, number, group)),

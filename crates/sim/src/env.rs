@@ -11,7 +11,7 @@ use crate::{
     timeline::Timeline,
 };
 use quorate_agent_core::HookKind;
-use quorate_domain::{Epoch, GroupId};
+use quorate_domain::{Epoch, GroupId, State};
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// What a node asked to be woken for.
@@ -100,13 +100,15 @@ pub(crate) struct Env {
     /// Chance of the nodes themselves.
     chance: Vec<Chance>,
     connections: u64,
+    /// What operators see of the cluster.
+    pub(crate) seen: Option<State>,
 }
 
 impl Env {
     /// A world in which nothing has happened.
     pub(crate) fn new(plan: Plan, traced: bool) -> Self {
         // One machine more than there are hosts, for a copy of one.
-        let nodes = plan.coordinators + plan.agents + 1 + plan.clients;
+        let nodes = plan.machines() + plan.agents + 1 + plan.clients;
         let rho = i64::try_from(plan.lease.clock_error_ppm).unwrap_or(0);
         let mut chance = Chance::new(plan.seed, 2);
         let clocks = (0..nodes)
@@ -129,6 +131,7 @@ impl Env {
             scheduled: 0,
             chance: (0..nodes as u64).map(|node| Chance::new(plan.seed, 100 + node)).collect(),
             connections: 0,
+            seen: None,
             plan,
         }
     }
@@ -215,13 +218,21 @@ impl Env {
     /// nothing of half a minute ago.
     pub(crate) fn drop_underway(&mut self) {
         self.queue.retain(|Reverse(scheduled)| {
-            !matches!(scheduled.what, Happening::Arrival { packet: Packet::Raft(_), .. })
+            !matches!(
+                scheduled.what,
+                Happening::Arrival { packet: Packet::Raft(_) | Packet::Identify | Packet::Removed, .. }
+            )
         });
     }
 
     /// Tells the oracle.
     pub(crate) fn see(&mut self, fact: &Fact<'_>) {
         self.oracle.see(fact, self.now, &mut self.counts);
+        if let Fact::Applied { after, .. } = fact
+            && self.seen.as_ref().is_none_or(|seen| seen.revision() < after.revision())
+        {
+            self.seen = Some((*after).clone());
+        }
     }
 
     /// Writes a line into the timeline, if somebody wants to read it.

@@ -24,6 +24,8 @@ macro_rules! kinds {
 kinds! {
     /// The leader dies and starts again later.
     LeaderCrash = "leader-crash",
+    /// A leader dies in the middle of a change of Raft's members.
+    LeaderCrashHalfway = "leader-crash-halfway",
     /// A coordinator that does not lead dies.
     FollowerCrash = "follower-crash",
     /// All that do not lead die; one is back after half of the time, which makes a quorum again.

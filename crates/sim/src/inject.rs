@@ -54,6 +54,7 @@ impl World {
         if !std::mem::take(&mut self.active[index].begun) {
             return;
         }
+        self.halfway.retain(|waiting| *waiting != index);
         let kind = self.env.plan.faults[index].kind;
         let showed = self.shown(kind) > self.active[index].shown;
         if showed {
@@ -138,6 +139,10 @@ impl World {
     fn inject(&mut self, index: usize, kind: Kind, target: u64) -> Effect {
         match kind {
             Kind::LeaderCrash => self.crash(index, &[self.leader_or(target)]),
+            Kind::LeaderCrashHalfway => {
+                self.halfway.push(index);
+                Effect::AtOnce(false)
+            }
             Kind::FollowerCrash => self.crash(index, &[self.follower(target)]),
             Kind::FollowersCrash => {
                 let leader = self.leader_or(target);
@@ -178,9 +183,10 @@ impl World {
 
     fn follower(&self, target: u64) -> usize {
         let leader = self.leader();
-        let others: Vec<usize> =
-            (0..self.coordinators.len()).filter(|place| Some(*place) != leader).collect();
-        others[pick(target, others.len())]
+        let others: Vec<usize> = (0..self.coordinators.len())
+            .filter(|place| Some(*place) != leader && !self.coordinators[*place].is_removed())
+            .collect();
+        others.get(pick(target, others.len())).copied().unwrap_or(0)
     }
 
     /// Every coordinator but one.
@@ -214,6 +220,22 @@ impl World {
             }
         }
         Effect::AtOnce(met)
+    }
+
+    /// A leader dies between two sets of voters, or before it is committed that one of them votes alone, if such a fault
+    /// waits for it.
+    pub(crate) fn crash_halfway(&mut self) {
+        let Some(index) = self.halfway.first().copied() else { return };
+        let Some(leader) = self.leader() else { return };
+        let target = self.env.plan.faults[index].target;
+        let met = self.coordinators[leader].raft().is_some_and(|raft| {
+            let joint = raft.members().is_joint();
+            if target.is_multiple_of(2) { joint } else { !joint && !raft.members_committed() }
+        });
+        if met && let Effect::AtOnce(true) = self.crash(index, &[leader]) {
+            self.halfway.retain(|waiting| *waiting != index);
+            self.env.counts.add(format!("fault/{}", Kind::LeaderCrashHalfway));
+        }
     }
 
     fn pause(&mut self, index: usize, place: usize) -> Effect {

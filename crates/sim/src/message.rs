@@ -81,6 +81,10 @@ pub(crate) enum Answers {
 pub(crate) enum Packet {
     /// Between coordinators.
     Raft(RaftMessage),
+    /// A coordinator asks another one whether it is still one of them.
+    Identify,
+    /// It is none any more, and never will be.
+    Removed,
     /// From an agent.
     FromAgent(Connection, AgentSays),
     /// To an agent.

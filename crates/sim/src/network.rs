@@ -3,7 +3,7 @@
 use crate::{chance::Chance, message::Packet, plan::Weather, time::Moment};
 use std::collections::BTreeMap;
 
-/// Any node, by its place: coordinators first, then agents, then clients.
+/// Any node, by its place: coordinators first, spare ones with them, then agents, then clients.
 pub(crate) type Node = usize;
 
 /// The longest that a lost packet of a stream takes to be sent again.

@@ -61,6 +61,10 @@ pub struct Plan {
     pub steps: u64,
     /// Three or five.
     pub coordinators: usize,
+    /// Coordinators that wait with an empty log to be added; none where the coordinators do not change.
+    pub spares: usize,
+    /// An operator changes the coordinators this often.
+    pub(crate) change_pause_ms: u64,
     /// Five to thirty.
     pub agents: usize,
     /// Groups at the beginning.
@@ -100,10 +104,14 @@ impl Plan {
         let agents = if chance.happens(700_000) { chance.draw(5..=12) } else { chance.draw(13..=30) };
         let agents = usize::try_from(agents).unwrap_or(5);
         let horizon = Moment::default().after_ms(chance.draw(50_000..=140_000));
-        Self {
+        // From a stream of its own: what there was before the coordinators could change is drawn as it was.
+        let mut changes = Chance::new(seed, 4);
+        let mut plan = Self {
             seed,
             steps,
             coordinators,
+            spares: if changes.happens(600_000) { 1 + changes.index(2) } else { 0 },
+            change_pause_ms: *changes.pick(&[1_000, 3_000, 8_000]),
             agents,
             groups: 1 + chance.index(agents.min(10)),
             clients: 1 + chance.index(3),
@@ -117,11 +125,30 @@ impl Plan {
             habits: habits(&mut chance),
             horizon,
             faults: faults(&mut chance, horizon),
+        };
+        if plan.spares > 0 {
+            plan.add_crashes_halfway(&mut changes);
+        }
+        plan
+    }
+
+    /// Leaders die in the middle of changes of the coordinators, which are too short to be met by chance.
+    fn add_crashes_halfway(&mut self, chance: &mut Chance) {
+        for _ in 0..chance.index(4) {
+            let at = Moment::default().after_us(chance.draw(QUIET_MS * 1_000..=self.horizon.0));
+            let (number, kind) = (self.faults.len(), Kind::LeaderCrashHalfway);
+            let (lasts_ms, target) = (chance.draw(3_000..=25_000), chance.draw(0..=u64::MAX));
+            self.faults.push(Fault { number, kind, at, lasts_ms, target });
         }
     }
 }
 
 impl Plan {
+    /// Machines for coordinators, spare ones with them.
+    pub(crate) fn machines(&self) -> usize {
+        self.coordinators + self.spares
+    }
+
     /// A world of three coordinators in which nothing goes wrong but that the leader is killed, again and again, each
     /// time for as long as a cluster may be without one.
     pub fn of_leader_kills(seed: u64, kills: usize) -> Self {
@@ -133,7 +160,7 @@ impl Plan {
             faults.push(Fault { number, kind, at, lasts_ms, target: number as u64 });
             at = at.after_ms(LEADER_MS + chance.draw(3_000..=6_000));
         }
-        Self { coordinators: 3, agents: 5, horizon: at, faults, ..Self::of(seed, u64::MAX) }
+        Self { coordinators: 3, spares: 0, agents: 5, horizon: at, faults, ..Self::of(seed, u64::MAX) }
     }
 }
 
@@ -141,9 +168,10 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {}: {} coordinators, {} agents, {} groups, {} clients, {} faults in {} s",
+            "seed {}: {} coordinators and {} spare, {} agents, {} groups, {} clients, {} faults in {} s",
             self.seed,
             self.coordinators,
+            self.spares,
             self.agents,
             self.groups,
             self.clients,
@@ -229,9 +257,11 @@ fn habits(chance: &mut Chance) -> Habits {
 
 /// A swarm: about half of all kinds, at a pace of their own.
 fn faults(chance: &mut Chance, horizon: Moment) -> Vec<Fault> {
-    let mut kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|_| chance.happens(450_000)).collect();
+    let usual: Vec<Kind> =
+        Kind::ALL.iter().copied().filter(|kind| *kind != Kind::LeaderCrashHalfway).collect();
+    let mut kinds: Vec<Kind> = usual.iter().copied().filter(|_| chance.happens(450_000)).collect();
     if kinds.is_empty() {
-        kinds.push(*chance.pick(Kind::ALL));
+        kinds.push(*chance.pick(&usual));
     }
     let pace_ms = chance.draw(1_500..=12_000);
     let longest_ms = *chance.pick(&[2_000, 8_000, 20_000]);

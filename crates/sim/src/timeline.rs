@@ -20,7 +20,7 @@ pub(crate) struct Timeline {
 impl Timeline {
     /// An empty one.
     pub(crate) fn new(plan: &Plan) -> Self {
-        let coordinators = (1..=plan.coordinators).map(|number| format!("c{number}"));
+        let coordinators = (1..=plan.machines()).map(|number| format!("c{number}"));
         let agents = (1..=plan.agents).map(|number| format!("h{number}")).chain(["copy".to_owned()]);
         let clients = (1..=plan.clients).map(|number| format!("client{number}"));
         let names: Vec<String> =

@@ -3,12 +3,12 @@
 use crate::{
     agent::Agent,
     client::{self, Client},
-    coordinator::Coordinator,
+    coordinator::{Coordinator, coordinator_id, coordinator_node},
     count::Counts,
     env::{Env, Happening},
     inject::Active,
     network::Node,
-    oracle::{EQUAL_MS, Fact, Health, Violation},
+    oracle::{EQUAL_MS, Fact, Health, LEADER_MS, Violation},
     plan::Plan,
     raft::Raft,
     time::Moment,
@@ -47,6 +47,10 @@ pub struct World {
     pub(crate) clients: Vec<Client>,
     /// What each fault of the plan has broken and its end must mend.
     pub(crate) active: Vec<Active>,
+    /// Faults that wait for a leader in the middle of a change of Raft's members.
+    pub(crate) halfway: Vec<usize>,
+    /// How often a leader has handed over, and when that was seen last.
+    handed_over: (u64, Moment),
     /// Nothing goes wrong any more.
     healed: bool,
     digest: DefaultHasher,
@@ -56,17 +60,20 @@ pub struct World {
 impl World {
     /// The world of a plan, in which nothing runs yet.
     pub fn new(plan: Plan, traced: bool) -> Self {
-        let (coordinators, machines, clients) = (plan.coordinators, plan.agents + 1, plan.clients);
+        let (initial, coordinators) = (plan.coordinators, plan.machines());
+        let (machines, clients) = (plan.agents + 1, plan.clients);
         let (groups, faults) = (plan.groups, plan.faults.len());
         let env = Env::new(plan, traced);
         let first_client = coordinators + machines;
         Self {
-            coordinators: (0..coordinators).map(Coordinator::new).collect(),
+            coordinators: (0..coordinators).map(|n| Coordinator::new(n, initial)).collect(),
             agents: (0..machines).map(|n| Agent::new(coordinators + n, client::host(n + 1))).collect(),
             clients: (0..clients)
                 .map(|n| Client::new(first_client + n, if n == 0 { groups } else { 0 }))
                 .collect(),
             active: (0..faults).map(|_| Active::default()).collect(),
+            halfway: Vec::new(),
+            handed_over: (0, Moment::default()),
             healed: false,
             digest: DefaultHasher::new(),
             steps: 0,
@@ -117,6 +124,7 @@ impl World {
     fn healing_phase(&mut self) {
         self.heal();
         self.healed = true;
+        self.handed_over = (self.env.counts.of("members/leader-handed-over"), Moment::default());
         let since = self.env.now;
         let mut look = since;
         let mut tame = false;
@@ -159,6 +167,7 @@ impl World {
             Happening::FaultGoesOn(index, step) => self.fault_goes_on(index, step),
             Happening::FaultEnds(index) => self.fault_ends(index),
         }
+        self.crash_halfway();
     }
 
     fn place(&self, node: Node) -> Place {
@@ -193,21 +202,60 @@ impl World {
         rafts.max_by_key(|raft| raft.applied().index).map(Raft::state)
     }
 
-    fn health(&self, at_the_end: bool) -> Health {
-        let led = self.is_led();
+    /// True while a leader that has handed over may yet be followed by another one.
+    fn is_handed_over(&mut self) -> bool {
+        let times = self.env.counts.of("members/leader-handed-over");
+        if times != self.handed_over.0 {
+            self.handed_over = (times, self.env.now);
+        }
+        times > 0 && self.env.now < self.handed_over.1.after_ms(LEADER_MS)
+    }
+
+    fn health(&mut self, at_the_end: bool) -> Health {
+        let led = self.is_handed_over() || self.is_led();
         let differences = if at_the_end { self.differences() } else { None };
-        Health { led, without_primary: self.without_primary(), differences }
+        Health { led, without_primary: self.without_primary(), differences, coordinators: self.unsettled() }
+    }
+
+    /// The coordinators on record; those of the beginning while there are none.
+    fn on_record(&self) -> Vec<usize> {
+        let known = self.newest_state().map(|state| &state.coordinators).filter(|known| !known.is_empty());
+        known.map_or_else(
+            || (0..self.env.plan.coordinators).collect(),
+            |known| known.keys().map(|id| coordinator_node(*id)).collect(),
+        )
+    }
+
+    /// What is not as it should be with the coordinators themselves: a change that is open, a leader without a vote, one
+    /// that was removed and does not know it.
+    fn unsettled(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let Some(state) = self.newest_state() else { return found };
+        if let Some((operation, progress)) = state.open_change() {
+            found.push(format!("{} is open: {progress:?}", operation.id));
+        }
+        if let Some(leader) = self.leader()
+            && !state.recorded_voters().contains(&coordinator_id(leader))
+        {
+            found.push(format!("c{} leads and does not vote", leader + 1));
+        }
+        for (place, coordinator) in self.coordinators.iter().enumerate() {
+            if state.has_gone(coordinator_id(place)) && coordinator.raft().is_some_and(Raft::takes_part) {
+                found.push(format!("c{} was removed and does not know it", place + 1));
+            }
+        }
+        found
     }
 
     /// How the coordinators' states differ.
     fn differences(&self) -> Option<String> {
-        let standing: Vec<(u64, u64, String)> = self
-            .coordinators
+        let on_record = self.on_record();
+        let standing: Vec<(u64, u64, String)> = on_record
             .iter()
-            .filter_map(Coordinator::raft)
+            .filter_map(|place| self.coordinators[*place].raft())
             .map(|raft| (raft.term(), raft.applied().index, raft.state().digest()))
             .collect();
-        let equal = standing.len() == self.coordinators.len()
+        let equal = standing.len() == on_record.len()
             && standing.windows(2).all(|pair| (pair[0].1, &pair[0].2) == (pair[1].1, &pair[1].2));
         (!equal).then(|| format!("(term, entry, digest) of the coordinators are {standing:?}"))
     }

@@ -28,6 +28,7 @@ const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
     (Bug::MapOrder, 60, &["I6"]),
     (Bug::StartsShareNumber, 60, &["I9", "I10"]),
     (Bug::PredecessorAssumed, 60, &["I9", "I12"]),
+    (Bug::NoQuorumCheckOfMembers, 60, &["I20", "I22"]),
 ];
 
 /// The first seed that catches a bug, and what it said.

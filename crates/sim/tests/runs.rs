@@ -25,6 +25,33 @@ fn every_invariant_holds_in_the_first_seeds() {
     }
 }
 
+/// Of two voters the leader was removed, and lost its lead when only its own log said so: nobody could be elected any more.
+/// Since then a leader hands over before it loses its vote.
+#[test]
+fn seed_16_in_which_a_leader_took_its_own_vote_away_is_led_after_it_was_healed() {
+    let report = World::run(Plan::of(16, STEPS), false);
+    assert_eq!(report.violation, None);
+    assert!(report.counts.of("members/begun") > 0, "{}", report.counts);
+}
+
+/// A voter that was taken out held the entry that said so, and the leader that had made it did not after a crash: as a learner
+/// it could not stand, and voted for nobody with a shorter log. Since then Raft drops a voter together with its vote.
+#[test]
+fn seed_453_in_which_only_a_former_voter_held_the_entry_that_took_its_vote_is_led_after_it_was_healed() {
+    let report = World::run(Plan::of(453, STEPS), false);
+    assert_eq!(report.violation, None);
+    assert!(report.counts.of("fault/leader-crash-halfway") > 0, "{}", report.counts);
+}
+
+/// A leader that was removed while nobody reached it went on believing that it led: it said nothing, and asked nobody. Since
+/// then whoever reaches no quorum asks whether it was removed.
+#[test]
+fn seed_171_in_which_a_silent_leader_was_removed_tells_it_so() {
+    let report = World::run(Plan::of(171, STEPS), false);
+    assert_eq!(report.violation, None);
+    assert!(report.counts.of("members/removed-and-away") > 0, "{}", report.counts);
+}
+
 #[test]
 fn two_survivors_of_three_find_a_leader_after_every_kill_of_the_leader() {
     // A thousand kills where that takes a moment.

@@ -425,8 +425,10 @@ async fn a_member_joins_votes_in_the_place_of_another_and_the_other_is_let_go() 
     let after: Vec<u64> = (1..=4).filter(|id| *id != other).collect();
     let voters = || after.iter().copied().map(CoordinatorId).collect();
     node.change_voters(voters()).await.unwrap();
-    sees(&node, &[&after], &[1, 2, 3, 4]).await;
+    sees(&node, &[&after], &after).await;
     node.change_voters(voters()).await.unwrap();
+    sees(&node, &[&after], &after).await;
+    node.add_learner(CoordinatorId(other), MemberNode::default()).await.unwrap();
     sees(&node, &[&after], &[1, 2, 3, 4]).await;
     node.let_go(CoordinatorId(other)).await.unwrap();
     sees(&node, &[&after], &after).await;
@@ -437,19 +439,13 @@ async fn a_member_joins_votes_in_the_place_of_another_and_the_other_is_let_go() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_without_a_vote_leads_on_as_a_learner_until_it_lets_itself_go() {
+async fn a_leader_that_takes_its_own_vote_steps_down_once_that_is_committed() {
     let nodes = Nodes::start().await;
     let leader = nodes.leader().await;
     let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
     let voters = others.iter().copied().map(CoordinatorId).collect();
-    nodes.node(leader).change_voters(voters).await.unwrap();
-    for id in 1..=3 {
-        sees(nodes.node(id), &[&others], &[1, 2, 3]).await;
-    }
-    // Somebody must still put on record who votes.
-    nodes.register(1).await;
     // Whether an answer comes depends on when it steps down; what came of it is looked at.
-    let _ = nodes.node(leader).let_go(CoordinatorId(leader)).await;
+    let _ = nodes.node(leader).change_voters(voters).await;
     until("another leader", || {
         others.iter().find(|id| nodes.node(**id).leadership().borrow().can_decide()).copied()
     })
@@ -457,4 +453,30 @@ async fn a_leader_without_a_vote_leads_on_as_a_learner_until_it_lets_itself_go()
     for id in &others {
         sees(nodes.node(*id), &[&others], &others).await;
     }
+}
+
+/// Of two voters the leader goes: had it taken its own vote, and lost its lead before the other knew, nobody would lead
+/// again (seed 16 of the simulation).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hands_over_is_followed_by_another_which_takes_its_vote() {
+    let mut nodes = Nodes::start().await;
+    let first = nodes.leader().await;
+    let goes = (1..=3).find(|id| *id != first).unwrap();
+    let pair: Vec<u64> = (1..=3).filter(|id| *id != goes).collect();
+    let voters = |ids: &[u64]| ids.iter().copied().map(CoordinatorId).collect::<BTreeSet<_>>();
+    nodes.node(first).change_voters(voters(&pair)).await.unwrap();
+    nodes.close(goes).await;
+    nodes.register(1).await;
+    let other = pair.iter().copied().find(|id| *id != first).unwrap();
+    until("the other one leads", || {
+        // It is asked again when it leads on because the other one was behind.
+        if nodes.node(first).leadership().borrow().can_decide() {
+            nodes.node(first).hand_over();
+        }
+        nodes.node(other).leadership().borrow().can_decide().then_some(())
+    })
+    .await;
+    nodes.node(other).change_voters(voters(&[other])).await.unwrap();
+    sees(nodes.node(other), &[&[other]], &[other]).await;
+    nodes.register(2).await;
 }

@@ -89,7 +89,10 @@ fn check_quorum(
     counted: &BTreeSet<CoordinatorId>,
     heard: &Heard,
 ) -> Result<Vec<Evidence>, Rejection> {
-    if !has_quorum(voters, counted) {
+    let holds = has_quorum(voters, counted);
+    #[cfg(planted)]
+    let holds = holds || crate::planted::is(crate::planted::Bug::NoQuorumCheckOfMembers);
+    if !holds {
         let heard = voters.intersection(counted).copied().collect();
         return Err(Rejection::WouldLoseQuorum { voters: voters.clone(), heard });
     }

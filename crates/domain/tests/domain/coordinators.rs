@@ -298,7 +298,7 @@ fn a_cancel_is_refused_from_the_record_of_the_voters_on_and_until_then_nobody_ma
     stage.ok(stage.caught_up(&[1, 2, 4]));
     // Raft is through: 1, 2 and 4 vote there.
     let (_, progress) = stage.state.open_change().expect("a change is open");
-    assert_eq!(progress.let_go(), None, "3 stays a learner of Raft: a cancel may still need it");
+    assert_eq!(progress.let_go(), None, "3 is not told to go: a cancel may still need it");
     let mut cancelled = stage.clone();
     cancelled.ok(cancelled.cancel(&[1, 2, 4]));
     assert_eq!(cancelled.refused(cancelled.voters(&[1, 2, 4], &[3])), "CHANGE_NOT_READY");

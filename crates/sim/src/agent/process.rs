@@ -41,7 +41,7 @@ impl Process {
         let process = Self {
             core,
             start: StartId(start),
-            session: Session::new(env.plan.coordinators),
+            session: Session::new(env.plan.machines()),
             next_heartbeat: BootMs(0),
             report_due: false,
             refresh_at: BootMs(0),

@@ -24,6 +24,8 @@ pub(super) enum Asker {
     Registration(Connection),
     /// The driver.
     Driver,
+    /// The driver of changes of coordinators.
+    Members,
 }
 
 #[derive(Debug)]
@@ -169,6 +171,7 @@ impl Process {
             }
             Asker::Registration(connection) => self.registered(connection, fate, desk, env),
             Asker::Driver => self.driven(desk, env),
+            Asker::Members => self.members_driven(fate),
         }
     }
 }

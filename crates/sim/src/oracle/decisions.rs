@@ -1,7 +1,7 @@
 //! Counts what was decided and what was refused.
 
 use super::{Fact, events};
-use crate::count::Counts;
+use crate::{count::Counts, raft::Membership};
 use quorate_domain::{Event, GroupId, Outcome};
 use std::collections::BTreeMap;
 
@@ -10,6 +10,10 @@ use std::collections::BTreeMap;
 pub(super) struct Decisions {
     /// The term in which a group was revoked.
     revoked_in: BTreeMap<GroupId, u64>,
+    /// The term in which the open change of coordinators was begun.
+    change_begun: u64,
+    /// The term of the leader that brought Raft between two sets of voters.
+    joint_of: u64,
 }
 
 impl Decisions {
@@ -20,6 +24,7 @@ impl Decisions {
             Fact::HeartbeatArrived { .. } => counts.add("renewals/asked"),
             Fact::Renewed { .. } => counts.add("renewals/acknowledged"),
             Fact::Returned { .. } => counts.add("clients/answered"),
+            Fact::Reconfigured { term, from, to, .. } => self.reconfigured(*term, from, to, counts),
             Fact::Decided { term, applied, .. } => {
                 if let Outcome::Refused(rejection) = &applied.outcome {
                     counts.add(format!("refused/{}", rejection.code()));
@@ -59,7 +64,37 @@ impl Decisions {
             }),
             Event::PrimaryStartFailed { .. } => counts.add("decision/start-failed"),
             Event::OperationFailed { .. } => counts.add("decision/operation-failed"),
+            _ => self.count_members(event, term, counts),
+        }
+    }
+
+    fn count_members(&mut self, event: &Event, term: u64, counts: &mut Counts) {
+        match event {
+            Event::CoordinatorsRecorded { .. } => counts.add("members/recorded"),
+            Event::CoordinatorChangeBegun { change, .. } => {
+                self.change_begun = term;
+                counts.add("members/begun");
+                counts.add(format!("members/begun-{}", change.kind()));
+            }
+            Event::CoordinatorCaughtUp { .. } => counts.add("members/caught-up"),
+            Event::VotersSwitched { .. } => counts.add("members/voters-switched"),
+            Event::CoordinatorChangeCancelled { .. } => counts.add("members/cancelled"),
+            Event::CoordinatorChangeFinished { cancelled, .. } => {
+                counts.add(if *cancelled { "members/taken-back" } else { "members/finished" });
+                if self.change_begun != term {
+                    counts.add("members/ended-by-a-new-leader");
+                }
+            }
             _ => {}
+        }
+    }
+
+    fn reconfigured(&mut self, term: u64, from: &Membership, to: &Membership, counts: &mut Counts) {
+        if to.is_joint() {
+            self.joint_of = term;
+            counts.add("raft/joint-configurations");
+        } else if from.is_joint() && self.joint_of != term {
+            counts.add("raft/joint-configurations-left-by-a-new-leader");
         }
     }
 }

@@ -3,11 +3,11 @@
 use crate::{
     message::{Answers, Asks},
     network::Node,
-    raft::{Ballot, Entry, Place},
+    raft::{Ballot, Entry, Membership, Place},
     time::Moment,
 };
 use quorate_domain::{
-    Applied, Epoch, GroupId, HostId, Incarnation, Proposal, Revision, ServiceMode, StartId, State,
+    Applied, Epoch, GroupId, Heard, HostId, Incarnation, Proposal, Revision, ServiceMode, StartId, State,
 };
 use std::sync::Arc;
 
@@ -33,12 +33,14 @@ pub(crate) struct Claim {
 /// How a world is that should be well again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Health {
-    /// A coordinator leads and a quorum says so.
+    /// A coordinator leads and a quorum says so, or one has just handed over.
     pub(crate) led: bool,
     /// Groups that could have a primary that acts, and do not have exactly one.
     pub(crate) without_primary: Vec<String>,
     /// How the coordinators' states differ; none when they do not, or nobody has looked yet.
     pub(crate) differences: Option<String>,
+    /// What is not as it should be with the coordinators themselves.
+    pub(crate) coordinators: Vec<String>,
 }
 
 /// Something that is true.
@@ -74,6 +76,12 @@ pub(crate) enum Fact<'a> {
     Restored { node: Node, at: Place, state: &'a State },
     /// A coordinator's question was answered: it had been asked at this moment.
     Answered { leader: Node, term: u64, peer: Node, asked: Moment },
+    /// Another configuration of Raft is in force on a coordinator.
+    Configured { node: Node, members: &'a Membership },
+    /// A leader has put another configuration into its log.
+    Reconfigured { node: Node, term: u64, from: &'a Membership, to: &'a Membership },
+    /// A leader says whom it has heard from lately.
+    Heard { node: Node, heard: &'a Heard },
     /// An agent sent a heartbeat.
     HeartbeatSent { machine: Node, start: StartId, seq: u64 },
     /// It reached a coordinator.

@@ -2,9 +2,9 @@
 //! something that it would cover.
 
 use super::{Fact, Invariant};
-use crate::{network::Node, plan::Plan, time::Moment};
+use crate::{network::Node, raft::Membership, time::Moment};
 use quorate_domain::{HostId, Revision, StartId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug)]
 struct Arrival {
@@ -13,10 +13,10 @@ struct Arrival {
     assignment: Revision,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RenewalsByQuorum {
-    /// How many others must answer.
-    others: usize,
+    /// Whom each coordinator takes for a member.
+    members: BTreeMap<Node, Membership>,
     arrived: BTreeMap<(Node, Node, StartId, u64), Arrival>,
     /// For each leadership: when the latest question was asked that a peer has answered.
     answered: BTreeMap<(Node, u64), BTreeMap<Node, Moment>>,
@@ -25,26 +25,17 @@ pub(super) struct RenewalsByQuorum {
 }
 
 impl RenewalsByQuorum {
-    pub(super) fn new(plan: &Plan) -> Self {
-        Self {
-            others: plan.coordinators / 2,
-            arrived: BTreeMap::new(),
-            answered: BTreeMap::new(),
-            assignments: BTreeMap::new(),
-        }
-    }
-
     fn renewed(&self, node: Node, term: u64, arrival: &Arrival, assignment: Revision) -> Result<(), String> {
         let answers = self.answered.get(&(node, term));
-        let since =
-            answers.map_or(0, |answers| answers.values().filter(|asked| **asked >= arrival.at).count());
-        if since < self.others {
+        let answered = answers.into_iter().flatten().filter(|(_, asked)| **asked >= arrival.at);
+        let since: BTreeSet<Node> = answered.map(|(peer, _)| *peer).chain([node]).collect();
+        let members = self.members.get(&node);
+        if !members.is_some_and(|members| members.has_quorum(&since)) {
             return Err(format!(
-                "c{} in term {term} acknowledged a renewal that arrived at {}: {since} others answered something \
-                 asked since, {} are needed",
+                "c{} in term {term} acknowledged a renewal that arrived at {}: it and those that answered something \
+                 asked since are {since:?} (from 0), which is no quorum of {members:?}",
                 node + 1,
-                arrival.at,
-                self.others
+                arrival.at
             ));
         }
         if assignment < arrival.assignment {
@@ -69,6 +60,10 @@ impl Invariant for RenewalsByQuorum {
                 let answers = self.answered.entry((leader, term)).or_default();
                 let latest = answers.entry(peer).or_insert(asked);
                 *latest = (*latest).max(asked);
+                Ok(())
+            }
+            Fact::Configured { node, members } => {
+                self.members.insert(node, members.clone());
                 Ok(())
             }
             Fact::Decided { after, applied, .. } => {

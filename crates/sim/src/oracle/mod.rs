@@ -19,6 +19,7 @@ mod i15_renewals_by_quorum;
 mod i16_fit_candidates;
 mod i20_recovery;
 mod i21_bounds;
+mod i22_coordinators;
 
 pub(crate) use fact::{Claim, Fact, Health};
 pub(crate) use i07_linearizable::REGISTER;
@@ -79,10 +80,11 @@ impl Oracle {
                 Box::new(i12_no_early_promotion::NoEarlyPromotion::new(plan)),
                 Box::new(i13_read_only_by_t::ReadOnlyByT::new(plan)),
                 Box::new(i14_new_epoch_after_restart::NewEpochAfterRestart::default()),
-                Box::new(i15_renewals_by_quorum::RenewalsByQuorum::new(plan)),
+                Box::new(i15_renewals_by_quorum::RenewalsByQuorum::default()),
                 Box::new(i16_fit_candidates::FitCandidates),
                 Box::new(i20_recovery::Recovery),
                 Box::new(i21_bounds::Bounds::new(plan)),
+                Box::new(i22_coordinators::Coordinators::default()),
             ],
             decisions: decisions::Decisions::default(),
             decided: (0, 0),

@@ -107,7 +107,7 @@ fn keep(durable: &mut Durable, write: &Write) {
     if let Some(snapshot) = &write.snapshot {
         durable.snapshot = Some(Arc::clone(snapshot));
         if durable.log.term_at(snapshot.at.index) != Some(snapshot.at.term) || write.installs {
-            durable.log.restart(snapshot.at);
+            durable.log.restart(snapshot);
         }
     }
     if let Some(index) = write.cut {

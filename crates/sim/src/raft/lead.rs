@@ -1,6 +1,6 @@
 //! The part of a Raft node that leads: who has how much, who answered when, and which reads a quorum has confirmed.
 
-use super::log::Place;
+use super::{log::Place, membership::Membership};
 use std::collections::BTreeMap;
 
 /// How far a follower is, as its leader sees it.
@@ -31,9 +31,24 @@ pub(crate) struct Read {
     pub(crate) index: u64,
 }
 
+impl Follower {
+    /// One to which nothing was sent yet.
+    fn fresh(last: Place) -> Self {
+        Self {
+            next: last.index + 1,
+            matched: 0,
+            answered_ms: None,
+            round: 0,
+            waiting_since_ms: None,
+            installing_since_ms: None,
+        }
+    }
+}
+
 /// A leadership.
 #[derive(Debug, Clone)]
 pub(crate) struct Leadership {
+    me: usize,
     pub(super) followers: BTreeMap<usize, Follower>,
     pub(super) round: u64,
     pub(super) began_ms: u64,
@@ -42,54 +57,61 @@ pub(crate) struct Leadership {
     /// The own log is durable up to here.
     pub(super) flushed: u64,
     pub(super) heartbeat_due_ms: u64,
+    /// It hands over: until then it decides nothing.
+    pub(super) hands_over_until_ms: u64,
+    /// And from then on it says nothing.
+    pub(super) silent_from_ms: u64,
 }
 
 impl Leadership {
     pub(super) fn new(
-        peers: impl Iterator<Item = usize>,
+        me: usize,
+        peers: &[usize],
         last: Place,
         flushed: u64,
         round: u64,
         now_ms: u64,
     ) -> Self {
-        let fresh = Follower {
-            next: last.index + 1,
-            matched: 0,
-            answered_ms: None,
-            round: 0,
-            waiting_since_ms: None,
-            installing_since_ms: None,
-        };
         Self {
-            followers: peers.map(|peer| (peer, fresh)).collect(),
+            me,
+            followers: peers.iter().map(|peer| (*peer, Follower::fresh(last))).collect(),
             round,
             began_ms: now_ms,
             first: last.index + 1,
             flushed,
             heartbeat_due_ms: now_ms,
+            hands_over_until_ms: 0,
+            silent_from_ms: 0,
         }
     }
 
-    /// The value that a majority reaches: of the followers', and the own one.
-    fn majority_of(&self, own: u64, value: impl Fn(&Follower) -> u64) -> u64 {
-        let mut values: Vec<u64> = self.followers.values().map(value).chain([own]).collect();
-        values.sort_unstable_by(|a, b| b.cmp(a));
-        values[values.len() / 2]
+    /// Others take part from now on.
+    pub(super) fn follow(&mut self, peers: &[usize], last: Place) {
+        self.followers.retain(|peer, _| peers.contains(peer));
+        for peer in peers {
+            self.followers.entry(*peer).or_insert_with(|| Follower::fresh(last));
+        }
     }
 
-    /// The last entry that a majority has on disk.
-    pub(super) fn on_a_majority(&self) -> u64 {
-        self.majority_of(self.flushed, |follower| follower.matched)
+    /// The value that a quorum reaches: the own one counts where this node votes.
+    fn reached(&self, members: &Membership, own: u64, value: impl Fn(&Follower) -> u64) -> u64 {
+        members
+            .reached(|node| if node == self.me { own } else { self.followers.get(&node).map_or(0, &value) })
     }
 
-    /// The last round that a majority has answered.
-    pub(super) fn confirmed_round(&self) -> u64 {
-        self.majority_of(self.round, |follower| follower.round)
+    /// The last entry that a quorum has on disk.
+    pub(super) fn on_a_majority(&self, members: &Membership) -> u64 {
+        self.reached(members, self.flushed, |follower| follower.matched)
     }
 
-    /// When a majority last answered, by when the leader had asked; none before it ever has.
-    pub(super) fn quorum_ack_ms(&self, now_ms: u64) -> Option<u64> {
-        let acked = self.majority_of(now_ms + 1, |follower| follower.answered_ms.map_or(0, |at| at + 1));
+    /// The last round that a quorum has answered.
+    pub(super) fn confirmed_round(&self, members: &Membership) -> u64 {
+        self.reached(members, self.round, |follower| follower.round)
+    }
+
+    /// When a quorum last answered, by when the leader had asked; none before it ever has.
+    pub(super) fn quorum_ack_ms(&self, members: &Membership, now_ms: u64) -> Option<u64> {
+        let acked = self.reached(members, now_ms + 1, |follower| follower.answered_ms.map_or(0, |at| at + 1));
         acked.checked_sub(1)
     }
 }

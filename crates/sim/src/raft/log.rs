@@ -1,5 +1,6 @@
 //! The log of one coordinator, without what a snapshot took the place of.
 
+use super::membership::{Configured, Membership};
 use quorate_domain::{Proposal, rows::Row};
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ pub(crate) enum Payload {
     Blank,
     /// Commands that were proposed together.
     Commands(Vec<Proposal>),
+    /// Who takes part from here on, as soon as it stands in a log.
+    Members(Arc<Membership>),
 }
 
 /// One entry.
@@ -39,6 +42,8 @@ pub(crate) struct Snapshot {
     pub(crate) at: Place,
     /// The state, as it is written to a file and read from it.
     pub(crate) rows: Vec<Row>,
+    /// Who took part by then.
+    pub(crate) configured: Configured,
 }
 
 /// Entries behind a base.
@@ -46,9 +51,30 @@ pub(crate) struct Snapshot {
 pub(crate) struct Log {
     base: Place,
     entries: Vec<Arc<Entry>>,
+    /// The configuration in force at the base, if there is one, and those of the entries behind it.
+    configured: Vec<Configured>,
 }
 
 impl Log {
+    /// The log that the first nodes of a cluster begin with: it names them.
+    pub(crate) fn of_first(count: usize) -> Self {
+        let payload = Payload::Members(Arc::new(Membership::of_first(count)));
+        let mut log = Self::default();
+        log.append(&[Arc::new(Entry { index: 1, term: 0, payload })]);
+        log
+    }
+
+    /// The configuration in force: the latest, committed or not.
+    pub(crate) fn configured(&self) -> Configured {
+        self.configured.last().cloned().unwrap_or_default()
+    }
+
+    /// The configuration in force at an entry.
+    pub(crate) fn configured_at(&self, index: u64) -> Configured {
+        let found = self.configured.iter().rev().find(|known| known.index <= index);
+        found.cloned().unwrap_or_default()
+    }
+
     /// How many entries are kept.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
@@ -86,20 +112,27 @@ impl Log {
     pub(crate) fn cut(&mut self, index: u64) {
         if let Some(slot) = self.slot(index) {
             self.entries.truncate(slot);
+            self.configured.retain(|known| known.index < index);
         }
     }
 
     /// Adds entries that follow.
     pub(crate) fn append(&mut self, entries: &[Arc<Entry>]) {
         self.entries.extend_from_slice(entries);
+        for entry in entries {
+            if let Payload::Members(members) = &entry.payload {
+                self.configured.push(Configured { index: entry.index, members: Arc::clone(members) });
+            }
+        }
     }
 
     /// A snapshot takes the place of all that it covers; what follows it here stays, if it does follow.
-    pub(crate) fn restart(&mut self, at: Place) {
+    pub(crate) fn restart(&mut self, snapshot: &Snapshot) {
+        let at = snapshot.at;
         if self.term_at(at.index) == Some(at.term) {
             self.purge(at);
         } else {
-            *self = Self { base: at, entries: Vec::new() };
+            *self = Self { base: at, entries: Vec::new(), configured: vec![snapshot.configured.clone()] };
         }
     }
 
@@ -108,6 +141,8 @@ impl Log {
         if let Some(slot) = self.slot(upto.index) {
             self.entries.drain(..(slot + 1).min(self.entries.len()));
             self.base = upto;
+            let at_base = self.configured.iter().rposition(|known| known.index <= upto.index).unwrap_or(0);
+            self.configured.drain(..at_base);
         }
     }
 }

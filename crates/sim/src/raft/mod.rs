@@ -7,11 +7,13 @@
 mod disk;
 mod lead;
 mod log;
+mod membership;
 mod node;
 
 pub(crate) use disk::{Ballot, Disk, Durable, Write};
 pub(crate) use lead::{Leadership, Read};
 pub(crate) use log::{Entry, Log, Payload, Place, Snapshot};
+pub(crate) use membership::Membership;
 pub(crate) use node::{AppliedCommand, Raft, RaftEvent, Start, Timing};
 
 use crate::time::Moment;
@@ -46,6 +48,11 @@ pub(crate) enum RaftMessage {
 }
 
 impl RaftMessage {
+    /// True for what one asks of another, which a peer may refuse; answers are taken.
+    pub(crate) fn is_request(&self) -> bool {
+        matches!(self, Self::Vote { .. } | Self::Append { .. } | Self::Install { .. })
+    }
+
     /// The term that it was said in.
     pub(crate) fn term(&self) -> u64 {
         match self {

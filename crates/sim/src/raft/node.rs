@@ -1,9 +1,13 @@
 //! One Raft node: what it does with messages, time and a disk.
 
 mod election;
+mod members;
 mod replication;
 
-use super::{Ballot, Disk, Durable, Entry, Leadership, Log, Place, RaftMessage, Sent, Snapshot, Write};
+use super::{
+    Ballot, Disk, Durable, Entry, Leadership, Log, Membership, Place, RaftMessage, Sent, Snapshot, Write,
+    membership::Configured,
+};
 use crate::{chance::Chance, time::Moment};
 use quorate_domain::{
     Applied, State,
@@ -34,8 +38,8 @@ pub(crate) struct Timing {
 pub(crate) struct Start {
     /// Which node it is, from zero.
     pub(crate) me: usize,
-    /// How many there are.
-    pub(crate) voters: usize,
+    /// How many there were when the cluster was formed.
+    pub(crate) initial: usize,
     /// How they are timed.
     pub(crate) timing: Timing,
     /// What the last start left.
@@ -66,6 +70,10 @@ pub(crate) enum RaftEvent {
     Lost,
     /// A follower's answer counts for the quorum of this leader.
     Answered { peer: usize, sent: Sent },
+    /// Another configuration is in force here.
+    Configured(Arc<Membership>),
+    /// This leader has changed it.
+    Reconfigured { from: Arc<Membership>, to: Arc<Membership> },
     /// An entry is committed.
     Committed(Arc<Entry>),
     /// One command of an entry was applied.
@@ -95,7 +103,9 @@ pub(crate) struct AppliedCommand {
 #[derive(Debug)]
 pub(crate) struct Raft {
     me: usize,
-    voters: usize,
+    configured: Configured,
+    /// Everybody else that takes part.
+    peers: Vec<usize>,
     timing: Timing,
     /// How long it waits, beyond the lease, before it stands for election: drawn once, as openraft does.
     patience_ms: u64,
@@ -120,13 +130,15 @@ pub(crate) struct Raft {
 impl Raft {
     /// A node that has just started: a follower, whatever it was before.
     pub(crate) fn new(start: Start, chance: &mut Chance) -> Self {
-        let Start { me, voters, timing, durable, now_ms } = start;
-        let (low, high) = own_range(timing.election_min_ms, timing.election_max_ms, me, voters);
+        let Start { me, initial, timing, durable, now_ms } = start;
+        let (rank, ranges) = own_rank(me, initial);
+        let (low, high) = own_range(timing.election_min_ms, timing.election_max_ms, rank, ranges);
         let state = durable.snapshot.as_ref().map_or_else(State::default, |snapshot| read_back(snapshot));
         let applied = durable.snapshot.as_ref().map_or(Place::default(), |snapshot| snapshot.at);
-        Self {
+        let mut raft = Self {
             me,
-            voters,
+            configured: Configured::default(),
+            peers: Vec::new(),
             timing,
             patience_ms: chance.draw(low..=high),
             watchdog: Watchdog::new(timing.election_max_ms),
@@ -143,7 +155,9 @@ impl Raft {
             state,
             rounds: 0,
             events: Vec::new(),
-        }
+        };
+        raft.note_members();
+        raft
     }
 
     /// What is to be told, in order; each once.
@@ -201,16 +215,12 @@ impl Raft {
     pub(crate) fn can_decide(&self, now_ms: u64) -> bool {
         let Role::Leader(leadership) = &self.role else { return false };
         let stale_after_ms = self.timing.election_max_ms * 2;
-        leadership.quorum_ack_ms(now_ms).is_some_and(|at| now_ms.saturating_sub(at) <= stale_after_ms)
-    }
-
-    fn peers(&self) -> impl Iterator<Item = usize> + use<> {
-        let me = self.me;
-        (0..self.voters).filter(move |peer| *peer != me)
-    }
-
-    fn majority(&self) -> usize {
-        self.voters / 2 + 1
+        if now_ms < leadership.hands_over_until_ms {
+            return false;
+        }
+        leadership
+            .quorum_ack_ms(&self.configured.members, now_ms)
+            .is_some_and(|at| now_ms.saturating_sub(at) <= stale_after_ms)
     }
 
     /// Says something that rests on the term and vote: once those are durable.
@@ -249,18 +259,22 @@ impl Raft {
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Moment, now_ms: u64, chance: &mut Chance) {
         if self.leads() {
+            // There is a leader: what the watchdog has waited for before does not count any more.
+            self.watchdog.is_due(true, now_ms, |waits| *waits.start());
             self.tick_leader(now, now_ms);
             return;
         }
+        let votes = self.configured.members.votes(self.me);
         let lease_ms = if self.leader.is_some() { self.timing.election_max_ms } else { 0 };
         // Whoever has the longer log goes first.
         let courtesy_ms = if self.seen_longer_log { self.timing.election_max_ms * 2 } else { 0 };
         let impatient = now_ms >= self.heard_ms + lease_ms + self.patience_ms + courtesy_ms;
-        let watchdog = self.watchdog.is_due(self.leader.is_some(), now_ms, |waits| chance.draw(waits));
+        let watchdog =
+            self.watchdog.is_due(self.leader.is_some() || !votes, now_ms, |waits| chance.draw(waits));
         if self.leader.is_some() && impatient {
             self.leader = None;
         }
-        if impatient || watchdog {
+        if votes && (impatient || watchdog) {
             self.seen_longer_log = false;
             self.stand(now_ms);
         }
@@ -318,6 +332,13 @@ impl Raft {
         }
         more
     }
+}
+
+/// Which part of the election range is a node's own, and of how many: as the consensus crate does, everybody of the
+/// beginning is followed by room for one that comes later.
+fn own_rank(me: usize, initial: usize) -> (usize, usize) {
+    let rank = if me < initial { 2 * me } else { 2 * ((me - initial) % initial.max(1)) + 1 };
+    (rank, 2 * initial)
 }
 
 /// The state of a snapshot, by way of its bytes.

@@ -15,7 +15,8 @@ impl Raft {
         self.heard_ms = now_ms;
         let (term, last) = (self.ballot.term, self.log.last());
         self.events.push(RaftEvent::Stood(term));
-        let then = self.peers().map(|peer| (peer, RaftMessage::Vote { term, last })).collect();
+        let voters = self.peers.iter().filter(|peer| self.configured.members.votes(**peer));
+        let then = voters.map(|peer| (*peer, RaftMessage::Vote { term, last })).collect();
         self.write(Write { ballot: Some(self.ballot), then, stood_for: Some(term), ..Write::default() });
     }
 
@@ -43,6 +44,7 @@ impl Raft {
                 && let Role::Leader(leadership) = &mut self.role
             {
                 leadership.began_ms = now_ms;
+                leadership.hands_over_until_ms = 0;
             }
             return;
         }
@@ -65,15 +67,14 @@ impl Raft {
     }
 
     pub(super) fn count_vote(&mut self, of: usize, now: Moment, now_ms: u64) {
-        let majority = self.majority();
         let Role::Candidate(votes) = &mut self.role else { return };
         votes.insert(of);
-        if votes.len() < majority {
+        if !self.configured.members.has_quorum(votes) {
             return;
         }
         let flushed = self.disk.durable.log.last().index;
         self.rounds += 1;
-        let leadership = Leadership::new(self.peers(), self.log.last(), flushed, self.rounds, now_ms);
+        let leadership = Leadership::new(self.me, &self.peers, self.log.last(), flushed, self.rounds, now_ms);
         self.role = Role::Leader(leadership);
         self.leader = Some(self.me);
         self.heard_ms = now_ms;

@@ -9,11 +9,14 @@ use quorate_domain::{Proposal, Term, apply};
 use std::sync::Arc;
 
 impl Raft {
-    /// True when it leads and has waited too long for a quorum, be it for the next answer or for the first.
+    /// True when it leads and has waited too long for a quorum, be it for the next answer or for the first; or in
+    /// the silence in which it hands over, which looks the same to everybody.
     pub(crate) fn has_lost_quorum(&self, now_ms: u64) -> bool {
         let Role::Leader(leadership) = &self.role else { return false };
-        let last_ms = leadership.quorum_ack_ms(now_ms).unwrap_or(0).max(leadership.began_ms);
-        now_ms > last_ms + self.timing.election_max_ms * 2
+        let last_ms =
+            leadership.quorum_ack_ms(&self.configured.members, now_ms).unwrap_or(0).max(leadership.began_ms);
+        let silent = (leadership.silent_from_ms..leadership.hands_over_until_ms).contains(&now_ms);
+        silent || now_ms > last_ms + self.timing.election_max_ms * 2
     }
 
     /// Puts an entry into the own log and on its way to the others.
@@ -21,9 +24,10 @@ impl Raft {
         let index = self.log.last().index + 1;
         let entry = Arc::new(Entry { index, term: self.ballot.term, payload });
         self.log.append(&[Arc::clone(&entry)]);
+        self.note_members();
         let flushed = Some(Place { term: self.ballot.term, index });
         self.write(Write { append: vec![entry], flushed, ..Write::default() });
-        for peer in self.peers() {
+        for peer in self.peers.clone() {
             self.replicate_if_idle(peer, now, now_ms);
         }
         index
@@ -65,14 +69,18 @@ impl Raft {
         if quorate_domain::planted::is(quorate_domain::planted::Bug::NoQuorumRound) {
             return Some(true);
         }
-        Some(leadership.confirmed_round() >= read.round && self.applied.index >= read.index)
+        Some(
+            leadership.confirmed_round(&self.configured.members) >= read.round
+                && self.applied.index >= read.index,
+        )
     }
 
     pub(super) fn replicate_if_idle(&mut self, peer: usize, now: Moment, now_ms: u64) {
         let patience_ms = self.timing.election_min_ms;
         let Role::Leader(leadership) = &self.role else { return };
-        let follower = &leadership.followers[&peer];
-        let idle = follower.waiting_since_ms.is_none_or(|since| now_ms >= since + patience_ms);
+        let follower = leadership.followers.get(&peer);
+        let waiting = follower.and_then(|follower| follower.waiting_since_ms);
+        let idle = waiting.is_none_or(|since| now_ms >= since + patience_ms);
         if idle {
             self.replicate(peer, now, now_ms);
         }
@@ -165,6 +173,7 @@ impl Raft {
             let cut = (first.index <= self.log.last().index).then_some(first.index);
             self.log.cut(first.index);
             self.log.append(&fresh);
+            self.note_members();
             self.write(Write { cut, append: fresh, then: vec![(from, answer)], ..Write::default() });
         } else {
             // What it already has may not be on disk yet.
@@ -180,7 +189,8 @@ impl Raft {
             return self.say_when_durable(from, answer);
         }
         let then = vec![(from, answer)];
-        self.log.restart(at);
+        self.log.restart(snapshot);
+        self.note_members();
         self.state = read_back(snapshot);
         (self.applied, self.committed) = (at, at.index);
         self.snapshot = Some(Arc::clone(snapshot));
@@ -229,7 +239,7 @@ impl Raft {
 
     pub(super) fn commit_by_majority(&mut self) {
         let Role::Leader(leadership) = &self.role else { return };
-        let index = leadership.on_a_majority();
+        let index = leadership.on_a_majority(&self.configured.members);
         // Entries of earlier terms are committed only together with one of the own.
         if self.log.term_at(index) == Some(self.ballot.term) {
             self.commit(index);
@@ -243,6 +253,7 @@ impl Raft {
             self.events.push(RaftEvent::Committed(Arc::clone(&entry)));
             self.apply(&entry);
         }
+        self.step_down_when_let_go();
         self.snapshot_when_due();
     }
 
@@ -265,7 +276,11 @@ impl Raft {
         if self.applied.index < last + self.timing.snapshot_every {
             return;
         }
-        let snapshot = Arc::new(Snapshot { at: self.applied, rows: self.state.rows().collect() });
+        let snapshot = Arc::new(Snapshot {
+            at: self.applied,
+            rows: self.state.rows().collect(),
+            configured: self.log.configured_at(self.applied.index),
+        });
         self.snapshot = Some(Arc::clone(&snapshot));
         let upto = self.applied.index.saturating_sub(self.timing.keep_entries);
         let purge = self.log.term_at(upto).map(|term| Place { term, index: upto });
