@@ -193,7 +193,7 @@ pub(crate) fn follow(
                     Ok(())
                 }
                 () = asked_to_hand_over.notified() => {
-leadership.hand_over = leadership.leads.then(|| HandOver::begun(election_max));
+                    leadership.hand_over = leadership.leads.then(|| HandOver::begun(election_max));
                     Ok(())
                 }
                 () = tokio::time::sleep(CHECK_EVERY) => Ok(()),
