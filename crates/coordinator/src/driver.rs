@@ -2,7 +2,7 @@
 
 use crate::memory::Memory;
 use quorate_consensus::{Consensus, Leadership, ProposeError, View};
-use quorate_domain::{Cause, ClusterId, Command, Outcome, Settings};
+use quorate_domain::{Cause, ClusterId, Command, Outcome, Revision, Settings};
 use quorate_leader_core::Next;
 use quorate_planner::{Plan, Planned};
 use quorate_runtime::shutdown::Shutdown;
@@ -96,24 +96,29 @@ impl Driver {
     /// Proposes the commands of a plan together, so that they share entries, and waits for the answers: the next plan
     /// sees their effects.
     async fn propose(&self, plan: Plan, view: &View) {
-        let mut answers = JoinSet::new();
-        for Planned { command, rule } in plan.commands.into_iter().take(PROPOSE_MAX) {
+        let (mut answers, planned_at) = (JoinSet::new(), view.state.revision());
+        for planned in plan.commands.into_iter().take(PROPOSE_MAX) {
             let consensus = self.consensus.clone();
-            answers.spawn(async move {
-                let name = command.name();
-                let cause = Cause::Planner { rule: rule.to_owned() };
-                (rule, name, consensus.propose(cause, command).await)
-            });
+            answers.spawn(async move { propose(&consensus, planned, planned_at).await });
         }
-        while let Some(answer) = answers.join_next().await {
-            let Ok((rule, command, result)) = answer else { continue };
-            log(rule, command, &result, view);
-        }
+        while answers.join_next().await.is_some() {}
     }
 }
 
-fn log(rule: &str, command: &str, result: &Result<Outcome, ProposeError>, view: &View) {
-    let planned_at = view.state.revision().0;
+/// Proposes what was planned at a revision, and logs what became of it. True when it changed something.
+pub(crate) async fn propose(
+    consensus: &Consensus,
+    Planned { command, rule }: Planned,
+    planned_at: Revision,
+) -> bool {
+    let (name, cause) = (command.name(), Cause::Planner { rule: rule.to_owned() });
+    let result = consensus.propose(cause, command).await;
+    log(rule, name, &result, planned_at);
+    matches!(result, Ok(Outcome::Accepted { changed: true, .. }))
+}
+
+fn log(rule: &str, command: &str, result: &Result<Outcome, ProposeError>, planned_at: Revision) {
+    let planned_at = planned_at.0;
     match result {
         Ok(Outcome::Accepted { revision, changed, .. }) => {
             tracing::info!(rule, command, revision = revision.0, changed, "planned and committed");

@@ -1,13 +1,10 @@
 //! Brings Raft's members to what is on record while this coordinator leads: asks the planner for the next step and takes
 //! it. It decides nothing itself, and finds its way from wherever an earlier leader stopped.
 
-use crate::peer::Peers;
+use crate::{driver::propose, peer::Peers};
 use quorate_consensus::{Consensus, Leadership, MembersError, types::MemberNode};
-use quorate_domain::{Cause, CoordinatorId, CoordinatorSpec, Outcome, coordinator::listed};
-use quorate_planner::{
-    Planned,
-    coordinators::{NextStep, RaftView, next_step},
-};
+use quorate_domain::{CoordinatorId, CoordinatorSpec, coordinator::listed};
+use quorate_planner::coordinators::{NextStep, RaftView, next_step};
 use quorate_runtime::shutdown::Shutdown;
 use std::{collections::BTreeSet, time::Duration};
 use tonic::Code;
@@ -86,7 +83,7 @@ impl MembersDriver {
                 }
                 false
             }
-            NextStep::Propose(planned) => self.propose(planned).await,
+            NextStep::Propose(planned) => propose(&self.consensus, planned, view.state.revision()).await,
             NextStep::AddLearner(CoordinatorSpec { id, api_address, peer_address }) => {
                 tracing::info!(coordinator = id.0, peer = %peer_address, "a coordinator joins as a learner");
                 let node = MemberNode { peer_address, api_address };
@@ -104,24 +101,6 @@ impl MembersDriver {
             NextStep::LetGo(id) => {
                 tracing::info!(coordinator = id.0, "a coordinator is let go");
                 logged("letting go", &self.consensus.let_go(id).await)
-            }
-        }
-    }
-
-    async fn propose(&self, Planned { command, rule }: Planned) -> bool {
-        let (name, cause) = (command.name(), Cause::Planner { rule: rule.to_owned() });
-        match self.consensus.propose(cause, command).await {
-            Ok(Outcome::Accepted { revision, changed, .. }) => {
-                tracing::info!(rule, command = name, revision = revision.0, changed, "planned and committed");
-                changed
-            }
-            Ok(Outcome::Refused(rejection)) => {
-                tracing::info!(rule, command = name, code = rejection.code(), %rejection, "planned and refused: the state has moved");
-                false
-            }
-            Err(error) => {
-                tracing::warn!(rule, command = name, %error, "planned and not committed");
-                false
             }
         }
     }

@@ -2,8 +2,8 @@
 //! deadline, one line.
 //!
 //! A coordinator is well while it serves by the standard gRPC health service: it knows a leader and, if it leads itself,
-//! a quorum acknowledges it; it need not lead. One that waits to be added, or was removed, knows none. An agent is well while it answers local processes, whatever it may do at
-//! that moment: one that is cut off and fenced does what it should.
+//! a quorum acknowledges it; it need not lead. One that waits to be added, or was removed, knows none. An agent is well
+//! while it answers local processes, whatever it may do at that moment: one that is cut off and fenced does what it should.
 
 use crate::{
     args::HealthcheckArgs,

@@ -79,7 +79,8 @@ impl Sealed {
             if key[0] == EVENT_PREFIX {
                 let Some(value) = value else { continue };
                 written.add(key, value);
-                written_from = Some(written_from.map_or(key, |first: &[u8]| first.min(key)));
+                // Changes come in the order of their keys.
+                written_from.get_or_insert(key);
                 continue;
             }
             if !is_sealed(key) {

@@ -138,10 +138,7 @@ pub(super) fn record_voters(
         return Ok(vec![]);
     }
     check_not_cancelled(operation, progress)?;
-    if !progress.caught_up {
-        let problem = "the coordinator that comes or gets a vote has not caught up".to_owned();
-        return Err(Rejection::ChangeNotReady { operation, problem });
-    }
+    check_caught_up(operation, progress)?;
     check_voters(operation, members, &progress.voters_after)?;
     if progress.voters_before == progress.voters_after {
         return Ok(vec![]);
@@ -177,8 +174,8 @@ pub(super) fn finish(
     let progress = open(state, operation)?;
     check_term(context, members.term)?;
     let not_ready = |problem: String| Err(Rejection::ChangeNotReady { operation, problem });
-    if !progress.cancelled && !progress.caught_up {
-        return not_ready("the coordinator that comes or gets a vote has not caught up".to_owned());
+    if !progress.cancelled {
+        check_caught_up(operation, progress)?;
     }
     if !progress.cancelled && !progress.on_record && progress.voters_before != progress.voters_after {
         return not_ready("it is not on record yet who votes".to_owned());
@@ -244,6 +241,14 @@ fn check_not_cancelled(operation: OperationId, progress: &ChangeProgress) -> Res
         return Err(Rejection::ChangeNotReady { operation, problem: "it was cancelled".to_owned() });
     }
     Ok(())
+}
+
+fn check_caught_up(operation: OperationId, progress: &ChangeProgress) -> Result<(), Rejection> {
+    if progress.caught_up {
+        return Ok(());
+    }
+    let problem = "the coordinator that comes or gets a vote has not caught up".to_owned();
+    Err(Rejection::ChangeNotReady { operation, problem })
 }
 
 fn check_voters(
