@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use quorate_rpc::pb::types::Role;
 use quorate_tests::{
     Cluster, Plan, Probe,
-    cluster::find_event,
+    history::find_event,
     probe::{Sample, boottime_ms},
     wait_until,
 };

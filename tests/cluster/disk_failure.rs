@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use quorate_rpc::pb::{control::GetDiskRequest, types::Verdict};
-use quorate_tests::{Cluster, Plan, cluster::find_event, wait_until};
+use quorate_tests::{Cluster, Plan, history::find_event, wait_until};
 use std::{fs, time::Duration};
 
 const SERVED: Duration = Duration::from_secs(20);

@@ -8,7 +8,6 @@ mod questions;
 
 pub use links::{Links, crosses};
 pub use plan::Plan;
-pub use questions::find_event;
 
 use crate::{
     binary,

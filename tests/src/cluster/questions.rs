@@ -1,26 +1,24 @@
 //! What a test asks a cluster.
 
 use super::Cluster;
-use crate::wait::wait_until;
+use crate::{history::history_from, statuses::wait_for_equal_states, wait::wait_until};
 use anyhow::{Context, Result, ensure};
 use quorate_rpc::{
     Client, ClientOptions,
     pb::{
         control::{
-            CreateGroupRequest, GetGroupRequest, GetStatusRequest, GetStatusResponse, ListEventsRequest,
-            ListHostsRequest, SetGroupLabelsRequest,
+            CreateGroupRequest, GetGroupRequest, GetStatusRequest, GetStatusResponse, ListHostsRequest,
+            SetGroupLabelsRequest,
         },
         types::{Group, GroupPhase, HostStatus, Member, Revision},
     },
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 /// How long a healthy cluster may take to find a leader, to apply, to serve.
 pub(super) const HEALTHY: Duration = Duration::from_secs(30);
 /// How long a coordinator may take to say how it is.
 const STATUS: Duration = Duration::from_secs(2);
-/// How long it may take for the digest of a large state, in a debug build.
-const DIGEST: Duration = Duration::from_secs(15);
 const PAGE: u32 = 1_000;
 
 impl Cluster {
@@ -29,31 +27,11 @@ impl Cluster {
     /// # Errors
     /// When it does not answer.
     pub async fn status(&self, id: u64) -> Result<GetStatusResponse> {
-        self.ask_status(id, GetStatusRequest::default(), STATUS).await
-    }
-
-    async fn ask_status(
-        &self,
-        id: u64,
-        request: GetStatusRequest,
-        limit: Duration,
-    ) -> Result<GetStatusResponse> {
-        let patience = ClientOptions { deadline: limit, per_try_timeout: limit, ..ClientOptions::default() };
+        let patience =
+            ClientOptions { deadline: STATUS, per_try_timeout: STATUS, ..ClientOptions::default() };
         let client = Client::connect([self.api_address(id)], patience)?;
-        client.get_status(request).await.with_context(|| format!("status of coordinator {id}"))
-    }
-
-    /// What all of these say of themselves, with the digest of the state or without, once all have applied the same.
-    async fn equally_far(&self, ids: &[u64], with_state_digest: bool) -> Result<Vec<GetStatusResponse>> {
-        let limit = if with_state_digest { DIGEST } else { STATUS };
-        let request = GetStatusRequest { with_state_digest };
-        let mut statuses = Vec::new();
-        for id in ids {
-            statuses.push(self.ask_status(*id, request, limit).await?);
-        }
-        let indexes: Vec<_> = statuses.iter().map(|status| status.applied_index).collect();
-        ensure!(indexes.windows(2).all(|pair| pair[0] == pair[1]), "applied: {indexes:?}");
-        Ok(statuses)
+        let status = client.get_status(GetStatusRequest::default()).await;
+        status.with_context(|| format!("status of coordinator {id}"))
     }
 
     /// Waits for a coordinator that leads and can decide, and whose state is formed.
@@ -172,19 +150,7 @@ impl Cluster {
     /// # Errors
     /// When it does not answer.
     pub async fn history_from(&self, id: u64, start_revision: u64) -> Result<Vec<Revision>> {
-        let client = Client::connect([self.api_address(id)], ClientOptions::default())?;
-        let mut revisions = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let request =
-                ListEventsRequest { start_revision, page_size: PAGE, page_token, ..Default::default() };
-            let page = client.list_events(request).await?;
-            revisions.extend(page.revisions);
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                return Ok(revisions);
-            }
-        }
+        history_from(&self.api_address(id), start_revision).await
     }
 
     /// Waits until all running coordinators have applied the same, and checks that it led to the same state.
@@ -192,38 +158,8 @@ impl Cluster {
     /// # Errors
     /// When they differ, or do not come to the same index in time.
     pub async fn wait_for_equal_states(&self) -> Result<GetStatusResponse> {
-        let ids: Vec<u64> =
-            self.coordinators.iter().filter(|(_, process)| process.should_run()).map(|(id, _)| *id).collect();
-        let mut statuses = wait_until("all coordinators have applied the same", HEALTHY, async || {
-            // A digest is not taken of a state that still changes.
-            self.equally_far(&ids, false).await?;
-            self.equally_far(&ids, true).await
-        })
-        .await?;
-        let digests: Vec<_> = statuses.iter().map(|status| &status.state_digest).collect();
-        ensure!(digests.iter().all(|digest| !digest.is_empty()), "no digest: {digests:?}");
-        ensure!(digests.windows(2).all(|pair| pair[0] == pair[1]), "equal index, other state: {digests:?}");
-        statuses.pop().context("at least one coordinator runs")
+        let running = self.coordinators.iter().filter(|(_, process)| process.should_run());
+        let addresses = running.map(|(id, _)| (*id, self.api_address(*id))).collect();
+        wait_for_equal_states(&addresses, HEALTHY).await
     }
-}
-
-/// The first event of a kind for a group at or after a revision: when it was committed, and its revision.
-///
-/// # Errors
-/// When there is none.
-pub fn find_event(history: &[Revision], kind: &str, group: &str, from_revision: u64) -> Result<(u64, u64)> {
-    let mut later = history.iter().filter(|revision| revision.revision >= from_revision);
-    let found = later
-        .find(|revision| revision.events.iter().any(|event| event.r#type == kind && event.group == group));
-    let found = found.with_context(|| {
-        let counts = history.iter().flat_map(|revision| &revision.events).fold(
-            BTreeMap::<&str, u64>::new(),
-            |mut counts, event| {
-                *counts.entry(&event.r#type).or_default() += 1;
-                counts
-            },
-        );
-        format!("no {kind} of group {group} from revision {from_revision} on; there are {counts:?}")
-    })?;
-    Ok((found.at_ms, found.revision))
 }

@@ -5,12 +5,14 @@ use super::{
     stack::{Node, Stack},
 };
 use crate::{
-    statuses::{statuses, told},
+    statuses::{statuses, told, wait_for_equal_states},
     wait::wait_until,
 };
-use anyhow::{Context, Result, ensure};
-use quorate_rpc::pb::control::GetStatusResponse;
-use std::{collections::BTreeMap, time::Instant};
+use anyhow::{Result, ensure};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 /// What this is chosen by.
 pub(super) const NAME: &str = "formation";
@@ -29,7 +31,7 @@ pub(super) async fn run(stack: &Stack, say: &impl Fn(&str)) -> Result<()> {
         stack.start(&[*node]).await?;
         if count < majority {
             stack.says(*node, "waiting for a majority of the initial members").await?;
-            let alone = asked(stack).await?;
+            let alone = statuses(&addresses(stack).await?).await;
             let formed = alone.values().any(|status| status.leader_id != 0 || status.revision != 0);
             ensure!(!formed, "{count} of {} formed a cluster: {:?}", order.len(), told(&alone));
         } else {
@@ -47,32 +49,31 @@ pub(super) async fn run(stack: &Stack, say: &impl Fn(&str)) -> Result<()> {
     stack.remove().await
 }
 
-async fn asked(stack: &Stack) -> Result<BTreeMap<u64, GetStatusResponse>> {
-    let addresses = stack.addresses().await?;
+/// Where the coordinators that run are asked.
+async fn addresses(stack: &Stack) -> Result<BTreeMap<u64, String>> {
     let coordinator = |(node, address): (Node, String)| match node {
         Node::Coordinator(id) => Some((id, format!("{address}:{}", node.port()))),
         Node::Agent(_) => None,
     };
-    Ok(statuses(&addresses.into_iter().filter_map(coordinator).collect()).await)
+    Ok(stack.addresses().await?.into_iter().filter_map(coordinator).collect())
 }
 
 /// So many coordinators follow one leader, which can decide, and have applied the same.
 async fn one_leader(stack: &Stack, count: usize) -> Result<()> {
+    let addresses = addresses(stack).await?;
+    ensure!(addresses.len() == count, "{} of {count} run: {addresses:?}", addresses.len());
     wait_until(&format!("{count} coordinators are one cluster"), EFFECT, async || {
-        let statuses = asked(stack).await?;
+        let statuses = statuses(&addresses).await;
         ensure!(statuses.len() == count, "{} answer", statuses.len());
         let leading = statuses.values().filter(|status| status.can_decide).count();
-        let first = statuses.values().next().context("nobody answers")?;
-        let same = statuses.values().all(|status| {
-            status.leader_id == first.leader_id
-                && status.revision > 0
-                && status.applied_index == first.applied_index
-                && status.state_digest == first.state_digest
-        });
-        ensure!(leading == 1 && same, "{:?}", told(&statuses));
+        let leaders: BTreeSet<u64> = statuses.values().map(|status| status.leader_id).collect();
+        let formed = statuses.values().all(|status| status.revision > 0);
+        ensure!(leading == 1 && leaders.len() == 1 && formed, "{:?}", told(&statuses));
         Ok(())
     })
-    .await
+    .await?;
+    wait_for_equal_states(&addresses, EFFECT).await?;
+    Ok(())
 }
 
 /// Who says that it forms the cluster: only of the majority, as all others found one.

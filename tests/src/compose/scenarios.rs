@@ -1,6 +1,7 @@
 //! What happens to the containers, one after the other.
 
 mod address;
+mod client;
 mod cuts;
 mod members;
 mod processes;
@@ -24,8 +25,9 @@ pub(super) struct Scenario {
 
 /// In this order; the first ones want a stack on which nothing has happened yet, and the change of members leaves others
 /// than there were.
-pub(super) const SCENARIOS: [Scenario; 16] = [
+pub(super) const SCENARIOS: [Scenario; 17] = [
     Scenario { name: "idle figures", coordinators: 3, run: |scene| Box::pin(idle(scene)) },
+    Scenario { name: "client in Python", coordinators: 3, run: |scene| Box::pin(client::in_python(scene)) },
     Scenario { name: "leader cut off", coordinators: 3, run: |scene| Box::pin(cuts::leader(scene)) },
     Scenario { name: "agent cut off", coordinators: 3, run: |scene| Box::pin(cuts::agent(scene)) },
     Scenario {

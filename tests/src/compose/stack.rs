@@ -41,6 +41,14 @@ impl Node {
         }
     }
 
+    /// Where the compose file publishes the port of a coordinator on this machine; nothing is published of agents.
+    pub(super) fn published(self) -> Option<String> {
+        match self {
+            Self::Coordinator(id) => Some(format!("{PUBLISH}:{}", 7401 + 10 * id)),
+            Self::Agent(_) => None,
+        }
+    }
+
     /// The volumes of the compose file that it has.
     pub(super) fn volumes(self) -> Vec<String> {
         match self {

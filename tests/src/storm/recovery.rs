@@ -3,21 +3,17 @@
 use super::scene::Scene;
 use crate::{
     probe::boottime_ms,
+    recovery::{EQUAL, LEADER, PRIMARIES, served},
     statuses::{statuses, told},
     wait::wait_until,
 };
 use anyhow::{Context, Result, ensure};
-use quorate_rpc::pb::types::GroupPhase;
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 use tokio::{task::JoinHandle, time::sleep};
 
-/// I20: how long a healed cluster may take to have a leader, one primary for each group, and equal state.
-const LEADER: Duration = Duration::from_secs(5);
-const PRIMARIES: Duration = Duration::from_secs(15);
-const EQUAL: Duration = Duration::from_secs(30);
 /// How often a leader is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -84,7 +80,7 @@ impl Scene {
         for group in &self.groups {
             let left = PRIMARIES.saturating_sub(healed.at.elapsed());
             wait_until(&format!("I20: group {group} is served"), left, async || {
-                self.served(group, since).await
+                served(&self.cluster.group(group).await?, &self.probe, since)
             })
             .await?;
         }
@@ -103,16 +99,5 @@ impl Scene {
         })
         .await?;
         Ok(Recovery { leader, primaries, equal: healed.at.elapsed() })
-    }
-
-    /// The group is active, and its primary says that it acts.
-    async fn served(&self, group: &str, since_boot_ms: u64) -> Result<()> {
-        let found = self.cluster.group(group).await?;
-        ensure!(found.phase() == GroupPhase::Active, "{found:?}");
-        let host = found.primary.context("a group without a primary")?.host;
-        let last = self.probe.last(&host, group).context("its primary said nothing")?;
-        let acts = last.is_primary() && last.epoch == found.epoch;
-        ensure!(acts && last.at_boot_ms >= since_boot_ms, "{last:?}");
-        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::hold;
 use crate::{
-    cluster::find_event,
+    history::find_event,
     link::Mode,
     probe::boottime_ms,
     storm::{
