@@ -13,6 +13,7 @@ docs/client.md explains every step. The exit code is 0 only if everything came a
 """
 
 import argparse
+import collections
 import itertools
 import sys
 import threading
@@ -32,6 +33,8 @@ OPERATION_DEADLINE = 120.0
 TRANSIENT = {"NOT_LEADER", "NO_LEADER", "NO_QUORUM", "OVERLOADED", "OUTCOME_UNKNOWN", "STOPPING", "TOO_LATE"}
 # The transport's own failures: no answer, which says nothing about the effect of what was sent.
 UNANSWERED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+# What comes of asking a coordinator what it speaks when it does not answer: nothing else was sent then.
+UNDESCRIBED = (grpc.RpcError, KeyError, StopIteration)
 
 
 def say(text):
@@ -48,15 +51,37 @@ class Refused(Exception):
         self.reason, self.metadata = reason, metadata
 
 
+class Patience(grpc.StreamStreamClientInterceptor):
+    """Reflection is a stream, which has no deadline of its own."""
+
+    class Details(
+        collections.namedtuple("Details", "method timeout metadata credentials wait_for_ready compression"),
+        grpc.ClientCallDetails,
+    ):
+        pass
+
+    def intercept_stream_stream(self, continuation, client_call_details, request_iterator):
+        given = client_call_details
+        details = self.Details(
+            given.method, TRY_TIMEOUT, given.metadata, given.credentials, given.wait_for_ready, given.compression
+        )
+        return continuation(details, request_iterator)
+
+
 class Coordinator:
     """One connection, and the messages and services that the coordinator describes."""
 
     def __init__(self, address):
         self.address = address
-        # A connection that is dead without a word is noticed after a few seconds, also by a watch that waits.
-        options = [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 3_000)]
+        # A connection that is dead without a word is noticed after a few seconds, also by a watch that waits: without the
+        # last option the library soon stops asking on a connection on which nothing is sent.
+        options = [
+            ("grpc.keepalive_time_ms", 10_000),
+            ("grpc.keepalive_timeout_ms", 3_000),
+            ("grpc.http2.max_pings_without_data", 0),
+        ]
         self.channel = grpc.insecure_channel(address, options)
-        self.database = ProtoReflectionDescriptorDatabase(self.channel)
+        self.database = ProtoReflectionDescriptorDatabase(grpc.intercept_channel(self.channel, Patience()))
         self.pool = descriptor_pool.DescriptorPool(self.database)
 
     def message(self, name):
@@ -84,7 +109,7 @@ class Coordinator:
                     for packed in self.message("google.rpc.Status").FromString(value).details:
                         name = packed.type_url.rsplit("/", 1)[-1]
                         found[name] = self.message(name).FromString(packed.value)
-        except (grpc.RpcError, KeyError):
+        except UNDESCRIBED:
             # It died before it had described them: its status is all that there is.
             pass
         return tuple(
@@ -109,28 +134,30 @@ class Client:
 
     def call(self, service, method, fields, deadline=DEADLINE, try_timeout=TRY_TIMEOUT):
         """Sends the same fields, and so the same request id, until there is an answer."""
-        end, pause, hints = time.monotonic() + deadline, 0.05, 0
+        end, pause, hints, sent = time.monotonic() + deadline, 0.05, 0, False
         while True:
             coordinator = self.at(self.current)
             try:
                 call, request = coordinator.method(f"quorate.control.v1.{service}", method)
-                left = max(0.1, min(try_timeout, end - time.monotonic()))
-                return call(request(**fields), timeout=left)
-            except (grpc.RpcError, KeyError) as error:
-                last, wait = self.judge(coordinator, error)
+            except UNDESCRIBED as error:
+                self.current, last, wait = next(self.round), repr(error), 0.05
+            else:
+                sent = True
+                try:
+                    left = max(0.1, min(try_timeout, end - time.monotonic()))
+                    return call(request(**fields), timeout=left)
+                except grpc.RpcError as error:
+                    last, wait = self.judge(coordinator, error)
             hints = hints + 1 if wait == 0 else 0
             if wait > 0 or hints > 3:
                 pause = min(2 * pause, 1.0)
                 time.sleep(max(wait, pause))
             if time.monotonic() > end:
-                raise TimeoutError(f"{method}: no answer within {deadline} s, the outcome is unknown: {last}")
+                outcome = "the outcome is unknown" if sent else "nothing was sent"
+                raise TimeoutError(f"{method}: no answer within {deadline} s, {outcome}: {last}")
 
     def judge(self, coordinator, error):
         """Chooses whom to ask next; how long to wait before. Raises what is final."""
-        if not isinstance(error, grpc.Call):
-            # Reflection was not answered: nothing was sent.
-            self.current = next(self.round)
-            return str(error), 0.05
         info, retry, hint = coordinator.details(error)
         reason = info.reason if info else error.code().name
         if info is None and error.code() not in UNANSWERED or info is not None and reason not in TRANSIENT:
@@ -160,8 +187,15 @@ class Client:
             call, request = self.at(address).method("grpc.health.v1.Health", "Check")
             answer = call(request(service="quorate.control.v1.Groups"), timeout=TRY_TIMEOUT)
             return answer.DESCRIPTOR.enum_types_by_name["ServingStatus"].values_by_number[answer.status].name
-        except (grpc.RpcError, KeyError):
+        except UNDESCRIBED:
             return "UNREACHABLE"
+
+    def services(self, address):
+        """What one coordinator serves, by its own word."""
+        try:
+            return self.at(address).database.get_services()
+        except UNDESCRIBED as error:
+            raise TimeoutError(f"{address} does not say what it serves: {error!r}") from error
 
 
 class Watch(threading.Thread):
@@ -172,16 +206,25 @@ class Watch(threading.Thread):
         self.client, self.endpoints = client, endpoints
         self.where, self.next, self.resumed = begin, start_revision, []
         self.revisions, self.news, self.failed = [], threading.Condition(), None
+        self.skipped = 0
 
     def run(self):
-        while self.failed is None:
-            coordinator = self.client.at(self.where)
-            try:
-                call, request = coordinator.method("quorate.control.v1.Events", "WatchEvents")
-                for answer in call(request(start_revision=self.next)):
-                    self.take(answer)
-            except (grpc.RpcError, KeyError) as error:
-                self.go_on_elsewhere(coordinator, error)
+        try:
+            while self.failed is None:
+                self.watch()
+        except Exception as problem:  # Nobody else would hear of it.
+            with self.news:
+                self.failed = f"the watch ended: {problem!r}"
+                self.news.notify_all()
+
+    def watch(self):
+        coordinator = self.client.at(self.where)
+        try:
+            call, request = coordinator.method("quorate.control.v1.Events", "WatchEvents")
+            for answer in call(request(start_revision=self.next)):
+                self.take(answer)
+        except UNDESCRIBED as error:
+            self.go_on_elsewhere(coordinator, error)
 
     def take(self, answer):
         with self.news:
@@ -201,6 +244,7 @@ class Watch(threading.Thread):
             # What lies between is gone: whoever keeps state by events reads it anew here.
             first = int(info.metadata["first_kept_revision"])
             say(f"watch: revisions {self.next} to {first - 1} are no longer kept")
+            self.skipped += first - self.next
             self.next = first
             return
         here = self.endpoints.index(self.where) if self.where in self.endpoints else -1
@@ -211,17 +255,24 @@ class Watch(threading.Thread):
             self.news.notify_all()
         time.sleep(0.5)
 
-    def wait_for(self, what, wanted, deadline=OPERATION_DEADLINE):
-        """The first revision with an event that is wanted."""
+    def wait_until(self, what, found, deadline=OPERATION_DEADLINE):
+        """What `found` gives as soon as that is something; it is asked again with every news."""
         end = time.monotonic() + deadline
         with self.news:
             while self.failed is None:
-                for revision in self.revisions:
-                    if any(wanted(revision, event) for event in revision.events):
-                        return revision
-                if not self.news.wait(end - time.monotonic()):
-                    raise TimeoutError(f"no event within {deadline} s: {what}")
+                result = found()
+                if result:
+                    return result
+                if not self.news.wait(max(0, end - time.monotonic())):
+                    raise TimeoutError(f"not within {deadline} s: {what}")
         raise AssertionError(self.failed)
+
+    def wait_for(self, what, wanted):
+        """The first revision with an event that is wanted."""
+        return self.wait_until(
+            what,
+            lambda: next((one for one in self.revisions if any(wanted(one, event) for event in one.events)), None),
+        )
 
 
 def failover(client, group, request_id):
@@ -265,11 +316,7 @@ def through_a_change_of_leader(client, endpoints, watch, group, first_id, first)
     second_id = f"example-{uuid.uuid4()}"
     second = failover(client, group, second_id)
     say(f"{second.operation} runs; leader: coordinator {number} at {address}; end it now")
-    end = time.monotonic() + OPERATION_DEADLINE
-    with watch.news:
-        while not watch.resumed:
-            if not watch.news.wait(end - time.monotonic()):
-                raise TimeoutError("nobody ended the leader")
+    watch.wait_until("the leader is gone", lambda: watch.resumed)
     number, address = client.find_leader()
     say(f"new leader: coordinator {number} at {address}")
     for endpoint in endpoints:
@@ -294,7 +341,7 @@ def main():
 
     number, address = client.find_leader()
     say(f"leader: coordinator {number} at {address}")
-    services = [name for name in client.at(address).database.get_services() if name.startswith("quorate.")]
+    services = [name for name in client.services(address) if name.startswith("quorate.")]
     say(f"it serves {', '.join(services)}")
     for endpoint in endpoints:
         say(f"  health of {endpoint}: {client.health(endpoint)}")
@@ -330,7 +377,8 @@ def main():
         say(f"effects of {request_id}: revisions {revisions}")
         assert len(revisions) == 1, "a request has one effect"
     assert watch.failed is None, watch.failed
-    say(f"done: {len(watch.revisions)} revisions in order and without a gap")
+    gap = f"but for {watch.skipped} that are no longer kept" if watch.skipped else "and without a gap"
+    say(f"done: {len(watch.revisions)} revisions in order {gap}")
 
 
 if __name__ == "__main__":

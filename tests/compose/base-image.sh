@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes debian:bookworm-slim, the image that deploy/Dockerfile begins with, out of Debian packages: for an engine that has
-# no registry to pull it from. Whoever has one needs none of this. Does nothing when the image is there already.
+# Gets debian:bookworm-slim, the image that deploy/Dockerfile begins with: from the registry, or, for an engine that reaches
+# none, out of Debian packages. Does nothing when the image is there already.
 #
 # Needs root and mmdebstrap. QUORATE_DEBIAN_MIRROR names another mirror than Debian's own.
 set -euo pipefail
@@ -9,12 +9,16 @@ name=debian:bookworm-slim
 if docker image inspect "$name" >/dev/null 2>&1; then
     exit 0
 fi
+if timeout 120 docker pull --quiet "$name" >/dev/null 2>&1; then
+    echo "base-image: pulled $name"
+    exit 0
+fi
 if ! command -v mmdebstrap >/dev/null 2>&1; then
-    echo "base-image: there is no $name and no mmdebstrap to make it with: apt-get install mmdebstrap, or docker pull $name" >&2
+    echo "base-image: $name cannot be pulled, and there is no mmdebstrap to make it with: apt-get install mmdebstrap" >&2
     exit 1
 fi
 if [ "$(id -u)" != 0 ]; then
-    echo "base-image: making $name needs root; run this as root, or docker pull $name" >&2
+    echo "base-image: $name cannot be pulled, and making it needs root" >&2
     exit 1
 fi
 

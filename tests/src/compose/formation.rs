@@ -17,6 +17,12 @@ use std::{
 /// What this is chosen by.
 pub(super) const NAME: &str = "formation";
 
+/// What one says after each round in which too few others answered, and what one says that forms the cluster.
+const WAITS: &str = "waiting for a majority of the initial members";
+const FORMS: &str = "forming the cluster";
+/// As many rounds as take seconds: whoever forms a cluster alone does so in one of the first.
+const ROUNDS: usize = 5;
+
 /// The last of the list comes first and waits, as nobody but it is there; with the next they are a majority; whoever
 /// comes after that joins.
 ///
@@ -30,10 +36,7 @@ pub(super) async fn run(stack: &Stack, say: &impl Fn(&str)) -> Result<()> {
     for (count, node) in (1..).zip(&order) {
         stack.start(&[*node]).await?;
         if count < majority {
-            stack.says(*node, "waiting for a majority of the initial members").await?;
-            let alone = statuses(&addresses(stack).await?).await;
-            let formed = alone.values().any(|status| status.leader_id != 0 || status.revision != 0);
-            ensure!(!formed, "{count} of {} formed a cluster: {:?}", order.len(), told(&alone));
+            waits(stack, *node, count).await?;
         } else {
             one_leader(stack, count).await?;
         }
@@ -47,6 +50,23 @@ pub(super) async fn run(stack: &Stack, say: &impl Fn(&str)) -> Result<()> {
         majority - 1
     ));
     stack.remove().await
+}
+
+/// The last that was started has asked the others in vain, time and again, and none of those that run has formed anything.
+async fn waits(stack: &Stack, node: Node, count: usize) -> Result<()> {
+    wait_until(&format!("{node} has asked the others {ROUNDS} times"), EFFECT, async || {
+        let rounds = stack.log(node).await?.matches(WAITS).count();
+        ensure!(rounds >= ROUNDS, "{rounds} times");
+        Ok(())
+    })
+    .await?;
+    let alone = statuses(&addresses(stack).await?).await;
+    ensure!(alone.len() == count, "{} of {count} answer", alone.len());
+    let formed = alone.values().any(|status| status.leader_id != 0 || status.revision != 0);
+    ensure!(!formed, "{count} formed a cluster: {:?}", told(&alone));
+    let log = stack.log(node).await?;
+    ensure!(!log.contains(FORMS), "{node} says that it forms a cluster:\n{log}");
+    Ok(())
 }
 
 /// Where the coordinators that run are asked.
@@ -80,7 +100,7 @@ async fn one_leader(stack: &Stack, count: usize) -> Result<()> {
 async fn formed(stack: &Stack, order: &[Node]) -> Result<String> {
     let mut forming = Vec::new();
     for (place, node) in order.iter().enumerate() {
-        if stack.log(*node).await?.contains("forming the cluster") {
+        if stack.log(*node).await?.contains(FORMS) {
             ensure!(place <= order.len() / 2, "{node} came late and formed a cluster");
             forming.push(node.to_string());
         }

@@ -259,8 +259,13 @@ impl Scene {
         })
         .await?;
         for node in nodes {
-            let checked = self.stack.healthcheck(*node).await?;
-            ensure!(checked.code == Some(1), "the health check of {node} says {checked:?}");
+            // The health service looks at it a few times a second.
+            wait_until(&format!("the health check of {node} fails"), EFFECT, async || {
+                let checked = self.stack.healthcheck(*node).await?;
+                ensure!(checked.code == Some(1), "it says {checked:?}");
+                Ok(())
+            })
+            .await?;
         }
         Ok(revisions)
     }

@@ -13,6 +13,11 @@ impl Changes {
         self.0.insert(key.into(), None);
     }
 
+    /// Whether a key goes.
+    pub(super) fn removes(&self, key: &[u8]) -> bool {
+        matches!(self.0.get(key), Some(None))
+    }
+
     /// In order of their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.0.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))

@@ -140,16 +140,15 @@ fn is_sealed(key: &[u8]) -> bool {
 
 /// Where the archive will begin after these changes.
 fn archive_begins(db: &sled::Db, changes: &Changes) -> sled::Result<Vec<u8>> {
-    let of_archive = || changes.iter().filter(|(key, _)| key[0] == EVENT_PREFIX);
-    let removed = |key: &[u8]| of_archive().any(|(changed, value)| changed == key && value.is_none());
     let mut kept = None;
     for key in db.scan_prefix([EVENT_PREFIX]).keys() {
         let key = key?;
-        if !removed(&key) {
+        if !changes.removes(&key) {
             kept = Some(key.to_vec());
             break;
         }
     }
-    let added = of_archive().filter(|(_, value)| value.is_some()).map(|(key, _)| key.to_vec()).min();
+    let mut added = changes.iter().filter(|(key, value)| key[0] == EVENT_PREFIX && value.is_some());
+    let added = added.next().map(|(key, _)| key.to_vec());
     Ok(kept.into_iter().chain(added).min().unwrap_or_default())
 }

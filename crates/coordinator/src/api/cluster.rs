@@ -76,7 +76,7 @@ impl Api {
         let state = Arc::clone(state);
         spawn_blocking(move || state.digest())
             .await
-            .map_err(|error| Status::internal(format!("the digest of the state: {error}")))
+            .map_err(|error| ApiError::Internal(format!("the digest of the state: {error}")).into())
     }
 
     /// In which modes the hosts are; only a leader knows.

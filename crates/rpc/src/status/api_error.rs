@@ -174,7 +174,7 @@ impl ApiError {
                 .with(key::FIELD, &field.field),
             Self::NotFound { what, id } => {
                 let reason = format!("{}_NOT_FOUND", what.to_uppercase().replace(' ', "_"));
-                Parts::new(Code::NotFound, reason).with(key::WHAT, what).with(key::ID, id)
+                Parts::new(Code::NotFound, reason).with(key::WHAT, what).with(key::ID, id).with(what, id)
             }
             Self::Stopping { .. } => {
                 Parts::new(Code::Unavailable, Reason::Stopping.as_str()).retry(NOT_LEADER_RETRY)

@@ -203,12 +203,16 @@ fn every_error_carries_its_reason_in_our_domain() {
 const CLIENT_PAGE: &str = include_str!("../../../../docs/client.md");
 
 #[test]
-fn the_page_for_clients_has_every_code_with_its_status() {
+fn the_page_for_clients_has_every_code_with_its_status_and_what_it_names() {
     let refusals = rejections().into_iter().map(|(rejection, _)| ApiError::from(rejection));
+    let mut unnamed = Vec::<(String, String)>::new();
     let lines: Vec<&str> = CLIENT_PAGE.lines().filter(|line| line.starts_with("| `")).collect();
-    for error in refusals.chain(others().into_iter().map(|(error, _)| error)) {
+    let missing =
+        ["host", "disk", "group", "operation"].map(|what| ApiError::NotFound { what, id: "x".into() });
+    for error in refusals.chain(others().into_iter().map(|(error, _)| error)).chain(missing) {
         let reason = error.reason();
-        let code = format!("{:?}", Status::from(error).code());
+        let status = Status::from(error);
+        let code = format!("{:?}", status.code());
         let shouted = code.chars().fold(String::new(), |mut name, letter| {
             if letter.is_uppercase() && !name.is_empty() {
                 name.push('_');
@@ -219,7 +223,15 @@ fn the_page_for_clients_has_every_code_with_its_status() {
         let found = lines.iter().find(|line| line.starts_with(&format!("| `{reason}` |")));
         let line = found.unwrap_or_else(|| panic!("docs/client.md has no row for {reason}"));
         assert!(line.contains(&format!("| `{shouted}` |")), "{reason} is {shouted}: {line}");
+        let details = status.get_error_details();
+        let keys = details.error_info().unwrap().metadata.keys().cloned().collect::<BTreeSet<_>>();
+        unnamed.extend(
+            keys.into_iter()
+                .filter(|key| !line.contains(&format!("`{key}`")))
+                .map(|key| (reason.clone(), key)),
+        );
     }
+    assert_eq!(unnamed, [], "metadata that the page does not name");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::{
     compose::{
+        docker::must,
         scene::{Scene, host_of},
         stack::Node,
     },
@@ -13,32 +14,33 @@ use quorate_rpc::pb::control::DeleteGroupRequest;
 
 const GROUP: &str = "example";
 
-/// The example of docs/client.md on the machine that runs the containers, with the leader killed in the middle of a
-/// failover. Hints name coordinators as they know each other, and lead nowhere from there.
+/// The example of docs/client.md on the machine that runs the containers. In the middle of a failover the leader stands
+/// still, which no connection tells: deadlines and pings do. Hints name coordinators as they know each other, and lead
+/// nowhere from there.
 pub(super) async fn in_python(scene: &mut Scene) -> Result<Vec<String>> {
     let Some(python) = example::interpreter()? else {
         return Ok(vec!["SKIPPED: no Python".to_owned()]);
     };
     let endpoints: Vec<String> = scene.stack.coordinators().into_iter().filter_map(Node::published).collect();
     let hosts: Vec<String> = scene.stack.agents().into_iter().map(host_of).collect();
-    let kill = async |leader| {
+    let pause = async |leader| {
         let leader = Node::Coordinator(leader);
-        scene.stack.kill(leader).await?;
-        let killed = scene.stack.container(leader).await?;
-        ensure!(killed.pid == 0, "{leader} is {killed:?}");
+        let container = scene.stack.container(leader).await?;
+        must(&["docker", "pause", &container.id]).await?;
+        let frozen = scene.stack.container(leader).await?.status;
+        ensure!(frozen == "paused", "{leader} is {frozen}");
         Ok(())
     };
-    let outcome = example::through_a_change_of_leader(&python, &endpoints, GROUP, &hosts, kill).await?;
+    let outcome = example::through_a_change_of_leader(&python, &endpoints, GROUP, &hosts, pause).await?;
     let leader = Node::Coordinator(outcome.leader);
-    scene.stack.start(&[leader]).await?;
-    scene.find_again().await?;
+    must(&["docker", "unpause", &scene.stack.container(leader).await?.id]).await?;
     let next = scene.address(Node::Coordinator(outcome.next))?;
     outcome.is_on_record(&history_from(&next, 0).await?)?;
     let request = DeleteGroupRequest { group: GROUP.to_owned(), ..Default::default() };
     scene.client()?.delete_group(request).await.context("the example's group")?;
     let last = outcome.said.last().context("the example said nothing")?;
     Ok(vec![format!(
-        "{leader} killed, coordinator-{} leads; the client at {} says {last:?}",
+        "{leader} paused, coordinator-{} leads; the client at {} says {last:?}",
         outcome.next,
         endpoints.join(",")
     )])

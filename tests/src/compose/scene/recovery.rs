@@ -40,7 +40,7 @@ impl Scene {
         let calm = self.everybody.calm().await;
         let (addresses, members) = (self.addresses(), self.stack.coordinators().len());
         ensure!(addresses.len() == members, "of {members} coordinators these have an address: {addresses:?}");
-        wait_for_equal_states(&addresses, EQUAL).await.context("I20: equal states")?;
+        wait_for_equal_states(&addresses, left(EQUAL)).await.context("I20: equal states")?;
         drop(calm);
         self.everybody.operate(true);
         self.everybody.expect_well()?;
