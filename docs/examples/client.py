@@ -5,9 +5,9 @@
     venv/bin/python client.py --endpoints 10.0.0.1:7401,10.0.0.2:7401,10.0.0.3:7401 orders h1 h2 h3
 
 It finds the leader, creates a group, asks for a failover twice under one request id, and follows the operation and the
-event watch. With --through-a-change-of-leader it then asks for another failover and waits until somebody ends the leading
-coordinator in the middle of it: it goes on with the watch at another one where it had stopped, follows the operation to
-its end, and shows that a repeated request still has one effect.
+event watch. With --through-a-change-of-leader it then waits for a line on its input, asks for another failover, and waits
+until somebody ends the leading coordinator in the middle of it: it goes on with the watch at another one where it had
+stopped, follows the operation to its end, and shows that a repeated request still has one effect.
 
 docs/client.md explains every step. The exit code is 0 only if everything came about as that page promises.
 """
@@ -73,11 +73,12 @@ class Coordinator:
 
     def __init__(self, address):
         self.address = address
-        # A connection that is dead without a word is noticed after a few seconds, also by a watch that waits: without the
-        # last option the library soon stops asking on a connection on which nothing is sent.
+        # A connection that is dead without a word is noticed after 13 seconds, also by a watch that waits. The last two are
+        # needed for that: the library would wait a minute for its own ping, and soon send none where no data is sent.
         options = [
             ("grpc.keepalive_time_ms", 10_000),
             ("grpc.keepalive_timeout_ms", 3_000),
+            ("grpc.http2.ping_timeout_ms", 3_000),
             ("grpc.http2.max_pings_without_data", 0),
         ]
         self.channel = grpc.insecure_channel(address, options)
@@ -295,6 +296,9 @@ def follow(client, watch, operation):
         if answer.finished:
             steps = ", ".join(step.name for step in answer.operation.steps)
             say(f"{operation}: {answer.operation.outcome or 'over'} ({steps})")
+            names = answer.operation.DESCRIPTOR.fields_by_name["status"].enum_type.values_by_number
+            status = names[answer.operation.status].name
+            assert status == "OPERATION_STATUS_SUCCEEDED", f"{operation} ended as {status}"
             watch.wait_for(
                 f"{operation} is over",
                 lambda _, event: event.operation == operation and event.type == "PrimaryStarted",
@@ -312,6 +316,9 @@ def effects(watch, request_id):
 def through_a_change_of_leader(client, endpoints, watch, group, first_id, first):
     """Somebody ends the leader in the middle of a failover: the watch goes on elsewhere, the next leader takes the
     operation to its end, and requests of before are still known."""
+    # Whoever wants to end the leader in the middle sees to it that the next failover takes a while.
+    say("press Enter for another failover, and end the leader while it runs")
+    sys.stdin.readline()
     number, address = client.find_leader()
     second_id = f"example-{uuid.uuid4()}"
     second = failover(client, group, second_id)

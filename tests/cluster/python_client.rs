@@ -7,7 +7,6 @@ use quorate_tests::{Cluster, Plan, example};
 async fn a_client_that_has_only_reflection_comes_through_the_death_of_the_leader() -> Result<()> {
     let Some(python) = example::interpreter()? else { return Ok(()) };
     let mut cluster = Cluster::start(Plan::with_agents(3)).await?;
-    // Who is asked owes it to the asker to let the deadline pass, so that no failover is over before the leader is killed.
     let probe = cluster.probe()?;
     let endpoints: Vec<String> = (1..=3).map(|id| cluster.api_address(id)).collect();
     let hosts = ["h1", "h2", "h3"].map(str::to_owned);
@@ -15,7 +14,7 @@ async fn a_client_that_has_only_reflection_comes_through_the_death_of_the_leader
         ensure!(leader == cluster.leader().await?, "another coordinator leads");
         cluster.coordinator(leader).kill()
     };
-    let outcome = example::through_a_change_of_leader(&python, &endpoints, "g", &hosts, kill).await?;
+    let outcome = example::through_a_change_of_leader(&python, &endpoints, "g", &hosts, &probe, kill).await?;
     // For `--nocapture`: it is the run that docs/client.md shows.
     outcome.said.iter().for_each(|line| println!("{line}"));
 

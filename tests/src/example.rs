@@ -1,5 +1,6 @@
 //! docs/examples/client.py, which has no code of ours, while the leader ends in the middle of a failover.
 
+use crate::probe::Probe;
 use anyhow::{Context, Result, bail, ensure};
 use quorate_rpc::pb::types::Revision;
 use std::{
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
@@ -80,8 +81,8 @@ impl Outcome {
 }
 
 /// Runs it for a group that it makes on these hosts, the coordinators' API addresses in the order of their numbers.
-/// `end_leader` ends the coordinator that leads, by its number, and is called while a failover is under way; somebody must
-/// be told that the primary acts, or the failover is over before.
+/// `end_leader` ends the coordinator that leads, by its number, and is called while a failover is under way: not before the
+/// probe was told of the primary that it takes away, so that this one lets go only when the probe's deadline has passed.
 ///
 /// # Errors
 /// When the example fails, hangs, or does not say what it should.
@@ -90,11 +91,15 @@ pub async fn through_a_change_of_leader(
     endpoints: &[String],
     group: &str,
     hosts: &[String],
+    probe: &Probe,
     end_leader: impl AsyncFnOnce(u64) -> Result<()>,
 ) -> Result<Outcome> {
     let mut example = Example::start(python, endpoints, group, hosts)?;
     let asked = example.line_with(&format!("failover of {group} asked for twice")).await?;
     let first_request = between(&asked, "under ", ":")?.to_owned();
+    example.line_with("press Enter").await?;
+    probe.wait_for_primary(group, PATIENCE, |sample| Some(&sample.host) != hosts.first()).await?;
+    example.press_enter().await?;
     let marked = example.line_with("; end it now").await?;
     let leader: u64 = between(&marked, "coordinator ", " at ")?.parse()?;
     end_leader(leader).await.with_context(|| format!("{marked:?}"))?;
@@ -127,7 +132,7 @@ impl Example {
             .arg(script)
             .args(["--endpoints", &endpoints.join(","), "--through-a-change-of-leader", group])
             .args(hosts)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -135,6 +140,11 @@ impl Example {
             .with_context(|| format!("{} does not start", python.display()))?;
         let out = child.stdout.take().context("a child without stdout")?;
         Ok(Self { child, lines: BufReader::new(out).lines(), said: Vec::new() })
+    }
+
+    async fn press_enter(&mut self) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("a child without stdin")?;
+        input.write_all(b"\n").await.context("the example's input")
     }
 
     async fn line_with(&mut self, part: &str) -> Result<String> {

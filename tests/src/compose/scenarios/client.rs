@@ -31,7 +31,8 @@ pub(super) async fn in_python(scene: &mut Scene) -> Result<Vec<String>> {
         ensure!(frozen == "paused", "{leader} is {frozen}");
         Ok(())
     };
-    let outcome = example::through_a_change_of_leader(&python, &endpoints, GROUP, &hosts, pause).await?;
+    let outcome =
+        example::through_a_change_of_leader(&python, &endpoints, GROUP, &hosts, &scene.probe, pause).await?;
     let leader = Node::Coordinator(outcome.leader);
     must(&["docker", "unpause", &scene.stack.container(leader).await?.id]).await?;
     let next = scene.address(Node::Coordinator(outcome.next))?;

@@ -30,6 +30,7 @@ pub(super) async fn refused(scene: &mut Scene) -> Result<Vec<String>> {
     let words = scene.stack.ends_saying(victim, REMEDY).await?;
     let mut seen = vec![format!("{victim} without its volume ends with 1 and says: {words}")];
     seen.push(goes_on(scene, &left).await?);
+    seen.push(agent_comes_up(scene, Node::Agent(1)).await?);
     // What it had is put back exactly as it was: a copy of an earlier time would have forgotten votes.
     remove_with_volume(scene, victim, &volume).await?;
     copy(kept.path(), &scene.stack.make_volume(&volume).await?).await?;
@@ -43,6 +44,17 @@ pub(super) async fn refused(scene: &mut Scene) -> Result<Vec<String>> {
     .await?;
     seen.push("with its data it is taken back".to_owned());
     Ok(seen)
+}
+
+/// `up` makes an agent anew, as after a change of its settings, though a coordinator is broken.
+async fn agent_comes_up(scene: &mut Scene, agent: Node) -> Result<String> {
+    let before = scene.stack.container(agent).await?.id;
+    // With everything that it depends on, unlike `Stack::start`.
+    scene.stack.compose(&["up", "--detach", "--no-build", "--force-recreate", &agent.to_string()]).await?;
+    scene.find_again().await?;
+    ensure!(scene.stack.container(agent).await?.id != before, "{agent} was not made anew");
+    scene.hosts_online(EFFECT).await.with_context(|| format!("{agent} made anew"))?;
+    Ok(format!("{agent} was made anew meanwhile and is online"))
 }
 
 async fn remove_with_volume(scene: &Scene, node: Node, volume: &str) -> Result<()> {
