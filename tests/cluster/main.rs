@@ -8,6 +8,7 @@ mod dead_connections;
 mod disk_failure;
 mod disk_faults;
 mod health;
+mod hung_leader;
 mod isolated_leader;
 mod leader_kills;
 mod members;
