@@ -4,9 +4,9 @@
 
 mod leader;
 
-use leader::{JumpingClock, Leader, Place, Running, lease, read, role_of, until};
+use leader::{JumpingClock, Leader, Place, Running, lease, read, role_of, role_of_host, until};
 use quorate_agent::{Agent, AgentOptions};
-use quorate_domain::{Epoch, GroupState, Incarnation, Role, Verdict};
+use quorate_domain::{Epoch, FormationId, GroupState, Incarnation, Role, Verdict};
 use quorate_rpc::{
     pb::{agent::GetRoleResponse, types},
     session::ParsedReport,
@@ -207,6 +207,44 @@ async fn the_hint_of_a_coordinator_that_does_not_lead_is_followed() {
     let agent = place.start().await;
     promoted(&leader, &agent, 5).await;
     assert!(follower.book().reports.is_empty());
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_leader_of_another_forming_of_the_cluster_is_refused_and_what_it_says_is_not_learnt() {
+    let (real, other) = (Leader::start().await, Leader::start().await);
+    let (first, second) = (FormationId::of(1), FormationId::of(2));
+    (real.book().formation, other.book().formation) = (Some(first.clone()), Some(second.clone()));
+    let mut place = Place::new(&real);
+    let agent = place.start().await;
+    promoted(&real, &agent, 5).await;
+    agent.stop().await.unwrap();
+
+    // Those that it is configured with have formed another cluster, and the real ones have no quorum.
+    place.coordinators = vec![other.address.to_string()];
+    (real.book().acknowledges, real.book().lacks_quorum) = (false, true);
+    let agent = place.start().await;
+    let mut client = agent.asking().await;
+    other.assign(6, Role::Primary, agent.incarnation);
+    until("tries at both", async || {
+        (other.book().hellos.len() >= 2 && real.book().hellos.len() >= 3).then_some(())
+    })
+    .await;
+    assert_eq!(other.book().hellos[0].formation, Some(first.clone()));
+    assert!(other.book().reports.is_empty(), "it went over");
+    let said = role_of_host(&mut client).await;
+    assert_ne!(said.service_mode(), types::ServiceMode::Normal);
+    for part in [first.as_str(), second.as_str(), &other.address.to_string(), "state_dir"] {
+        assert!(said.service_mode_reason.contains(part), "{part}: {said:?}");
+    }
+    let identity = read(&place.path("state/identity.json"));
+    assert!(identity.contains(&real.address.to_string()), "{identity}");
+    assert!(!identity.contains(&other.address.to_string()), "{identity}");
+
+    (real.book().acknowledges, real.book().lacks_quorum) = (true, false);
+    promoted(&real, &agent, 7).await;
+    let said = role_of_host(&mut client).await;
+    assert!(!said.service_mode_reason.contains(second.as_str()), "{said:?}");
     agent.stop().await.unwrap();
 }
 

@@ -5,14 +5,15 @@
 use quorate_agent::{Agent, AgentError, AgentOptions, DiskOptions, HookOptions, ProbeOptions};
 use quorate_agent_core::BootMs;
 use quorate_domain::{
-    Assignment, AssignmentEntry, ClusterId, CoordinatorId, DiskName, Epoch, GroupId, GroupState, HostId,
-    Incarnation, LeaseSettings, Rejection, Revision, Role, Term, Zone,
+    Assignment, AssignmentEntry, ClusterId, CoordinatorId, DiskName, Epoch, FormationId, GroupId, GroupState,
+    HostId, Incarnation, LeaseSettings, Rejection, Revision, Role, Term, Zone,
 };
 use quorate_rpc::{
     ApiError,
     client::LocalAgentClient,
     pb::agent::{
-        AgentMessage, CoordinatorMessage, GetRoleRequest, GetRoleResponse,
+        AgentMessage, CoordinatorMessage, GetRoleRequest, GetRoleResponse, ListRolesRequest,
+        ListRolesResponse,
         agent_gateway_server::{AgentGateway, AgentGatewayServer},
     },
     session::{
@@ -103,6 +104,8 @@ pub(crate) struct Book {
     /// It says that it has no quorum.
     pub(crate) lacks_quorum: bool,
     pub(crate) recorded: u64,
+    /// Which forming of the cluster it is of.
+    pub(crate) formation: Option<FormationId>,
     pub(crate) revision: u64,
     pub(crate) entries: Vec<AssignmentEntry>,
     pub(crate) hellos: Vec<ParsedHello>,
@@ -188,6 +191,7 @@ impl Leader {
         let (out, messages) = mpsc::channel(64);
         let welcome = ParsedWelcome {
             cluster: ClusterId::new("c").unwrap(),
+            formation: book.formation.clone(),
             coordinator: CoordinatorId(1),
             term: Term(1),
             lease: lease(),
@@ -350,4 +354,11 @@ pub(crate) async fn role_of(
 ) -> Option<GetRoleResponse> {
     let request = GetRoleRequest { group: group().to_string() };
     client.get_role(request).await.ok().map(Response::into_inner)
+}
+
+/// What the agent says of its host.
+pub(crate) async fn role_of_host(
+    client: &mut LocalAgentClient<tonic::transport::Channel>,
+) -> ListRolesResponse {
+    client.list_roles(ListRolesRequest::default()).await.unwrap().into_inner()
 }

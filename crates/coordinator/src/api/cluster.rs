@@ -161,6 +161,7 @@ impl Cluster for Api {
             member_change: state.open_change().map(|(operation, _)| operation.as_ref().into()),
             reaches_quorum,
             service_modes: leadership.leads.then(|| self.service_modes(state)),
+            formation_id: state.cluster.formation.as_ref().map(ToString::to_string).unwrap_or_default(),
         }))
     }
 
