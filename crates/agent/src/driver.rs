@@ -162,7 +162,14 @@ impl Driver {
     pub(crate) fn question(&mut self, question: Question) {
         let at = self.now();
         let groups = question.group.map_or_else(|| self.core.groups(), |group| [group].into());
-        let roles = groups.iter().filter_map(|group| self.core.tell_role(group, at)).collect();
+        let mut role = |group| {
+            if question.observe_only {
+                self.core.show_role(group, at)
+            } else {
+                self.core.tell_role(group, at)
+            }
+        };
+        let roles = groups.iter().filter_map(&mut role).collect();
         let (host, incarnation) = (self.options.host.clone(), self.core.incarnation());
         let service_mode = self.core.service_mode(at);
         let mut service_mode_reason = self.core.service_mode_reason(at);

@@ -4,11 +4,14 @@
 
 mod leader;
 
-use leader::{JumpingClock, Leader, Place, Running, lease, read, role_of, role_of_host, until};
+use leader::{JumpingClock, Leader, Place, Running, boot_now, lease, read, role_of, role_of_host, until};
 use quorate_agent::{Agent, AgentOptions};
 use quorate_domain::{Epoch, FormationId, GroupState, Incarnation, Role, Verdict};
 use quorate_rpc::{
-    pb::{agent::GetRoleResponse, types},
+    pb::{
+        agent::{GetRoleResponse, ListRolesRequest},
+        types,
+    },
     session::ParsedReport,
 };
 use quorate_runtime::clock::{Clock, SystemClock};
@@ -119,6 +122,33 @@ async fn a_revoked_epoch_is_reported_as_ended_only_after_the_demote_hook() {
     assert!(first_report_of_the_end(&leader), "ENDED came before the demote hook had run");
     let answer = role_of(&mut agent.asking().await).await.unwrap();
     assert!(is(&answer, types::Role::Backup), "{answer:?}");
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_release_waits_for_whoever_was_told_and_not_for_whoever_only_looked() {
+    let leader = Leader::start().await;
+    let mut place = Place::new(&leader);
+    // Nothing but the deadline ends what a process on this host does.
+    place.has_demote_hook = false;
+    let agent = place.start().await;
+    let mut client = agent.asking().await;
+    for (epoch, observe_only) in [(5, true), (6, false)] {
+        promoted(&leader, &agent, epoch).await;
+        let said = client.list_roles(ListRolesRequest { observe_only }).await.unwrap().into_inner();
+        let shown = said.roles.iter().find(|role| role.epoch == epoch).unwrap();
+        assert_eq!(shown.role(), types::Role::Primary);
+        let deadlines = (shown.write_deadline_boot_ms, shown.lease_deadline_boot_ms);
+        leader.assign(epoch, Role::Backup, agent.incarnation);
+        leader.reported(epoch, GroupState::Ended).await;
+        if observe_only {
+            assert_eq!(deadlines, (0, 0), "somebody could act on it");
+            let over = said.at_boot_ms + lease().write_stop_ms;
+            assert!(boot_now().0 < over, "the release waited for the end of the lease");
+        } else {
+            assert!(deadlines.0 > said.at_boot_ms && boot_now().0 >= deadlines.1, "{deadlines:?}");
+        }
+    }
     agent.stop().await.unwrap();
 }
 

@@ -117,8 +117,6 @@ pub(crate) fn roles(said: &ListRolesResponse) -> Value {
             "group": role.group,
             "role": word::<Role>(role.role),
             "epoch": role.epoch,
-            "write_deadline_boot_ms": role.write_deadline_boot_ms,
-            "lease_deadline_boot_ms": role.lease_deadline_boot_ms,
             "reason": text(&role.reason),
         })),
     })
