@@ -30,8 +30,8 @@ use tokio_util::sync::CancellationToken;
 const SILENT_AFTER_HEARTBEATS: u64 = 3;
 /// The least patience with a silent coordinator: a very short heartbeat says little about a slow network.
 const PATIENCE_MIN_MS: u64 = 500;
-/// What a stop may take beyond the hooks and the lease.
-const STOP_EXTRA_MS: u64 = 5_000;
+/// What a stop on a hanging disk may take beyond the lease.
+const STUCK_EXTRA_MS: u64 = 5_000;
 /// How often the same complaint about a refused session is logged.
 const COMPLAIN_EVERY_MS: u64 = 10_000;
 
@@ -206,9 +206,8 @@ impl Driver {
     }
 
     fn begin_stop(&mut self, steps: Vec<Step>) {
-        let hooks_ms = millis(self.options.hooks.time_limit).saturating_mul(2);
-        let limit_ms = hooks_ms.saturating_add(self.core.settings().lease_ms).saturating_add(STOP_EXTRA_MS);
-        let by = self.now().after_ms(limit_ms);
+        let lease = Duration::from_millis(self.core.settings().lease_ms);
+        let by = self.now().after_ms(millis(self.options.roles_end_within(lease)));
         self.stop_by.get_or_insert(by);
         self.perform(steps);
     }
@@ -238,7 +237,7 @@ impl Driver {
                         tracing::error!("the state folder's disk hangs: ending every role");
                         steps.extend(self.core.storage_failed("the agent cannot keep its state", self.now()));
                         let by =
-                            self.now().after_ms(self.core.settings().lease_ms.saturating_add(STOP_EXTRA_MS));
+                            self.now().after_ms(self.core.settings().lease_ms.saturating_add(STUCK_EXTRA_MS));
                         self.stop_by.get_or_insert(by);
                     }
                 }

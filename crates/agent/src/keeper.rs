@@ -11,7 +11,7 @@ const REQUESTS_MAX: usize = 64;
 /// Room that is kept for what must not wait behind the identities of disks.
 const REQUESTS_RESERVED: usize = 8;
 /// How long the last requests may take when the agent ends.
-const CLOSE_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 enum Request {

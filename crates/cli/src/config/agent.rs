@@ -41,7 +41,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "hooks.on_demote", kind: Kind::Program, fallback: Fallback::Unset,
         doc: "Program that is run when this host stops being primary of a group." },
     Key { name: "hooks.timeout_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("10000"),
-        doc: "A hook that takes longer is killed and counts as failed." },
+        doc: "A hook that takes longer is killed and counts as failed. An agent that is told to stop takes at most twice this, the lease and 13 s more: let the service manager wait longer than that (`TimeoutStopSec`, `stop_grace_period`)." },
     Key { name: "log.level", kind: Kind::LogLevel, fallback: Fallback::Literal("info,openraft=warn"),
         doc: "Which log lines are written." },
     Key { name: "log.format", kind: Kind::LogFormat, fallback: Fallback::Literal("human"),
