@@ -153,8 +153,13 @@ impl Cluster for Api {
             groups_revoked: count(state.groups.values(), |group| !group.phase.grants()),
             groups_blocked: count(state.groups.values(), |group| group.blocked.is_some()),
             running: running.take(LISTED_MAX).map(|operation| operation.as_ref().into()).collect(),
-            warnings: [warnings(state, &members, &self.watch, reaches_quorum), self.member_warnings()]
-                .concat(),
+            warnings: [
+                self.lease.danger(state).into_iter().collect(),
+                warnings(state, &members, &self.watch, reaches_quorum),
+                self.lease.difference(state).into_iter().collect(),
+                self.member_warnings(),
+            ]
+            .concat(),
             members,
             grace_left_ms,
             version: env!("CARGO_PKG_VERSION").to_owned(),
