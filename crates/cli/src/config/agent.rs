@@ -23,7 +23,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "state_dir", kind: Kind::Path, fallback: Fallback::Required,
         doc: "Folder of the agent's own durable state: its highest epochs." },
     Key { name: "coordinators", kind: Kind::Addresses, fallback: Fallback::Required,
-        doc: "API addresses of the coordinators; the agent finds the leader among them." },
+        doc: "API addresses of the coordinators; the agent finds the leader among them, keeps whom it names as coordinators, and asks those first from then on." },
     Key { name: "listen", kind: Kind::Address, fallback: Fallback::Literal("127.0.0.1:7402"),
         doc: "Where processes of the storage platform on this host ask for their role." },
     Key { name: "advertise", kind: Kind::Address, fallback: Fallback::SameAs("listen"),
