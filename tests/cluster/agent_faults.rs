@@ -1,16 +1,19 @@
 //! The primary's agent is killed, frozen and stopped: another host follows, never before it is safe.
 
 use anyhow::{Context, Result, ensure};
-use quorate_rpc::pb::types::Role;
+use quorate_rpc::pb::types::{GroupPhase, Role};
 use quorate_tests::{
     Cluster, Plan, Probe,
     history::find_event,
     probe::{Sample, boottime_ms},
     wait_until,
 };
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 const SERVED: Duration = Duration::from_secs(20);
+/// Longer than processes are usually given to stop.
+const SLOW_HOOK_S: u64 = 17;
+const SLOW_HOOK: Duration = Duration::from_secs(SLOW_HOOK_S);
 
 /// A cluster of three hosts whose group `g` is served by h1.
 async fn served() -> Result<(Cluster, Probe, Sample)> {
@@ -137,6 +140,42 @@ async fn a_graceful_stop_of_a_primary_keeps_what_it_told_and_still_beats_the_wai
     let told = reigns[0].promised_boot_ms;
     assert!(told <= reigns[1].from_boot_ms, "h1 had told a process that it may write: {reigns:?}");
     probe.assert_no_two_primaries()?;
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demote_hook_that_takes_long_is_waited_for_and_the_release_is_reported() -> Result<()> {
+    let mut plan = Plan::with_agents(2);
+    // Long enough that only the release can end the wait.
+    plan.timing.lease.wait_ms = 60_000;
+    let mut cluster = Cluster::prepare(plan).await?;
+    let (hook, ran) = (cluster.root().join("demote"), cluster.root().join("demoted"));
+    std::fs::write(&hook, format!("#!/bin/sh\nsleep {SLOW_HOOK_S}\necho yes > {}\n", ran.display()))?;
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755))?;
+    let file = cluster.config_file("h1");
+    let config = std::fs::read_to_string(&file)?;
+    let hooks = format!("hooks.on_demote = '{}'\nhooks.timeout_ms = 60000\n", hook.display());
+    std::fs::write(&file, hooks + &config)?;
+    cluster.start_all().await?;
+    cluster.create_group("g", &[1, 2]).await?;
+    let first = cluster.wait_for_active("g", SERVED).await?;
+
+    let before = revision(&cluster).await?;
+    cluster.agent(1).terminate()?;
+    let status = cluster.agent(1).ended(SLOW_HOOK * 3).await?;
+    let said = cluster.agent(1).said()?;
+    ensure!(status.success(), "the agent ended with {status}: {:?}", said.lines().last());
+    ensure!(ran.exists(), "the agent ended before its hook did");
+    let next = wait_until("h2 follows", SERVED, async || {
+        let group = cluster.group("g").await?;
+        ensure!(group.epoch > first.epoch && group.phase() == GroupPhase::Active, "{group:?}");
+        Ok(group)
+    })
+    .await?;
+    assert_eq!(next.epoch, first.epoch + 1);
+    let (switched, _) = times_since_revoke(&cluster, before).await?;
+    assert!(switched < cluster.plan().timing.lease.wait_ms, "switched {switched} ms after the revoke");
+    find_event(&cluster.history(cluster.leader().await?).await?, "PrimaryReleased", "g", before)?;
     cluster.finish().await
 }
 

@@ -94,3 +94,45 @@ async fn a_port_in_use_is_named_with_its_key() -> Result<()> {
     cluster.leader().await?;
     cluster.finish().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_other_than_the_one_on_record_is_named_and_an_election_too_long_for_it_is_refused()
+-> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    let file = cluster.config_file("c1");
+    let config = fs::read_to_string(&file)?;
+    cluster.wait_for_equal_states().await?;
+    cluster.coordinator(1).terminate()?;
+    cluster.coordinator(1).ended(ENDS).await?;
+
+    // Safe by the configuration, and by nothing else.
+    let long = config.replacen("lease.lease_ms = 2000", "lease.lease_ms = 20000", 1).replacen(
+        "lease.wait_ms = 2700",
+        "lease.wait_ms = 30000",
+        1,
+    );
+    assert!(long.contains("lease.lease_ms = 20000") && long.contains("lease.wait_ms = 30000"), "{config}");
+    let slow = long.replacen("raft.election_max_ms = 300", "raft.election_max_ms = 5000", 1);
+    assert_ne!(slow, long);
+    fs::write(&file, slow)?;
+    cluster.coordinator(1).start()?;
+    let status = cluster.coordinator(1).ended(ENDS).await?;
+    let said = cluster.coordinator(1).said()?;
+    assert_eq!(status.code(), Some(1), "{said}");
+    for words in ["raft.election_max_ms: 5000 ms is too long for the lease", "lower it to at most 800"] {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+
+    fs::write(&file, long)?;
+    cluster.coordinator(1).start()?;
+    cluster.wait_for_equal_states().await?;
+    let warnings = cluster.status(1).await?.warnings;
+    let said = cluster.coordinator(1).said()?;
+    for words in ["lease.lease_ms is 20000 and on record 2000", "lease.wait_ms is 30000 and on record 2700"] {
+        assert!(warnings.iter().any(|warning| warning.contains(words)), "{words:?} is not in: {warnings:?}");
+        assert!(said.contains(words), "{words:?} is not in the log");
+    }
+    let others = cluster.status(2).await?.warnings;
+    assert!(!others.iter().any(|warning| warning.contains("on record")), "{others:?}");
+    cluster.finish().await
+}

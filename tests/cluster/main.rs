@@ -15,6 +15,7 @@ mod members;
 mod python_client;
 mod reflection;
 mod restart;
+mod second_cluster;
 mod service_modes;
 mod storm;
 mod writers;

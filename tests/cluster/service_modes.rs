@@ -23,7 +23,7 @@ const BOUND: Duration = Duration::from_secs(15);
 
 async fn said(cluster: &Cluster, agent: u64) -> Result<ListRolesResponse> {
     let channel = transport::endpoint(&cluster.agent_address(agent))?.connect_lazy();
-    let answer = LocalAgentClient::new(channel).list_roles(ListRolesRequest {}).await;
+    let answer = LocalAgentClient::new(channel).list_roles(ListRolesRequest::default()).await;
     Ok(answer.with_context(|| format!("agent of h{agent}"))?.into_inner())
 }
 

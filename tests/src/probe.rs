@@ -268,7 +268,8 @@ async fn ask_for_ever(channel: Channel, memory: Arc<Mutex<Heard>>) {
     loop {
         ticks.tick().await;
         // An agent that is down or stands still acts for nothing that it could tell us of.
-        if let Ok(Ok(answer)) = timeout(ANSWER_DEADLINE, agent.list_roles(ListRolesRequest {})).await {
+        if let Ok(Ok(answer)) = timeout(ANSWER_DEADLINE, agent.list_roles(ListRolesRequest::default())).await
+        {
             let heard = read(answer.into_inner());
             memory.lock().unwrap_or_else(PoisonError::into_inner).samples.extend(heard);
         }

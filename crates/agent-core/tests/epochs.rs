@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
 
 use quorate_agent_core::{
-    BootMs, Core, DurableEpochs, GroupReport, HookKind, HookOutcome, LocalRole, Start, Step,
+    BootMs, Core, DurableEpochs, GroupReport, HookKind, HookOutcome, LocalRole, RoleAnswer, Start, Step,
 };
 use quorate_domain::{
     Assignment, AssignmentEntry, DiskName, Epoch, GroupId, GroupState, HostId, Incarnation, LeaseSettings,
@@ -177,10 +177,17 @@ fn after_a_failed_demote_hook_ended_waits_for_the_end_of_the_lease() {
 
 #[test]
 fn without_a_demote_hook_ended_waits_only_for_the_deadlines_that_somebody_was_told() {
-    for (asked, ended_at) in [(false, 2_500), (true, 7_000)] {
+    type Ask = fn(&mut Core) -> Option<RoleAnswer>;
+    let nobody: Ask = |_| None;
+    let looks: Ask = |core| core.show_role(&group(), BootMs(1_500));
+    let acts: Ask = |core| core.tell_role(&group(), BootMs(1_500));
+    for (ask, asked, ended_at) in [(nobody, false, 2_500), (looks, false, 2_500), (acts, true, 7_000)] {
         let (mut core, _) = acting();
-        if asked {
-            assert_eq!(core.tell_role(&group(), BootMs(1_500)).unwrap().role, LocalRole::Primary);
+        if let Some(answer) = ask(&mut core) {
+            assert_eq!((answer.role, answer.epoch), (LocalRole::Primary, Epoch(5)));
+            let deadlines = (answer.write_deadline, answer.lease_deadline);
+            let owed = (BootMs(6_000), BootMs(7_000));
+            assert_eq!(deadlines, if asked { owed } else { (BootMs(0), BootMs(0)) });
         }
         core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
         finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, 2_499);

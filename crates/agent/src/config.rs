@@ -5,6 +5,11 @@ use quorate_domain::{DiskName, HostId, Zone};
 use quorate_runtime::address::Address;
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
+/// What the end of every role may take beyond hooks and lease.
+const ROLES_EXTRA: Duration = Duration::from_secs(5);
+/// What may come after that: the last report, the answers to local processes, and what the state folder still takes.
+pub(crate) const CLOSING_MAX: Duration = Duration::from_secs(8);
+
 /// The most disks of one agent.
 pub(crate) const DISKS_MAX: usize = 1_000;
 
@@ -82,6 +87,18 @@ impl Default for HookOptions {
 }
 
 impl AgentOptions {
+    /// How long every role may take to end once the agent is told to stop: a promote hook that runs is killed, a demote
+    /// hook takes its time, and what was told is kept to the end of the lease.
+    pub(crate) fn roles_end_within(&self, lease: Duration) -> Duration {
+        self.hooks.time_limit.saturating_mul(2).saturating_add(lease).saturating_add(ROLES_EXTRA)
+    }
+
+    /// How long the agent may take to stop, all in all; it ends by itself no later. Whoever would end it sooner lets a
+    /// service that has stopped halfway go on without its agent.
+    pub fn stops_within(&self, lease: Duration) -> Duration {
+        self.roles_end_within(lease).saturating_add(CLOSING_MAX)
+    }
+
     /// Refuses what could not work, naming the option and the remedy.
     ///
     /// # Errors
@@ -165,6 +182,16 @@ mod tests {
 
     fn disk(name: &str, path: &str) -> DiskOptions {
         DiskOptions { name: DiskName::new(name).unwrap(), path: path.into() }
+    }
+
+    #[test]
+    fn a_stop_leaves_time_for_both_hooks_the_lease_and_what_is_said_last() {
+        let hooks = HookOptions { time_limit: Duration::from_secs(20), ..HookOptions::default() };
+        let options = AgentOptions { hooks, ..good() };
+        let lease = Duration::from_secs(6);
+        assert_eq!(options.roles_end_within(lease), Duration::from_secs(51));
+        assert_eq!(options.stops_within(lease), Duration::from_secs(59));
+        assert_eq!(options.stops_within(Duration::MAX), Duration::MAX);
     }
 
     #[test]

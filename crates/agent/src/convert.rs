@@ -6,6 +6,7 @@ use quorate_domain::DiskIdentity;
 use quorate_rpc::{
     Failure, TEXT_MAX_BYTES,
     session::{ParsedDisk, ParsedGroupReport},
+    status::Reason,
 };
 
 /// The longest reason in a report.
@@ -40,9 +41,25 @@ pub(crate) fn disk_report(disk: &DiskState) -> ParsedDisk {
     }
 }
 
+/// The code by which this agent refuses a coordinator of another cluster.
+pub(crate) const OTHER_CLUSTER: &str = "OTHER_CLUSTER";
+
+/// True for what comes of asking a coordinator of another cluster, or of another forming of one of this name.
+pub(crate) fn is_stranger(failure: Option<&Failure>) -> bool {
+    match failure {
+        Some(Failure::Refused { code, .. }) => {
+            code == OTHER_CLUSTER || code == Reason::OtherFormation.as_str()
+        }
+        Some(Failure::Invalid { field, .. }) => field == "cluster_id",
+        _ => false,
+    }
+}
+
 /// What the end of a session, or of a try to open one, says of the coordinators' quorum.
 pub(crate) fn quorum_word(failure: Option<&Failure>) -> QuorumWord {
     match failure {
+        // It speaks of the quorum of other coordinators than this host's.
+        _ if is_stranger(failure) => QuorumWord::Nothing,
         Some(Failure::NoQuorum { .. } | Failure::NotLeader { hint: None, .. }) => QuorumWord::Lacks,
         // A hint names a leader that is heard; a refusal comes from the committed state.
         Some(Failure::NotLeader { hint: Some(_), .. } | Failure::Refused { .. }) => QuorumWord::Has,
@@ -72,7 +89,14 @@ mod tests {
             (Failure::Unreachable { sent: true, message: message() }, QuorumWord::Nothing),
             (Failure::Overloaded { retry_after: None, message: message() }, QuorumWord::Nothing),
         ];
-        for (failure, word) in table {
+        let refused = |code: &str| Failure::Refused { code: code.into(), message: message() };
+        let strangers = [
+            refused("OTHER_CLUSTER"),
+            refused("OTHER_FORMATION"),
+            Failure::Invalid { field: "cluster_id".into(), message: message() },
+        ]
+        .map(|failure| (failure, QuorumWord::Nothing));
+        for (failure, word) in table.into_iter().chain(strangers) {
             assert_eq!(quorum_word(Some(&failure)), word, "{failure:?}");
         }
         assert_eq!(quorum_word(None), QuorumWord::Nothing, "it ended the session in order");

@@ -4,8 +4,8 @@ use quorate_rpc::Failure;
 use quorate_runtime::retry::Backoff;
 use std::time::Duration;
 
-/// The most coordinators that are remembered beside the configured ones; a cluster has five.
-const LEARNT_MAX: usize = 8;
+/// The most coordinators that are asked because a leader named them; a cluster has five.
+const NAMED_MAX: usize = 8;
 const RETRY_BASE: Duration = Duration::from_millis(50);
 const RETRY_CAP: Duration = Duration::from_secs(1);
 
@@ -13,8 +13,16 @@ const RETRY_CAP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Coordinators {
     configured: Vec<String>,
-    learnt: Vec<String>,
+    /// All of them, as a leader last named them; empty before one has.
+    named: Vec<String>,
+    /// Those that are configured and that no leader names: retired ones, most likely, each of which costs a timeout that
+    /// a lease has no time for. They are asked all the same, lest what was named is out of date.
+    others: Vec<String>,
+    /// Whom of the named, or of the configured before any were, to ask next.
     next: usize,
+    next_other: usize,
+    /// How many of the named were asked since a leader took the agent in, or since one of the others was asked.
+    asked_in_vain: usize,
     hint: Option<String>,
     /// Hints since the last wait: two that believe in each other must not be asked in circles.
     hints_followed: usize,
@@ -22,36 +30,51 @@ pub(crate) struct Coordinators {
 }
 
 impl Coordinators {
-    /// Those that are configured, and those that were learnt before the agent started.
+    /// Those that are configured, and those that a leader named before the agent started.
     pub(crate) fn new(configured: Vec<String>, known: &[String]) -> Self {
-        let backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
-        let mut all =
-            Self { configured, learnt: Vec::new(), next: 0, hint: None, hints_followed: 0, backoff };
+        let mut all = Self {
+            configured,
+            named: Vec::new(),
+            others: Vec::new(),
+            next: 0,
+            next_other: 0,
+            asked_in_vain: 0,
+            hint: None,
+            hints_followed: 0,
+            backoff: Backoff::new(RETRY_BASE, RETRY_CAP),
+        };
         all.learn(known);
         all
     }
 
     /// A leader has named all coordinators.
     pub(crate) fn learn(&mut self, api_addresses: &[String]) {
-        let unknown = |address: &&String| !self.configured.contains(address);
-        self.learnt = api_addresses.iter().filter(unknown).take(LEARNT_MAX).cloned().collect();
+        self.named = api_addresses.iter().take(NAMED_MAX).cloned().collect();
+        let unnamed = |address: &&String| !self.named.contains(address);
+        self.others = self.configured.iter().filter(unnamed).cloned().collect();
     }
 
-    /// Whom to ask now.
+    /// Whom to ask now: those that a leader has named, in turn, and after each round of them one of the others.
     pub(crate) fn target(&mut self) -> String {
         if let Some(hint) = self.hint.take() {
             return hint;
         }
-        let all = self.configured.len() + self.learnt.len();
-        let index = self.next % all.max(1);
-        self.next = index + 1;
-        self.configured.iter().chain(&self.learnt).nth(index).cloned().unwrap_or_default()
+        if self.named.is_empty() {
+            return in_turn(&self.configured, &mut self.next);
+        }
+        if self.asked_in_vain >= self.named.len() && !self.others.is_empty() {
+            self.asked_in_vain = 0;
+            return in_turn(&self.others, &mut self.next_other);
+        }
+        self.asked_in_vain += 1;
+        in_turn(&self.named, &mut self.next)
     }
 
     /// A leader took the agent in, and named all coordinators.
     pub(crate) fn welcomed(&mut self, api_addresses: &[String]) {
         self.backoff.reset();
         self.hints_followed = 0;
+        self.asked_in_vain = 0;
         self.learn(api_addresses);
     }
 
@@ -67,6 +90,12 @@ impl Coordinators {
         self.hints_followed = 0;
         self.backoff.next_delay().unwrap_or(RETRY_CAP)
     }
+}
+
+fn in_turn(all: &[String], next: &mut usize) -> String {
+    let index = *next % all.len().max(1);
+    *next = index + 1;
+    all.get(index).cloned().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -87,7 +116,7 @@ mod tests {
         assert_eq!(known.failed(Some(&not_leader(Some("c:1")))), Duration::ZERO);
         assert_eq!([known.target(), known.target(), known.target()], ["c:1", "b:1", "a:1"]);
         known.welcomed(&["a:1".into(), "c:1".into()]);
-        assert_eq!([known.target(), known.target(), known.target()], ["b:1", "c:1", "a:1"]);
+        assert_eq!([known.target(), known.target(), known.target()], ["c:1", "a:1", "b:1"]);
     }
 
     #[test]
@@ -98,11 +127,68 @@ mod tests {
         assert!(waits.iter().all(|wait| *wait <= RETRY_CAP));
     }
 
+    /// The next so many that are asked, each in vain.
+    fn asked(known: &mut Coordinators, count: usize) -> Vec<String> {
+        (0..count).map(|_| known.target()).collect()
+    }
+
+    fn addresses(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| format!("{name}:1")).collect()
+    }
+
     #[test]
-    fn those_that_were_learnt_before_the_start_are_asked_as_well() {
-        let mut known = Coordinators::new(vec!["a:1".into()], &["a:1".into(), "c:1".into()]);
-        assert_eq!([known.target(), known.target(), known.target()], ["a:1", "c:1", "a:1"]);
-        known.learn(&["d:1".into()]);
-        assert_eq!([known.target(), known.target()], ["d:1", "a:1"]);
+    fn those_that_a_leader_named_before_the_start_are_asked_and_the_configured_ones_after_them() {
+        let mut known = Coordinators::new(addresses(&["a"]), &addresses(&["c", "d"]));
+        assert_eq!(asked(&mut known, 5), addresses(&["c", "d", "a", "c", "d"]));
+        known.learn(&addresses(&["d"]));
+        assert_eq!(asked(&mut known, 4), addresses(&["a", "d", "a", "d"]));
+    }
+
+    #[test]
+    fn at_a_change_of_leader_the_retired_ones_wait_until_all_that_are_left_were_asked() {
+        let mut known = Coordinators::new(addresses(&["a", "b", "c"]), &[]);
+        assert_eq!(known.target(), "a:1");
+        known.failed(Some(&not_leader(Some("d:1"))));
+        assert_eq!(known.target(), "d:1");
+        known.welcomed(&addresses(&["d", "e", "f"]));
+        // The leader dies, and nobody leads yet.
+        let first = asked(&mut known, 3);
+        assert!(first.iter().all(|address| addresses(&["d", "e", "f"]).contains(address)), "{first:?}");
+        let round = |known: &mut Coordinators, other: &str| {
+            assert_eq!(known.target(), other);
+            let mut named = asked(known, 3);
+            named.sort();
+            assert_eq!(named, addresses(&["d", "e", "f"]));
+        };
+        for other in ["a:1", "b:1", "c:1", "a:1"] {
+            round(&mut known, other);
+        }
+        // A session begins the count anew.
+        known.welcomed(&addresses(&["d", "e", "f"]));
+        assert!(asked(&mut known, 3).iter().all(|address| !addresses(&["a", "b", "c"]).contains(address)));
+    }
+
+    #[test]
+    fn whatever_is_configured_and_named_everybody_is_asked_and_the_named_ones_most_often() {
+        let all = ["a", "b", "c", "d", "e"];
+        for sets in 0_usize..1 << 10 {
+            let pick = |from: usize| -> Vec<String> {
+                let chosen = all.iter().enumerate().filter(|(index, _)| sets >> (from + index) & 1 == 1);
+                chosen.map(|(_, name)| format!("{name}:1")).collect()
+            };
+            let (configured, named) = (pick(0), pick(5));
+            if configured.is_empty() {
+                continue;
+            }
+            let mut known = Coordinators::new(configured.clone(), &named);
+            let tried = asked(&mut known, 40);
+            let regular = if named.is_empty() { &configured } else { &named };
+            for window in tried.windows(regular.len() + 1) {
+                let missing = regular.iter().find(|address| !window.contains(address));
+                assert_eq!(missing, None, "{configured:?} {named:?}: {tried:?}");
+            }
+            let missing = configured.iter().find(|address| !tried.contains(address));
+            assert_eq!(missing, None, "{configured:?} {named:?}: {tried:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     config::AgentOptions,
-    convert,
+    convert::{self, OTHER_CLUSTER},
     disks::DiskState,
     error::AgentError,
     event::{Event, SessionEvent},
@@ -15,7 +15,7 @@ use crate::{
 use quorate_agent_core::{BootMs, Core, HookKind, Step};
 use quorate_domain::{DiskName, Epoch, GroupId, Incarnation, ServiceMode, StartId, Timestamp};
 use quorate_rpc::{
-    Failure,
+    ApiError, Failure,
     session::{
         ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHeartbeat, ParsedHello, ParsedReport,
         ParsedWelcome, SESSION_PROTOCOL,
@@ -30,8 +30,8 @@ use tokio_util::sync::CancellationToken;
 const SILENT_AFTER_HEARTBEATS: u64 = 3;
 /// The least patience with a silent coordinator: a very short heartbeat says little about a slow network.
 const PATIENCE_MIN_MS: u64 = 500;
-/// What a stop may take beyond the hooks and the lease.
-const STOP_EXTRA_MS: u64 = 5_000;
+/// What a stop on a hanging disk may take beyond the lease.
+const STUCK_EXTRA_MS: u64 = 5_000;
 /// How often the same complaint about a refused session is logged.
 const COMPLAIN_EVERY_MS: u64 = 10_000;
 
@@ -53,6 +53,8 @@ pub(crate) struct Driver {
     stale_steps: u32,
     start: StartId,
     complained: Option<(String, BootMs)>,
+    /// What a coordinator of another cluster said since a leader last took the agent in.
+    stranger: Option<String>,
     /// As it was last logged.
     mode: ServiceMode,
     stop_by: Option<BootMs>,
@@ -88,6 +90,7 @@ impl Driver {
             // Never zero, which means that it was not told.
             start: StartId(rand::random_range(1..=u64::MAX)),
             complained: None,
+            stranger: None,
             mode: ServiceMode::ReadOnly,
             stop_by: None,
             stopped: false,
@@ -159,10 +162,20 @@ impl Driver {
     pub(crate) fn question(&mut self, question: Question) {
         let at = self.now();
         let groups = question.group.map_or_else(|| self.core.groups(), |group| [group].into());
-        let roles = groups.iter().filter_map(|group| self.core.tell_role(group, at)).collect();
+        let mut role = |group| {
+            if question.observe_only {
+                self.core.show_role(group, at)
+            } else {
+                self.core.tell_role(group, at)
+            }
+        };
+        let roles = groups.iter().filter_map(&mut role).collect();
         let (host, incarnation) = (self.options.host.clone(), self.core.incarnation());
         let service_mode = self.core.service_mode(at);
-        let service_mode_reason = self.core.service_mode_reason(at);
+        let mut service_mode_reason = self.core.service_mode_reason(at);
+        if let Some(stranger) = self.stranger.as_ref().filter(|_| service_mode != ServiceMode::Normal) {
+            service_mode_reason = format!("{service_mode_reason}; {stranger}");
+        }
         // Whoever asked may have gone.
         let _ =
             question.answer.send(Answer { roles, at, host, incarnation, service_mode, service_mode_reason });
@@ -193,9 +206,8 @@ impl Driver {
     }
 
     fn begin_stop(&mut self, steps: Vec<Step>) {
-        let hooks_ms = millis(self.options.hooks.time_limit).saturating_mul(2);
-        let limit_ms = hooks_ms.saturating_add(self.core.settings().lease_ms).saturating_add(STOP_EXTRA_MS);
-        let by = self.now().after_ms(limit_ms);
+        let lease = Duration::from_millis(self.core.settings().lease_ms);
+        let by = self.now().after_ms(millis(self.options.roles_end_within(lease)));
         self.stop_by.get_or_insert(by);
         self.perform(steps);
     }
@@ -225,7 +237,7 @@ impl Driver {
                         tracing::error!("the state folder's disk hangs: ending every role");
                         steps.extend(self.core.storage_failed("the agent cannot keep its state", self.now()));
                         let by =
-                            self.now().after_ms(self.core.settings().lease_ms.saturating_add(STOP_EXTRA_MS));
+                            self.now().after_ms(self.core.settings().lease_ms.saturating_add(STUCK_EXTRA_MS));
                         self.stop_by.get_or_insert(by);
                     }
                 }
@@ -315,20 +327,17 @@ impl Driver {
     }
 
     fn welcome(&mut self, welcome: ParsedWelcome, now: BootMs) {
-        if let Some(known) = self.identity.cluster.as_ref().filter(|known| **known != welcome.cluster) {
-            let message = format!(
-                "{} is of cluster {} and this agent belongs to {known}; correct coordinators, or use another state_dir",
-                self.link.target(),
-                welcome.cluster
-            );
-            return self.session_over(Some(&Failure::Refused { code: "OTHER_CLUSTER".to_owned(), message }));
+        if let Some(refusal) = self.strange(&welcome) {
+            return self.session_over(Some(&refusal));
         }
         let target = self.link.target();
         tracing::info!(coordinator = target, term = welcome.term.0, host.id = %self.options.host, "welcomed by the leader");
-        if self.identity.cluster.is_none() && self.keeper.learn_cluster(welcome.cluster.clone()) {
-            self.identity.cluster = Some(welcome.cluster);
+        let ParsedWelcome { cluster, formation, .. } = welcome;
+        let is_known = self.identity.cluster.is_some() && self.identity.formation == formation;
+        if !is_known && self.keeper.learn_cluster(cluster.clone(), formation.clone()) {
+            (self.identity.cluster, self.identity.formation) = (Some(cluster), formation);
         }
-        self.complained = None;
+        (self.complained, self.stranger) = (None, None);
         self.stale_steps = 0;
         self.link.welcomed(&welcome.api_addresses);
         self.learn_coordinators(welcome.api_addresses);
@@ -336,6 +345,26 @@ impl Driver {
         self.perform(steps);
         self.next_heartbeat = now;
         self.report_due = true;
+    }
+
+    /// Why a welcome is none: whoever says it leads another cluster, or another forming of one of this name. Before
+    /// anything else of it is looked at: what it says of the coordinators would be taken for where the real ones are.
+    fn strange(&self, welcome: &ParsedWelcome) -> Option<Failure> {
+        let cluster = &welcome.cluster;
+        if let Some(known) = self.identity.cluster.as_ref().filter(|known| *known != cluster) {
+            let message = format!(
+                "this coordinator is of cluster {cluster} and this agent belongs to {known}; correct coordinators, or use another state_dir"
+            );
+            return Some(Failure::Refused { code: OTHER_CLUSTER.to_owned(), message });
+        }
+        let known = self.identity.formation.as_ref()?;
+        if welcome.formation.as_ref() == Some(known) {
+            return None;
+        }
+        // As a coordinator says it that looks at the hello.
+        let (cluster, ours, theirs) = (cluster.clone(), welcome.formation.clone(), known.clone());
+        let refusal = ApiError::OtherFormation { cluster, ours, theirs };
+        Some(Failure::Refused { code: refusal.reason(), message: refusal.to_string() })
     }
 
     /// Keeps where the coordinators are, for a start at which none of those that are configured is left.
@@ -355,6 +384,9 @@ impl Driver {
             && code == "STALE_INCARNATION"
         {
             self.raise_incarnation();
+        }
+        if convert::is_stranger(failure) {
+            self.stranger = failure.map(|failure| format!("{}: {failure}", self.link.target()));
         }
         self.complain(failure, was_welcomed, now);
         let steps = self.core.coordinator_said(self.link.target(), convert::quorum_word(failure), now);
@@ -387,6 +419,13 @@ impl Driver {
         }
         let coordinator = self.link.target();
         match failure {
+            _ if convert::is_stranger(failure) => {
+                tracing::warn!(
+                    coordinator,
+                    error = text,
+                    "no session: this coordinator is of another cluster"
+                );
+            }
             Some(Failure::Refused { code, .. }) => {
                 tracing::warn!(
                     coordinator,
@@ -406,6 +445,7 @@ impl Driver {
     fn hello(&self) -> ParsedHello {
         ParsedHello {
             cluster: self.identity.cluster.clone(),
+            formation: self.identity.formation.clone(),
             host: self.options.host.clone(),
             zone: self.options.zone.clone(),
             address: self.options.advertise.clone(),

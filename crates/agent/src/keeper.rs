@@ -2,7 +2,7 @@
 
 use crate::{error::AgentError, event::Event, state_folder::StateFolder};
 use quorate_agent_core::DurableEpochs;
-use quorate_domain::{ClusterId, DiskName, Incarnation};
+use quorate_domain::{ClusterId, DiskName, FormationId, Incarnation};
 use std::{thread, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
@@ -11,12 +11,12 @@ const REQUESTS_MAX: usize = 64;
 /// Room that is kept for what must not wait behind the identities of disks.
 const REQUESTS_RESERVED: usize = 8;
 /// How long the last requests may take when the agent ends.
-const CLOSE_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 enum Request {
     Epochs(u64, DurableEpochs),
-    Cluster(ClusterId),
+    Cluster(ClusterId, Option<FormationId>),
     Coordinators(Vec<String>),
     Disk(DiskName, String),
     RaiseAbove(Incarnation),
@@ -50,9 +50,9 @@ impl Keeper {
         self.requests.try_send(Request::Epochs(request, epochs)).is_ok()
     }
 
-    /// Notes the cluster.
-    pub(crate) fn learn_cluster(&self, cluster: ClusterId) -> bool {
-        self.requests.try_send(Request::Cluster(cluster)).is_ok()
+    /// Notes the cluster, and which forming of it. False when it must be tried again.
+    pub(crate) fn learn_cluster(&self, cluster: ClusterId, formation: Option<FormationId>) -> bool {
+        self.requests.try_send(Request::Cluster(cluster, formation)).is_ok()
     }
 
     /// Notes where the coordinators are. False when it must be tried again.
@@ -89,7 +89,9 @@ fn keep(mut folder: StateFolder, mut requests: mpsc::Receiver<Request>, events: 
             Request::Epochs(number, epochs) => {
                 folder.store_epochs(&epochs).map(|()| Some(Event::Stored(number)))
             }
-            Request::Cluster(cluster) => folder.learn_cluster(&cluster).map(|()| None),
+            Request::Cluster(cluster, formation) => {
+                folder.learn_cluster(&cluster, formation.as_ref()).map(|()| None)
+            }
             Request::Coordinators(addresses) => folder.learn_coordinators(addresses).map(|()| None),
             Request::Disk(name, identity) => folder.record_disk(&name, &identity).map(|()| None),
             Request::RaiseAbove(above) => {

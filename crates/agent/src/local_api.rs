@@ -28,6 +28,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Question {
     /// About this group, or about all.
     pub(crate) group: Option<GroupId>,
+    /// Whoever asks only looks, and will not act on the answer.
+    pub(crate) observe_only: bool,
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 
@@ -49,9 +51,10 @@ pub(crate) struct LocalApi {
 }
 
 impl LocalApi {
-    async fn ask(&self, group: Option<GroupId>) -> Result<Answer, Status> {
+    async fn ask(&self, group: Option<GroupId>, observe_only: bool) -> Result<Answer, Status> {
         let (answer, answered) = oneshot::channel();
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.questions.try_send(Question { group, answer }) {
+        let question = Question { group, observe_only, answer };
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.questions.try_send(question) {
             return Err(ApiError::Overloaded.into());
         }
         match tokio::time::timeout(ANSWER_WAIT, answered).await {
@@ -68,7 +71,7 @@ impl LocalApi {
 impl LocalAgent for LocalApi {
     async fn get_role(&self, request: Request<GetRoleRequest>) -> Result<Response<GetRoleResponse>, Status> {
         let group = group_id(&request.into_inner().group).map_err(ApiError::from)?;
-        let mut answer = self.ask(Some(group.clone())).await?;
+        let mut answer = self.ask(Some(group.clone()), false).await?;
         let Some(role) = answer.roles.pop() else {
             return Err(ApiError::NotFound { what: "group", id: group.to_string() }.into());
         };
@@ -83,9 +86,9 @@ impl LocalAgent for LocalApi {
 
     async fn list_roles(
         &self,
-        _request: Request<ListRolesRequest>,
+        request: Request<ListRolesRequest>,
     ) -> Result<Response<ListRolesResponse>, Status> {
-        let answer = self.ask(None).await?;
+        let answer = self.ask(None, request.into_inner().observe_only).await?;
         Ok(Response::new(ListRolesResponse {
             roles: answer.roles.iter().map(group_role).collect(),
             at_boot_ms: answer.at.0,

@@ -1,12 +1,12 @@
 //! An agent from its start to its end.
 
 use crate::{
-    config::AgentOptions,
+    config::{AgentOptions, CLOSING_MAX},
     disks::{DiskIo, SystemIo, Watch, watch},
     driver::Driver,
     error::AgentError,
     event::{EVENTS_MAX, Event},
-    keeper::Keeper,
+    keeper::{CLOSE_WAIT, Keeper},
     local_api::{LocalApi, QUESTIONS_MAX, Question},
     state_folder::StateFolder,
 };
@@ -34,6 +34,9 @@ use tonic::{service::Routes, transport::Server};
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
 /// How long the answers to local processes may take to go out.
 const SERVER_WAIT: Duration = Duration::from_secs(1);
+const _: () = assert!(
+    FLUSH_WAIT.as_millis() + SERVER_WAIT.as_millis() + CLOSE_WAIT.as_millis() <= CLOSING_MAX.as_millis()
+);
 
 /// An agent that has taken its state folder and its address, and does nothing yet.
 pub struct Agent {

@@ -4,7 +4,7 @@
 //! temporary name, fsync, rename, fsync of the folder.
 
 use quorate_agent_core::DurableEpochs;
-use quorate_domain::{ClusterId, DiskName, Epoch, GroupId, HostId, Incarnation, InstanceId};
+use quorate_domain::{ClusterId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
@@ -82,6 +82,18 @@ pub enum StateError {
         /// Who answered.
         wanted: ClusterId,
     },
+    /// The folder of another forming of the cluster.
+    #[error(
+        "state folder {folder} belongs to the cluster formed under {found}, and the coordinators are of one formed under {wanted}; correct coordinators, or use another state_dir"
+    )]
+    OtherFormation {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose it is.
+        found: FormationId,
+        /// Who answered.
+        wanted: FormationId,
+    },
 }
 
 /// Who the agent is.
@@ -95,6 +107,9 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// Known once a leader has welcomed the agent.
     pub cluster: Option<ClusterId>,
+    /// Which forming of a cluster of that name; known once a leader has said it.
+    #[serde(default)]
+    pub formation: Option<FormationId>,
     /// The identity that each disk was last seen with.
     pub disks: BTreeMap<DiskName, String>,
     /// The place of this folder: the boot of the machine, and the lock file's device and inode. A copy has another.
@@ -144,6 +159,7 @@ impl StateFolder {
             instance: random_instance(),
             incarnation: Incarnation(0),
             cluster: None,
+            formation: None,
             disks: BTreeMap::new(),
             place: place.clone(),
             coordinators: Vec::new(),
@@ -181,22 +197,28 @@ impl StateFolder {
         Ok(incarnation)
     }
 
-    /// Notes which cluster the agent belongs to.
+    /// Notes which cluster the agent belongs to, and which forming of it, if a leader says one.
     ///
     /// # Errors
-    /// [`StateError::OtherCluster`] when it belongs to another one.
-    pub fn learn_cluster(&mut self, cluster: &ClusterId) -> Result<(), StateError> {
-        match &self.identity.cluster {
-            Some(known) if known == cluster => Ok(()),
-            Some(known) => Err(StateError::OtherCluster {
-                folder: self.folder.clone(),
-                found: known.clone(),
-                wanted: cluster.clone(),
-            }),
-            None => {
-                self.replace_identity(Identity { cluster: Some(cluster.clone()), ..self.identity.clone() })
-            }
+    /// [`StateError::OtherCluster`] and [`StateError::OtherFormation`] when it belongs to another one.
+    pub fn learn_cluster(
+        &mut self,
+        cluster: &ClusterId,
+        formation: Option<&FormationId>,
+    ) -> Result<(), StateError> {
+        if let Some(known) = self.identity.cluster.as_ref().filter(|known| *known != cluster) {
+            let (folder, found, wanted) = (self.folder.clone(), known.clone(), cluster.clone());
+            return Err(StateError::OtherCluster { folder, found, wanted });
         }
+        if let (Some(known), Some(told)) = (&self.identity.formation, formation)
+            && known != told
+        {
+            let (folder, found, wanted) = (self.folder.clone(), known.clone(), told.clone());
+            return Err(StateError::OtherFormation { folder, found, wanted });
+        }
+        let formation = formation.or(self.identity.formation.as_ref()).cloned();
+        let identity = Identity { cluster: Some(cluster.clone()), formation, ..self.identity.clone() };
+        if identity == self.identity { Ok(()) } else { self.replace_identity(identity) }
     }
 
     /// Notes where the coordinators are.
@@ -371,7 +393,7 @@ mod tests {
         let (mut state, first) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
         assert_eq!((state.identity().incarnation, first), (Incarnation(1), DurableEpochs::default()));
         let cluster = ClusterId::new("c").unwrap();
-        state.learn_cluster(&cluster).unwrap();
+        state.learn_cluster(&cluster, Some(&FormationId::of(1))).unwrap();
         state.record_disk(&DiskName::new("d").unwrap(), "abc").unwrap();
         state.store_epochs(&epochs()).unwrap();
         let before = state.identity().clone();
@@ -398,6 +420,29 @@ mod tests {
     }
 
     #[test]
+    fn a_formation_is_learnt_once_also_by_a_folder_from_before_there_were_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cluster, formation) = (ClusterId::new("c").unwrap(), FormationId::of(1));
+        let (mut state, _) = StateFolder::open(folder.path(), &host("h1"), 0).unwrap();
+        state.learn_cluster(&cluster, None).unwrap();
+        let mut older = serde_json::to_value(state.identity()).unwrap();
+        drop(state);
+        older.as_object_mut().unwrap().remove("formation");
+        write_file(folder.path(), IDENTITY, &older).unwrap();
+
+        let (mut state, _) = StateFolder::open(folder.path(), &host("h1"), 0).unwrap();
+        assert_eq!(state.identity().formation, None);
+        state.learn_cluster(&cluster, Some(&formation)).unwrap();
+        let another = state.learn_cluster(&cluster, Some(&FormationId::of(2))).unwrap_err();
+        assert!(another.to_string().contains(formation.as_str()), "{another}");
+        // A leader that says none takes nothing back.
+        state.learn_cluster(&cluster, None).unwrap();
+        drop(state);
+        let (state, _) = StateFolder::open(folder.path(), &host("h1"), 0).unwrap();
+        assert_eq!(state.identity().formation, Some(formation));
+    }
+
+    #[test]
     fn a_second_process_on_the_folder_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let _held = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
@@ -410,9 +455,9 @@ mod tests {
     fn the_folder_of_another_host_or_cluster_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (mut state, _) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
-        state.learn_cluster(&ClusterId::new("c1").unwrap()).unwrap();
-        let other = state.learn_cluster(&ClusterId::new("c2").unwrap());
-        assert!(matches!(other, Err(StateError::OtherCluster { .. })));
+        let (c1, c2) = (ClusterId::new("c1").unwrap(), ClusterId::new("c2").unwrap());
+        state.learn_cluster(&c1, None).unwrap();
+        assert!(matches!(state.learn_cluster(&c2, None), Err(StateError::OtherCluster { .. })));
         drop(state);
         let error = StateFolder::open(dir.path(), &host("h2"), 0).unwrap_err();
         assert!(error.to_string().contains("belongs to host h1, not h2"), "{error}");

@@ -4,11 +4,14 @@
 
 mod leader;
 
-use leader::{JumpingClock, Leader, Place, Running, lease, read, role_of, until};
+use leader::{JumpingClock, Leader, Place, Running, boot_now, lease, read, role_of, role_of_host, until};
 use quorate_agent::{Agent, AgentOptions};
-use quorate_domain::{Epoch, GroupState, Incarnation, Role, Verdict};
+use quorate_domain::{Epoch, FormationId, GroupState, Incarnation, Role, Verdict};
 use quorate_rpc::{
-    pb::{agent::GetRoleResponse, types},
+    pb::{
+        agent::{GetRoleResponse, ListRolesRequest},
+        types,
+    },
     session::ParsedReport,
 };
 use quorate_runtime::clock::{Clock, SystemClock};
@@ -123,6 +126,33 @@ async fn a_revoked_epoch_is_reported_as_ended_only_after_the_demote_hook() {
 }
 
 #[tokio::test]
+async fn a_release_waits_for_whoever_was_told_and_not_for_whoever_only_looked() {
+    let leader = Leader::start().await;
+    let mut place = Place::new(&leader);
+    // Nothing but the deadline ends what a process on this host does.
+    place.has_demote_hook = false;
+    let agent = place.start().await;
+    let mut client = agent.asking().await;
+    for (epoch, observe_only) in [(5, true), (6, false)] {
+        promoted(&leader, &agent, epoch).await;
+        let said = client.list_roles(ListRolesRequest { observe_only }).await.unwrap().into_inner();
+        let shown = said.roles.iter().find(|role| role.epoch == epoch).unwrap();
+        assert_eq!(shown.role(), types::Role::Primary);
+        let deadlines = (shown.write_deadline_boot_ms, shown.lease_deadline_boot_ms);
+        leader.assign(epoch, Role::Backup, agent.incarnation);
+        leader.reported(epoch, GroupState::Ended).await;
+        if observe_only {
+            assert_eq!(deadlines, (0, 0), "somebody could act on it");
+            let over = said.at_boot_ms + lease().write_stop_ms;
+            assert!(boot_now().0 < over, "the release waited for the end of the lease");
+        } else {
+            assert!(deadlines.0 > said.at_boot_ms && boot_now().0 >= deadlines.1, "{deadlines:?}");
+        }
+    }
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_killed_agent_starts_fenced_under_a_new_incarnation_and_never_acts_under_the_old_epoch() {
     let leader = Leader::start().await;
     let place = Place::new(&leader);
@@ -207,6 +237,44 @@ async fn the_hint_of_a_coordinator_that_does_not_lead_is_followed() {
     let agent = place.start().await;
     promoted(&leader, &agent, 5).await;
     assert!(follower.book().reports.is_empty());
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_leader_of_another_forming_of_the_cluster_is_refused_and_what_it_says_is_not_learnt() {
+    let (real, other) = (Leader::start().await, Leader::start().await);
+    let (first, second) = (FormationId::of(1), FormationId::of(2));
+    (real.book().formation, other.book().formation) = (Some(first.clone()), Some(second.clone()));
+    let mut place = Place::new(&real);
+    let agent = place.start().await;
+    promoted(&real, &agent, 5).await;
+    agent.stop().await.unwrap();
+
+    // Those that it is configured with have formed another cluster, and the real ones have no quorum.
+    place.coordinators = vec![other.address.to_string()];
+    (real.book().acknowledges, real.book().lacks_quorum) = (false, true);
+    let agent = place.start().await;
+    let mut client = agent.asking().await;
+    other.assign(6, Role::Primary, agent.incarnation);
+    until("tries at both", async || {
+        (other.book().hellos.len() >= 2 && real.book().hellos.len() >= 3).then_some(())
+    })
+    .await;
+    assert_eq!(other.book().hellos[0].formation, Some(first.clone()));
+    assert!(other.book().reports.is_empty(), "it went over");
+    let said = role_of_host(&mut client).await;
+    assert_ne!(said.service_mode(), types::ServiceMode::Normal);
+    for part in [first.as_str(), second.as_str(), &other.address.to_string(), "state_dir"] {
+        assert!(said.service_mode_reason.contains(part), "{part}: {said:?}");
+    }
+    let identity = read(&place.path("state/identity.json"));
+    assert!(identity.contains(&real.address.to_string()), "{identity}");
+    assert!(!identity.contains(&other.address.to_string()), "{identity}");
+
+    (real.book().acknowledges, real.book().lacks_quorum) = (true, false);
+    promoted(&real, &agent, 7).await;
+    let said = role_of_host(&mut client).await;
+    assert!(!said.service_mode_reason.contains(second.as_str()), "{said:?}");
     agent.stop().await.unwrap();
 }
 

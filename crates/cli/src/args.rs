@@ -111,7 +111,7 @@ pub(crate) struct AgentCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentVerb {
     /// Show in which service mode the host is and what it is to each group; exit code 0 if normal, 1 if read-only, 3 if
-    /// safe. It counts as told, as any process that asks: a primary keeps its word until the deadline that it shows.
+    /// safe. It only looks: nothing may act on what it shows, and it has no deadlines.
     Status {
         /// Where the agent answers local processes: its `listen`.
         #[arg(long, env = "QUORATE_AGENT", value_name = "HOST:PORT", default_value = "127.0.0.1:7402")]

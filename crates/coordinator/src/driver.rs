@@ -2,7 +2,7 @@
 
 use crate::memory::Memory;
 use quorate_consensus::{Consensus, Leadership, ProposeError, View};
-use quorate_domain::{Cause, ClusterId, Command, Outcome, Revision, Settings};
+use quorate_domain::{Cause, ClusterId, Command, FormationId, Outcome, Revision, Settings};
 use quorate_leader_core::Next;
 use quorate_planner::{Plan, Planned};
 use quorate_runtime::shutdown::Shutdown;
@@ -85,8 +85,10 @@ impl Driver {
     }
 
     async fn form_cluster(&self) {
-        let command =
-            Command::CreateCluster { cluster: self.cluster.clone(), settings: self.settings.clone() };
+        // Drawn here and not when it is applied: all coordinators must come to the same state.
+        let formation = Some(FormationId::of(rand::random()));
+        let (cluster, settings) = (self.cluster.clone(), self.settings.clone());
+        let command = Command::CreateCluster { cluster, formation, settings };
         match self.consensus.propose(Cause::Cluster, command).await {
             Ok(outcome) => tracing::info!(?outcome, cluster = %self.cluster, "cluster formed"),
             Err(error) => tracing::warn!(%error, "the cluster is not formed yet"),

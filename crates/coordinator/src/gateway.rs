@@ -3,7 +3,7 @@
 
 use crate::memory::{Memory, Outbox};
 use quorate_consensus::{Consensus, Leadership, ProposeError, View};
-use quorate_domain::{Cause, Outcome, Term};
+use quorate_domain::{Cause, Outcome, State, Term};
 use quorate_leader_core::{Assignments, Hello, Report, SessionId};
 use quorate_planner::{DiskObservation, GroupObservation};
 use quorate_rpc::{
@@ -82,17 +82,38 @@ impl Gateway {
         self.consensus.members().nodes.into_values().map(|node| node.api_address).collect()
     }
 
-    async fn open(&self, hello: ParsedHello, outbox: Outbox) -> Result<Session, Status> {
-        let leadership = self.consensus.leadership().borrow().clone();
-        if !leads_with_quorum(&leadership) {
-            return Err(self.not_leader());
-        }
+    /// Refuses an agent of another cluster, or of another forming of one of this name: those who lost or were deprived
+    /// of their folders can form a second cluster, and what its leader says must not pass for the first one's word.
+    fn refuse_strangers(&self, hello: &ParsedHello, state: &State) -> Result<(), Status> {
         let cluster = self.consensus.folder().cluster();
         if hello.cluster.as_ref().is_some_and(|named| named != cluster) {
             let problem = "belongs to another cluster";
             let remedy =
                 format!("this is {cluster}; correct the agent's coordinators, or give it an empty state_dir");
             return Err(ApiError::Invalid(InvalidField::new("cluster_id", problem, remedy)).into());
+        }
+        let ours = &state.cluster.formation;
+        match &hello.formation {
+            // Before the first command is applied here, nothing is known of it.
+            Some(theirs) if state.cluster.id.is_some() && ours.as_ref() != Some(theirs) => {
+                let (cluster, ours, theirs) = (cluster.clone(), ours.clone(), theirs.clone());
+                Err(ApiError::OtherFormation { cluster, ours, theirs }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn open(&self, hello: ParsedHello, outbox: Outbox) -> Result<Session, Status> {
+        let known = self.consensus.feed().view().state;
+        // Also by those who do not lead: of another cluster, neither the leader nor the lack of one means anything.
+        self.refuse_strangers(&hello, &known)?;
+        let leadership = self.consensus.leadership().borrow().clone();
+        if !leads_with_quorum(&leadership) {
+            return Err(self.not_leader());
+        }
+        if known.cluster.id.is_none() {
+            let confirmed = self.consensus.confirmed_view().await.map_err(crate::api::read_error)?;
+            self.refuse_strangers(&hello, &confirmed.state)?;
         }
         let ParsedHello { host, zone, address, instance, incarnation, start, .. } = hello;
         let view = self
@@ -144,6 +165,7 @@ impl Session {
         let leadership = self.gateway.consensus.leadership().borrow().clone();
         self.say(&ParsedCoordinatorMessage::Welcome(ParsedWelcome {
             cluster: self.gateway.consensus.folder().cluster().clone(),
+            formation: view.state.cluster.formation.clone(),
             coordinator: leadership.node,
             term,
             lease: view.state.settings().lease.clone(),

@@ -14,6 +14,7 @@ mod bootstrap;
 mod driver;
 mod gateway;
 mod health;
+mod lease_record;
 mod members;
 mod memory;
 mod message_limit;

@@ -6,6 +6,7 @@ use crate::{
     driver::Driver,
     gateway::{self, Gateway},
     health,
+    lease_record::LeaseRecord,
     members::{self, MembersDriver},
     memory::Memory,
     message_limit::Measured,
@@ -59,6 +60,9 @@ pub enum CoordinatorError {
         /// What the system says.
         source: io::Error,
     },
+    /// Elections that are too long for the lease on record.
+    #[error("{0}")]
+    UnsafeElection(String),
     /// The thread of Raft.
     #[error("a thread for raft: {0}")]
     Lane(#[source] io::Error),
@@ -89,6 +93,13 @@ pub async fn run(
     let network = PeerNetwork(peers.clone());
     let consensus =
         Consensus::open(folder, &options.raft, network, Arc::clone(&clock), &shutdown, on_lane).await?;
+    let lease = LeaseRecord {
+        configured: options.settings.lease.clone(),
+        election_max_ms: options.raft.election_max_ms,
+    };
+    if let Some(danger) = lease.danger(&consensus.feed().view().state) {
+        return Err(CoordinatorError::UnsafeElection(danger));
+    }
     let memory = Memory::new(Arc::clone(&clock));
     let watch = PeerWatch::default();
 
@@ -102,7 +113,8 @@ pub async fn run(
     .max_encoding_message_size(peer::MAX_MESSAGE_BYTES);
     serve("peer server", server().add_service(raft), peer_listener, &shutdown, on_lane);
     let deadline = options.raft.proposal_deadline;
-    let api = Api::new(consensus.clone(), memory.clone(), peers.clone(), watch.clone(), deadline);
+    let api =
+        Api::new(consensus.clone(), memory.clone(), peers.clone(), watch.clone(), lease.clone(), deadline);
     let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
     let (reporter, health_service) = health::begin().await;
     let router = api_router(&api, gateway, options.max_message_bytes)?.add_service(health_service);
@@ -111,6 +123,7 @@ pub async fn run(
     let renewals = gateway::acknowledge_renewals(consensus.clone(), memory.clone());
     until_stopped("renewals", renewals, &shutdown);
     until_stopped("assignments", memory.clone().ring_for_changes(consensus.feed().clone()), &shutdown);
+    until_stopped("lease record", lease.tell(consensus.feed().clone()), &shutdown);
     until_stopped("health", health::follow(reporter, consensus.leadership()), &shutdown);
     let watching = watch.run(consensus.clone(), options.raft.members.clone(), peers.clone(), clock);
     until_stopped("peer watch", watching, &shutdown);

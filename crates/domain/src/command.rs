@@ -6,8 +6,8 @@ use crate::{
     disk::{DiskIdentity, Verdict, VerdictReason},
     host::HostStatus,
     ids::{
-        ClusterId, DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId, StartId,
-        Term, Zone,
+        ClusterId, DiskId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId,
+        OperationId, StartId, Term, Zone,
     },
     operation::FailoverReason,
     settings::Settings,
@@ -45,6 +45,9 @@ pub enum Command {
     CreateCluster {
         /// Its name.
         cluster: ClusterId,
+        /// Drawn by whoever proposes it: only the one that is applied counts. None in logs from before there were any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        formation: Option<FormationId>,
         /// Its settings.
         settings: Settings,
     },

@@ -41,8 +41,8 @@ pub struct Context<'a> {
 /// # Errors
 /// A [`Rejection`] with a stable code; the state stays as it is.
 pub fn decide(state: &State, context: &Context<'_>, command: &Command) -> Result<Vec<Event>, Rejection> {
-    if let Command::CreateCluster { cluster, settings } = command {
-        return create_cluster(state, cluster.clone(), settings);
+    if let Command::CreateCluster { cluster, formation, settings } = command {
+        return create_cluster(state, cluster.clone(), formation.clone(), settings);
     }
     if state.cluster.id.is_none() {
         return Err(Rejection::ClusterMissing);
@@ -96,6 +96,7 @@ pub fn decide(state: &State, context: &Context<'_>, command: &Command) -> Result
 fn create_cluster(
     state: &State,
     cluster: crate::ids::ClusterId,
+    formation: Option<crate::ids::FormationId>,
     settings: &crate::settings::Settings,
 ) -> Result<Vec<Event>, Rejection> {
     if let Some(id) = &state.cluster.id {
@@ -106,7 +107,7 @@ fn create_cluster(
     if !problems.is_empty() {
         return Err(Rejection::UnsafeSettings(problems.iter().map(ToString::to_string).collect()));
     }
-    Ok(vec![Event::ClusterCreated { cluster, settings: settings.clone() }])
+    Ok(vec![Event::ClusterCreated { cluster, formation, settings: settings.clone() }])
 }
 
 fn find_group<'a>(state: &'a State, group: &GroupId) -> Result<&'a Arc<Group>, Rejection> {

@@ -7,8 +7,8 @@ use crate::{
     group::Member,
     host::HostStatus,
     ids::{
-        ClusterId, CoordinatorId, DiskId, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId,
-        StartId, Zone,
+        ClusterId, CoordinatorId, DiskId, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId,
+        OperationId, StartId, Zone,
     },
     operation::FailoverReason,
     settings::Settings,
@@ -24,7 +24,12 @@ use std::{
 #[allow(missing_docs)] // the fields are those of the commands, documented there
 pub enum Event {
     /// The cluster was formed.
-    ClusterCreated { cluster: ClusterId, settings: Settings },
+    ClusterCreated {
+        cluster: ClusterId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        formation: Option<FormationId>,
+        settings: Settings,
+    },
     /// A host registered for the first time.
     HostRegistered {
         host: HostId,

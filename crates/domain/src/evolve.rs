@@ -18,9 +18,10 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Folds one event of a revision into the state.
 pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
     match event {
-        Event::ClusterCreated { cluster, settings } => {
+        Event::ClusterCreated { cluster, formation, settings } => {
             let record = Arc::make_mut(&mut state.cluster);
             record.id = Some(cluster.clone());
+            record.formation.clone_from(formation);
             record.settings = settings.clone();
             record.created_at = committed.at;
         }

@@ -25,12 +25,17 @@ pub struct InvalidName {
 
 const NAME_RULE: &str =
     "use 1 to 63 characters of a-z, A-Z, 0-9, '.', '_' and '-', beginning with a letter or digit";
+const FORMATION_RULE: &str = "use 32 lower-case hexadecimal digits, as `quorate status -o json` shows them";
 const REQUEST_RULE: &str = "use 1 to 128 visible ASCII characters without spaces";
 
 fn is_name(text: &str) -> bool {
     text.len() <= NAME_MAX_BYTES
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+fn is_formation(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn is_request_id(text: &str) -> bool {
@@ -115,6 +120,17 @@ text_id!(
     /// Names a cluster; a coordinator or agent of another cluster is refused.
     ClusterId, "cluster id", is_name, NAME_RULE
 );
+text_id!(
+    /// Names one forming of a cluster, drawn at random: coordinators that form another one under the same cluster id,
+    /// such as removed ones with emptied folders, are told from the cluster by it.
+    FormationId, "formation id", is_formation, FORMATION_RULE
+);
+impl FormationId {
+    /// The formation of these 128 bits.
+    pub fn of(bits: u128) -> Self {
+        Self(format!("{bits:032x}").into())
+    }
+}
 text_id!(
     /// Names a storage host for good.
     HostId, "host id", is_name, NAME_RULE
@@ -284,6 +300,17 @@ mod tests {
         }
         for good in ["a", "host-1.rack_2", &"x".repeat(63)] {
             assert_eq!(HostId::new(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn a_formation_is_128_bits_in_hexadecimal_digits_and_nothing_else() {
+        for bits in [0, 7, u128::MAX] {
+            let formation = FormationId::of(bits);
+            assert_eq!(FormationId::new(formation.as_str()), Ok(formation));
+        }
+        for bad in ["", "c1", &"0".repeat(31), &"0".repeat(33), &"A".repeat(32), &"g".repeat(32)] {
+            assert!(FormationId::new(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -41,8 +41,8 @@ pub use event::Event;
 pub use group::{Group, Member, Phase, Switch};
 pub use host::{Host, HostStatus, ServiceMode};
 pub use ids::{
-    ClusterId, CoordinatorId, DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, InstanceId, OperationId,
-    RequestId, Revision, StartId, Term, Timestamp, Zone,
+    ClusterId, CoordinatorId, DiskId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId,
+    OperationId, RequestId, Revision, StartId, Term, Timestamp, Zone,
 };
 pub use operation::{Failover, Operation, OperationStatus, Step, StepName, StepStatus, Work};
 pub use rejection::Rejection;

@@ -59,6 +59,34 @@ impl LeaseSettings {
         u64::try_from(scaled.div_ceil(u128::from(PPM - rho))).unwrap_or(u64::MAX)
     }
 
+    /// The longest time without a leader that does not end leases which were about to be renewed.
+    pub fn longest_election_allowed_ms(&self) -> u64 {
+        self.lease_ms.saturating_sub(self.heartbeat_ms.saturating_mul(2))
+    }
+
+    /// Every setting by its key, as it is configured.
+    fn by_key(&self) -> [(&'static str, String); 7] {
+        let number = |number: u64| number.to_string();
+        let (percent, rest) = (self.clock_error_ppm / 10_000, self.clock_error_ppm % 10_000);
+        [
+            ("lease.heartbeat_ms", number(self.heartbeat_ms)),
+            ("lease.lease_ms", number(self.lease_ms)),
+            ("lease.write_stop_ms", number(self.write_stop_ms)),
+            ("lease.wait_ms", number(self.wait_ms)),
+            ("lease.clock_error_percent", format!("{percent}.{rest:04}")),
+            ("lease.margin_ms", number(self.margin_ms)),
+            ("lease.suspect_after_heartbeats", number(self.suspect_after_heartbeats)),
+        ]
+    }
+
+    /// The settings that differ: the key, the value here, and the value there.
+    pub fn differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
+        let both = self.by_key().into_iter().zip(other.by_key());
+        both.filter(|((_, here), (_, there))| here != there)
+            .map(|((key, here), (_, there))| (key, here, there))
+            .collect()
+    }
+
     /// No heartbeat for this long makes a host suspect.
     pub fn suspect_after_ms(&self) -> u64 {
         self.heartbeat_ms.saturating_mul(self.suspect_after_heartbeats)
@@ -168,6 +196,42 @@ mod tests {
             let fields: Vec<_> = settings.problems(1_600).iter().map(|problem| problem.field).collect();
             assert_eq!(fields, [field], "{settings:?}");
         }
+    }
+
+    #[test]
+    fn each_setting_that_differs_is_named_with_both_values() {
+        let good = LeaseSettings::default;
+        let table: Vec<(LeaseSettings, &str, &str, &str)> = vec![
+            (LeaseSettings { heartbeat_ms: 900, ..good() }, "lease.heartbeat_ms", "900", "1000"),
+            (LeaseSettings { lease_ms: 6_001, ..good() }, "lease.lease_ms", "6001", "6000"),
+            (LeaseSettings { write_stop_ms: 4_000, ..good() }, "lease.write_stop_ms", "4000", "5000"),
+            (LeaseSettings { wait_ms: 9_000, ..good() }, "lease.wait_ms", "9000", "7500"),
+            (
+                LeaseSettings { clock_error_ppm: 20_500, ..good() },
+                "lease.clock_error_percent",
+                "2.0500",
+                "1.0000",
+            ),
+            (LeaseSettings { margin_ms: 501, ..good() }, "lease.margin_ms", "501", "500"),
+            (
+                LeaseSettings { suspect_after_heartbeats: 4, ..good() },
+                "lease.suspect_after_heartbeats",
+                "4",
+                "3",
+            ),
+        ];
+        for (settings, key, here, there) in table {
+            assert_eq!(settings.differences(&good()), [(key, here.to_owned(), there.to_owned())]);
+        }
+        assert_eq!(good().differences(&good()), []);
+    }
+
+    #[test]
+    fn the_longest_election_is_allowed_exactly_up_to_the_bound() {
+        let settings = LeaseSettings::default();
+        let longest_ms = settings.longest_election_allowed_ms();
+        assert_eq!(settings.problems(longest_ms), []);
+        assert_eq!(settings.problems(longest_ms + 1).len(), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     disk::Disk,
     group::Group,
     host::Host,
-    ids::{ClusterId, CoordinatorId, DiskId, GroupId, HostId, OperationId, Revision, Timestamp},
+    ids::{ClusterId, CoordinatorId, DiskId, FormationId, GroupId, HostId, OperationId, Revision, Timestamp},
     operation::{Operation, OperationStatus},
     request::Requests,
     settings::Settings,
@@ -22,6 +22,10 @@ pub const PROTOCOL: u32 = 1;
 pub struct Cluster {
     /// Its name; none before the first command.
     pub id: Option<ClusterId>,
+    /// Which forming of a cluster of this name it is; none before the first command, and in clusters from before there
+    /// were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formation: Option<FormationId>,
     /// The level of decide logic that all members have agreed on.
     pub protocol: u32,
     /// Replicated settings.
@@ -70,6 +74,7 @@ impl Default for State {
         Self {
             cluster: Arc::new(Cluster {
                 id: None,
+                formation: None,
                 protocol: PROTOCOL,
                 settings: Settings::default(),
                 created_at: Timestamp(0),

@@ -47,7 +47,7 @@ impl Desk {
     fn new() -> Self {
         let mut desk = Self { leader: Leader::default(), state: State::default(), term: 1 };
         let cluster = ClusterId::new("c1").unwrap();
-        desk.apply(Command::CreateCluster { cluster, settings: Settings::default() });
+        desk.apply(Command::CreateCluster { cluster, formation: None, settings: Settings::default() });
         desk
     }
 

@@ -1,9 +1,9 @@
 //! What agents and coordinators say to each other in a session, checked and in domain values.
 
 use quorate_domain::{
-    Assignment, AssignmentDelta, ClusterId, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId,
-    GroupState, HostId, Incarnation, InstanceId, LeaseSettings, Revision, ServiceMode, StartId, Term,
-    Timestamp, Verdict, VerdictReason, Zone,
+    Assignment, AssignmentDelta, ClusterId, CoordinatorId, DiskIdentity, DiskName, Epoch, FormationId,
+    GroupId, GroupState, HostId, Incarnation, InstanceId, LeaseSettings, Revision, ServiceMode, StartId,
+    Term, Timestamp, Verdict, VerdictReason, Zone,
 };
 
 /// The version of the session's messages that this build speaks.
@@ -31,6 +31,8 @@ pub enum ParsedAgentMessage {
 pub struct ParsedHello {
     /// The cluster that the agent belongs to; none before it has ever been welcomed.
     pub cluster: Option<ClusterId>,
+    /// Which forming of a cluster of that name; none before it has been told one.
+    pub formation: Option<FormationId>,
     /// The host.
     pub host: HostId,
     /// Its failure domain.
@@ -127,6 +129,8 @@ pub enum ParsedCoordinatorMessage {
 pub struct ParsedWelcome {
     /// The cluster.
     pub cluster: ClusterId,
+    /// Which forming of a cluster of this name it is.
+    pub formation: Option<FormationId>,
     /// The leader.
     pub coordinator: CoordinatorId,
     /// Its term.

@@ -362,7 +362,7 @@ impl Scene {
     pub(super) async fn roles(&self, agent: Node) -> Result<ListRolesResponse> {
         let channel = transport::endpoint(&self.address(agent)?)?.connect_lazy();
         let mut client = LocalAgentClient::new(channel);
-        let answer = timeout(ANSWER, client.list_roles(ListRolesRequest {})).await;
+        let answer = timeout(ANSWER, client.list_roles(ListRolesRequest::default())).await;
         Ok(answer.with_context(|| format!("{agent} does not answer"))??.into_inner())
     }
 

@@ -80,7 +80,14 @@ impl Core {
         })
     }
 
-    /// The same, for somebody outside: what they are told is remembered, because they may rely on it to the end.
+    /// The same, for somebody outside who only looks: without deadlines, and never to be acted on, so that nothing is owed
+    /// to whoever asked.
+    pub fn show_role(&self, group: &GroupId, now: BootMs) -> Option<RoleAnswer> {
+        let answer = self.role(group, now)?;
+        Some(RoleAnswer { write_deadline: BootMs(0), lease_deadline: BootMs(0), ..answer })
+    }
+
+    /// The same, for somebody outside who may act on it: what they are told is remembered, because they may rely on it to the end.
     pub fn tell_role(&mut self, group: &GroupId, now: BootMs) -> Option<RoleAnswer> {
         let answer = self.role(group, now)?;
         if answer.role == LocalRole::Primary

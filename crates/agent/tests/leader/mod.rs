@@ -5,14 +5,15 @@
 use quorate_agent::{Agent, AgentError, AgentOptions, DiskOptions, HookOptions, ProbeOptions};
 use quorate_agent_core::BootMs;
 use quorate_domain::{
-    Assignment, AssignmentEntry, ClusterId, CoordinatorId, DiskName, Epoch, GroupId, GroupState, HostId,
-    Incarnation, LeaseSettings, Rejection, Revision, Role, Term, Zone,
+    Assignment, AssignmentEntry, ClusterId, CoordinatorId, DiskName, Epoch, FormationId, GroupId, GroupState,
+    HostId, Incarnation, LeaseSettings, Rejection, Revision, Role, Term, Zone,
 };
 use quorate_rpc::{
     ApiError,
     client::LocalAgentClient,
     pb::agent::{
-        AgentMessage, CoordinatorMessage, GetRoleRequest, GetRoleResponse,
+        AgentMessage, CoordinatorMessage, GetRoleRequest, GetRoleResponse, ListRolesRequest,
+        ListRolesResponse,
         agent_gateway_server::{AgentGateway, AgentGatewayServer},
     },
     session::{
@@ -103,6 +104,8 @@ pub(crate) struct Book {
     /// It says that it has no quorum.
     pub(crate) lacks_quorum: bool,
     pub(crate) recorded: u64,
+    /// Which forming of the cluster it is of.
+    pub(crate) formation: Option<FormationId>,
     pub(crate) revision: u64,
     pub(crate) entries: Vec<AssignmentEntry>,
     pub(crate) hellos: Vec<ParsedHello>,
@@ -188,6 +191,7 @@ impl Leader {
         let (out, messages) = mpsc::channel(64);
         let welcome = ParsedWelcome {
             cluster: ClusterId::new("c").unwrap(),
+            formation: book.formation.clone(),
             coordinator: CoordinatorId(1),
             term: Term(1),
             lease: lease(),
@@ -255,6 +259,7 @@ impl AgentGateway for Leader {
 pub(crate) struct Place {
     dir: tempfile::TempDir,
     pub(crate) coordinators: Vec<String>,
+    pub(crate) has_demote_hook: bool,
 }
 
 pub(crate) struct Running {
@@ -277,7 +282,7 @@ impl Place {
             fs::set_permissions(dir.path().join("new"), fs::Permissions::from_mode(0o755)).unwrap();
             fs::rename(dir.path().join("new"), path).unwrap();
         }
-        Self { dir, coordinators: vec![leader.address.to_string()] }
+        Self { dir, coordinators: vec![leader.address.to_string()], has_demote_hook: true }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -300,7 +305,7 @@ impl Place {
             probe: ProbeOptions { interval: Duration::from_millis(50), ..ProbeOptions::default() },
             hooks: HookOptions {
                 on_promote: Some(self.path("promote")),
-                on_demote: Some(self.path("demote")),
+                on_demote: self.has_demote_hook.then(|| self.path("demote")),
                 time_limit: Duration::from_secs(20),
             },
         }
@@ -350,4 +355,11 @@ pub(crate) async fn role_of(
 ) -> Option<GetRoleResponse> {
     let request = GetRoleRequest { group: group().to_string() };
     client.get_role(request).await.ok().map(Response::into_inner)
+}
+
+/// What the agent says of its host.
+pub(crate) async fn role_of_host(
+    client: &mut LocalAgentClient<tonic::transport::Channel>,
+) -> ListRolesResponse {
+    client.list_roles(ListRolesRequest::default()).await.unwrap().into_inner()
 }

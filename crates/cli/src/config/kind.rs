@@ -13,6 +13,9 @@ use super::disk_folder::{DiskFolder, disk_conflicts};
 use super::member::{member_conflicts, route_conflicts};
 use super::value::{Value, parse_percent};
 
+/// The longest duration that a key takes.
+pub(crate) const LONGEST_MS: u64 = 86_400_000;
+
 /// What values a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -51,7 +54,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// A duration of 1 ms to a day: longer ones are slips, and short of every overflow.
-    pub(super) const MILLISECONDS: Self = Self::Integer { unit: "milliseconds", min: 1, max: 86_400_000 };
+    pub(super) const MILLISECONDS: Self = Self::Integer { unit: "milliseconds", min: 1, max: LONGEST_MS };
 
     /// Reads a value from an environment variable, a flag or the table of defaults.
     ///

@@ -25,6 +25,7 @@ mod value;
 pub(crate) use agent::AgentConfig;
 pub(crate) use coordinator::CoordinatorConfig;
 pub(crate) use key::Role;
+pub(crate) use kind::LONGEST_MS;
 pub(crate) use layers::{Flag, Sources};
 pub(crate) use problem::Problems;
 pub(crate) use reference::reference_markdown;

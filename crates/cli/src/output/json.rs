@@ -42,6 +42,7 @@ pub(crate) fn view(view: Option<&View>) -> Value {
 pub(crate) fn status(status: &GetStatusResponse) -> Value {
     json!({
         "cluster_id": status.cluster_id,
+        "formation_id": text(&status.formation_id),
         "coordinator_id": status.coordinator_id,
         "leader_id": (status.leader_id != 0).then_some(status.leader_id),
         "leader_api_address": text(&status.leader_api_address),
@@ -116,8 +117,6 @@ pub(crate) fn roles(said: &ListRolesResponse) -> Value {
             "group": role.group,
             "role": word::<Role>(role.role),
             "epoch": role.epoch,
-            "write_deadline_boot_ms": role.write_deadline_boot_ms,
-            "lease_deadline_boot_ms": role.lease_deadline_boot_ms,
             "reason": text(&role.reason),
         })),
     })

@@ -4,11 +4,15 @@ use super::until_stopped;
 use crate::{
     Machine,
     args::AgentArgs,
-    config::{self, AgentConfig},
+    config::{self, AgentConfig, LONGEST_MS},
 };
 use quorate_agent::{AgentOptions, DiskOptions, HookOptions, ProbeOptions};
 use quorate_runtime::{shutdown::Shutdown, telemetry};
 use std::time::Duration;
+
+/// The longest lease that coordinators can be configured with: the agent knows theirs, and ends by it; this process only
+/// must not end before.
+const LONGEST_LEASE: Duration = Duration::from_millis(LONGEST_MS);
 
 /// Runs the agent of a host until it is told to stop.
 ///
@@ -18,8 +22,10 @@ pub(crate) async fn run(args: AgentArgs, machine: Machine) -> anyhow::Result<u8>
     let config = config::agent(&args.into())?;
     telemetry::init(&config.log.level, config.log.format)?;
     let shutdown = Shutdown::new();
-    let role = quorate_agent::run(options(config), machine.clock, shutdown.clone());
-    until_stopped("agent", role, &shutdown).await
+    let options = options(config);
+    let deadline = options.stops_within(LONGEST_LEASE);
+    let role = quorate_agent::run(options, machine.clock, shutdown.clone());
+    until_stopped("agent", role, &shutdown, deadline).await
 }
 
 /// What the configuration means to the agent.

@@ -12,6 +12,9 @@ use quorate_domain::Settings;
 use quorate_runtime::{shutdown::Shutdown, telemetry};
 use std::{sync::Arc, time::Duration};
 
+/// How long it may take to stop after it was told to; its log is closed in far less.
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+
 /// Runs a coordinator until it is told to stop.
 ///
 /// # Errors
@@ -22,7 +25,7 @@ pub(crate) async fn run(args: CoordinatorArgs, machine: Machine) -> anyhow::Resu
     let shutdown = Shutdown::new();
     let options = options(config, machine.disk);
     let role = quorate_coordinator::run(options, machine.clock, shutdown.clone());
-    until_stopped("coordinator", role, &shutdown).await
+    until_stopped("coordinator", role, &shutdown, STOP_DEADLINE).await
 }
 
 /// What the configuration means to the coordinator.

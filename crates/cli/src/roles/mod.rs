@@ -7,14 +7,13 @@ use crate::exit;
 use quorate_runtime::shutdown::Shutdown;
 use std::{error::Error, time::Duration};
 
-/// How long a role may take to stop after it was told to; its log and its leases are given up in far less.
-const STOP_DEADLINE: Duration = Duration::from_secs(15);
-
-/// Runs a role until a signal or a fatal error, and says how it ended.
+/// Runs a role until a signal or a fatal error, and says how it ended. Once it is told to stop it has until `deadline`,
+/// which must be more than it ever needs.
 async fn until_stopped<E: Error + Send + 'static>(
     name: &'static str,
     role: impl Future<Output = Result<(), E>> + Send + 'static,
     shutdown: &Shutdown,
+    deadline: Duration,
 ) -> anyhow::Result<u8> {
     let own = shutdown.clone();
     shutdown.spawn(name, async move {
@@ -24,7 +23,7 @@ async fn until_stopped<E: Error + Send + 'static>(
         }
     });
     shutdown.wait_for_signal().await?;
-    let outcome = shutdown.finish(STOP_DEADLINE).await;
+    let outcome = shutdown.finish(deadline).await;
     if let Some(fatal) = &outcome.fatal {
         anyhow::bail!("{name}: {fatal}");
     }
@@ -32,7 +31,7 @@ async fn until_stopped<E: Error + Send + 'static>(
         anyhow::bail!(
             "{name}: {}; did not end in {} s: {}",
             outcome.reason,
-            STOP_DEADLINE.as_secs(),
+            deadline.as_secs(),
             outcome.unfinished.join(", ")
         );
     }

@@ -38,7 +38,8 @@ async fn ask(desk: &Desk, agent: &str) -> anyhow::Result<ListRolesResponse> {
     let endpoint =
         transport::endpoint(agent).map_err(|bad| exit::Usage(format!("--agent {agent}: {}", bad.problem)))?;
     let mut client = LocalAgentClient::new(endpoint.connect_lazy());
-    let answer = timeout(desk.deadline, client.list_roles(Request::new(ListRolesRequest {}))).await;
+    let request = ListRolesRequest { observe_only: true };
+    let answer = timeout(desk.deadline, client.list_roles(Request::new(request))).await;
     let unanswered =
         || format!("the agent at {agent} does not answer; does it run, and is this its `listen` address?");
     Ok(answer.with_context(unanswered)?.with_context(unanswered)?.into_inner())

@@ -3,7 +3,7 @@
 //!
 //! A coordinator is well while it serves by the standard gRPC health service: it knows a leader and, if it leads itself,
 //! a quorum acknowledges it; it need not lead. One that waits to be added, or was removed, knows none. An agent is well
-//! while it answers local processes, whatever it may do at that moment: one that is cut off and fenced does what it should.
+//! while it answers local processes (which only looking at it does not hold to anything), whatever it may do at that moment: one that is cut off and fenced does what it should.
 
 use crate::{
     args::HealthcheckArgs,
@@ -82,7 +82,7 @@ async fn ask(role: Role, channel: Channel) -> Result<Answer, Status> {
             Answer::Coordinator(HealthClient::new(channel).check(request).await?.into_inner().status())
         }
         Role::Agent => {
-            let request = ListRolesRequest {};
+            let request = ListRolesRequest { observe_only: true };
             Answer::Agent(LocalAgentClient::new(channel).list_roles(request).await?.into_inner())
         }
     })

@@ -37,7 +37,11 @@ impl History {
 }
 
 fn create_cluster() -> Command {
-    Command::CreateCluster { cluster: ClusterId::new("c1").unwrap(), settings: Settings::default() }
+    Command::CreateCluster {
+        cluster: ClusterId::new("c1").unwrap(),
+        formation: None,
+        settings: Settings::default(),
+    }
 }
 
 fn register(host: &str, incarnation: u64) -> Command {

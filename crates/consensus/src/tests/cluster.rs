@@ -133,8 +133,11 @@ impl Nodes {
         for (node, _) in nodes.running.values() {
             node.initialize(options().members).await.unwrap();
         }
-        let command =
-            Command::CreateCluster { cluster: ClusterId::new("c1").unwrap(), settings: Settings::default() };
+        let command = Command::CreateCluster {
+            cluster: ClusterId::new("c1").unwrap(),
+            formation: None,
+            settings: Settings::default(),
+        };
         nodes.propose_anywhere(Cause::Cluster, command).await;
         nodes
     }

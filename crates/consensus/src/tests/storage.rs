@@ -67,7 +67,11 @@ fn entry(index: u64, command: Command) -> Entry {
 }
 
 fn create_cluster() -> Command {
-    Command::CreateCluster { cluster: ClusterId::new("c1").unwrap(), settings: Settings::default() }
+    Command::CreateCluster {
+        cluster: ClusterId::new("c1").unwrap(),
+        formation: None,
+        settings: Settings::default(),
+    }
 }
 
 fn register(host: &str) -> Command {

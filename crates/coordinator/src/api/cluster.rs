@@ -153,14 +153,20 @@ impl Cluster for Api {
             groups_revoked: count(state.groups.values(), |group| !group.phase.grants()),
             groups_blocked: count(state.groups.values(), |group| group.blocked.is_some()),
             running: running.take(LISTED_MAX).map(|operation| operation.as_ref().into()).collect(),
-            warnings: [warnings(state, &members, &self.watch, reaches_quorum), self.member_warnings()]
-                .concat(),
+            warnings: [
+                self.lease.danger(state).into_iter().collect(),
+                warnings(state, &members, &self.watch, reaches_quorum),
+                self.lease.difference(state).into_iter().collect(),
+                self.member_warnings(),
+            ]
+            .concat(),
             members,
             grace_left_ms,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             member_change: state.open_change().map(|(operation, _)| operation.as_ref().into()),
             reaches_quorum,
             service_modes: leadership.leads.then(|| self.service_modes(state)),
+            formation_id: state.cluster.formation.as_ref().map(ToString::to_string).unwrap_or_default(),
         }))
     }
 

@@ -8,7 +8,7 @@ mod hosts;
 mod members;
 mod operations;
 
-use crate::{memory::Memory, peer::Peers, peer_watch::PeerWatch};
+use crate::{lease_record::LeaseRecord, memory::Memory, peer::Peers, peer_watch::PeerWatch};
 use quorate_consensus::{Consensus, ProposeError, ReadError, View};
 use quorate_domain::{Cause, OperationId, RequestId, Revision};
 use quorate_rpc::{
@@ -27,6 +27,7 @@ pub(crate) struct Api {
     memory: Memory,
     peers: Peers,
     watch: PeerWatch,
+    lease: LeaseRecord,
     proposal_deadline: Duration,
     /// Whoever takes a digest of the whole state.
     digesting: Arc<Mutex<()>>,
@@ -44,9 +45,10 @@ impl Api {
         memory: Memory,
         peers: Peers,
         watch: PeerWatch,
+        lease: LeaseRecord,
         proposal_deadline: Duration,
     ) -> Self {
-        Self { consensus, memory, peers, watch, proposal_deadline, digesting: Arc::default() }
+        Self { consensus, memory, peers, watch, lease, proposal_deadline, digesting: Arc::default() }
     }
 
     /// A view as recent as the request wants it, and what the answer says of it.

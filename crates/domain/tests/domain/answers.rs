@@ -5,8 +5,8 @@ use crate::stage::{
     waited,
 };
 use quorate_domain::{
-    Cause, Command, DiskName, Event, Incarnation, LeaseSettings, Outcome, Phase, Proposal, Rejection,
-    RequestId, Settings, State, Term, Timestamp, Verdict, apply,
+    Cause, Command, DiskName, Event, FormationId, Incarnation, LeaseSettings, Outcome, Phase, Proposal,
+    Rejection, RequestId, Settings, State, Term, Timestamp, Verdict, apply,
     command::{Fencing, MemberSpec},
     group::{LABEL_VALUE_MAX_BYTES, LABELS_MAX, MEMBERS_MAX},
     ids::Epoch,
@@ -24,12 +24,40 @@ fn a_cluster_is_formed_once_and_with_safe_settings_only() {
     assert_eq!(stage.refused(register("h1", "i", 1)), "CLUSTER_MISSING");
     let unsafe_lease = LeaseSettings { wait_ms: 6_000, ..LeaseSettings::default() };
     let settings = Settings { lease: unsafe_lease };
-    assert_eq!(stage.refused(Command::CreateCluster { cluster: cluster("c1"), settings }), "UNSAFE_SETTINGS");
+    let create = |formation, settings| Command::CreateCluster { cluster: cluster("c1"), formation, settings };
+    assert_eq!(stage.refused(create(Some(FormationId::of(1)), settings)), "UNSAFE_SETTINGS");
+    assert_eq!(stage.state.cluster.formation, None, "what was refused leaves no trace");
     assert_eq!(
         stage.ok(create_cluster()),
-        [Event::ClusterCreated { cluster: cluster("c1"), settings: Settings::default() }]
+        [Event::ClusterCreated {
+            cluster: cluster("c1"),
+            formation: Some(FormationId::of(1)),
+            settings: Settings::default()
+        }]
     );
     assert_eq!(stage.refused(create_cluster()), "CLUSTER_EXISTS");
+}
+
+#[test]
+fn the_formation_that_is_applied_first_stands_for_good() {
+    let mut stage = Stage { state: State::default(), term: TERM };
+    let create = |formation| Command::CreateCluster {
+        cluster: cluster("c1"),
+        formation,
+        settings: Settings::default(),
+    };
+    stage.ok(create(Some(FormationId::of(1))));
+    // Another leader, which drew another one and did not know that the first had gone through.
+    for later in [Some(FormationId::of(2)), None] {
+        assert_eq!(stage.refused(create(later)), "CLUSTER_EXISTS");
+        assert_eq!(stage.state.cluster.formation, Some(FormationId::of(1)));
+    }
+    let again = State::from_rows(stage.state.rows()).unwrap();
+    assert_eq!(again.cluster.formation, Some(FormationId::of(1)), "it is kept on disk and in snapshots");
+
+    let mut older = Stage { state: State::default(), term: TERM };
+    older.ok(create(None));
+    assert_eq!(older.state.cluster.formation, None, "a log from before there were any");
 }
 
 #[test]

@@ -6,9 +6,9 @@ mod coordinators;
 
 use proptest::prelude::*;
 use quorate_domain::{
-    Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, GroupId, HostId, HostStatus,
-    Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings, StartId, State, Term, Timestamp,
-    Verdict, VerdictReason, Zone,
+    Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, FormationId, GroupId, HostId,
+    HostStatus, Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings, StartId, State, Term,
+    Timestamp, Verdict, VerdictReason, Zone,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -57,7 +57,11 @@ pub(crate) fn any_move() -> impl Strategy<Value = Move> {
 
 /// A cluster with four hosts, a disk in each and two groups: where most sequences begin.
 pub(crate) fn opening() -> Vec<(Term, Proposal)> {
-    let mut commands = vec![Command::CreateCluster { cluster: cluster(), settings: Settings::default() }];
+    let mut commands = vec![Command::CreateCluster {
+        cluster: cluster(),
+        formation: Some(FormationId::of(7)),
+        settings: Settings::default(),
+    }];
     commands.push(coordinators::recorded());
     for number in 0..4 {
         commands.push(Command::RegisterHost {

@@ -53,6 +53,7 @@ fn settings() -> Settings {
 pub(crate) fn stored_cluster() -> Cluster {
     Cluster {
         id: Some(cluster("c1")),
+        formation: None,
         protocol: 1,
         settings: settings(),
         created_at: Timestamp(1_000),
@@ -222,7 +223,7 @@ fn commands() -> Vec<Command> {
     let reason = "why".to_owned();
     let (disk, identity, path) = (disk_id("h1", "d1"), DiskIdentity("medium".into()), "/data".to_owned());
     vec![
-        Command::CreateCluster { cluster: cluster("c1"), settings: settings() },
+        Command::CreateCluster { cluster: cluster("c1"), formation: None, settings: settings() },
         Command::RegisterHost {
             host: host.clone(),
             zone: zone(),
@@ -307,7 +308,7 @@ fn host_events() -> Vec<Event> {
     let (capacity_bytes, reasons) = (1 << 40, vec![finding("slow", 7)]);
     let address = "10.0.0.1:7000".to_owned();
     vec![
-        Event::ClusterCreated { cluster: cluster("c1"), settings: settings() },
+        Event::ClusterCreated { cluster: cluster("c1"), formation: None, settings: settings() },
         Event::HostRegistered {
             host: host.clone(),
             zone: zone(),

@@ -1,9 +1,9 @@
 //! A small cluster for the tables: three hosts with a disk each, and a group on them.
 
 use quorate_domain::{
-    Applied, Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Event, Group, GroupId, Host,
-    HostId, HostStatus, Incarnation, InstanceId, Member, OperationId, Outcome, Proposal, Settings, StartId,
-    State, Term, Timestamp, Verdict, VerdictReason, Zone, apply,
+    Applied, Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Event, FormationId, Group,
+    GroupId, Host, HostId, HostStatus, Incarnation, InstanceId, Member, OperationId, Outcome, Proposal,
+    Settings, StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone, apply,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -53,7 +53,11 @@ pub(crate) fn waited(waited_ms: u64, term: u64) -> Fencing {
 }
 
 pub(crate) fn create_cluster() -> Command {
-    Command::CreateCluster { cluster: cluster("c1"), settings: Settings::default() }
+    Command::CreateCluster {
+        cluster: cluster("c1"),
+        formation: Some(FormationId::of(1)),
+        settings: Settings::default(),
+    }
 }
 
 pub(crate) fn register(host: &str, instance: &str, incarnation: u64) -> Command {

@@ -41,7 +41,7 @@ fn ok(state: &mut State, term: Term, command: Command) {
 fn state(voters: &[u64]) -> State {
     let mut state = State::default();
     let cluster = ClusterId::new("c1").expect("a valid name");
-    ok(&mut state, TERM, Command::CreateCluster { cluster, settings: Settings::default() });
+    ok(&mut state, TERM, Command::CreateCluster { cluster, formation: None, settings: Settings::default() });
     let coordinators = voters.iter().map(|id| {
         let CoordinatorSpec { id, api_address, peer_address } = spec(*id);
         Coordinator { id, api_address, peer_address, role: CoordinatorRole::Voter, since: Timestamp(0) }
@@ -105,7 +105,7 @@ fn those_that_raft_has_are_put_on_record_first() {
     let raft = raft(&[&[1, 2, 3]], &[]);
     assert_eq!(next_step(&formed, &raft), NextStep::Nothing, "the cluster is not formed yet");
     let cluster = ClusterId::new("c1").expect("a valid name");
-    ok(&mut formed, TERM, Command::CreateCluster { cluster, settings: Settings::default() });
+    ok(&mut formed, TERM, Command::CreateCluster { cluster, formation: None, settings: Settings::default() });
     waits(&next_step(&formed, &RaftView { committed: false, ..raft.clone() }), "not committed");
     assert_eq!(follow(&mut formed, &raft), "coordinators/record");
     assert_eq!(formed.recorded_voters(), ids(&[1, 2, 3]));

@@ -47,7 +47,7 @@ impl World {
             ..Observations::default()
         };
         let cluster = ClusterId::new("c1").expect("a valid name");
-        world.apply(Command::CreateCluster { cluster, settings: Settings::default() });
+        world.apply(Command::CreateCluster { cluster, formation: None, settings: Settings::default() });
         for id in ["h1", "h2", "h3"] {
             world.register(id, 1);
             world.heard(id);

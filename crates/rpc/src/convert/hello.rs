@@ -53,6 +53,7 @@ impl TryFrom<wire::Hello> for ParsedHello {
         }
         Ok(Self {
             cluster: optional_name("cluster_id", &hello.cluster_id)?,
+            formation: optional_name("formation_id", &hello.formation_id)?,
             host: name("host", &hello.host)?,
             zone: name("zone", &hello.zone)?,
             address: address("address", hello.address)?,
@@ -68,6 +69,7 @@ impl From<&ParsedHello> for wire::Hello {
     fn from(hello: &ParsedHello) -> Self {
         Self {
             cluster_id: hello.cluster.as_ref().map(ToString::to_string).unwrap_or_default(),
+            formation_id: hello.formation.as_ref().map(ToString::to_string).unwrap_or_default(),
             host: hello.host.to_string(),
             zone: hello.zone.to_string(),
             address: hello.address.clone(),

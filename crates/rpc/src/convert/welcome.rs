@@ -2,7 +2,7 @@
 
 use super::hello::address;
 use crate::{
-    field::{InvalidField, at_most, name, positive, present},
+    field::{InvalidField, at_most, name, optional_name, positive, present},
     pb::agent::{self as wire, coordinator_message::Message},
     session::{ADDRESSES_MAX, ParsedCoordinatorMessage, ParsedRenewalAck, ParsedWelcome},
 };
@@ -56,6 +56,7 @@ impl TryFrom<wire::Welcome> for ParsedWelcome {
         let lease = present("lease", welcome.lease)?;
         Ok(Self {
             cluster: name("cluster_id", &welcome.cluster_id)?,
+            formation: optional_name("formation_id", &welcome.formation_id)?,
             coordinator: CoordinatorId(positive("coordinator_id", welcome.coordinator_id)?),
             term: Term(positive("term", welcome.term)?),
             // A refusal says `lease.wait_ms` by itself, as the settings do.
@@ -75,6 +76,7 @@ impl From<&ParsedWelcome> for wire::Welcome {
     fn from(welcome: &ParsedWelcome) -> Self {
         Self {
             cluster_id: welcome.cluster.to_string(),
+            formation_id: welcome.formation.as_ref().map(ToString::to_string).unwrap_or_default(),
             coordinator_id: welcome.coordinator.0,
             term: welcome.term.0,
             lease: Some((&welcome.lease).into()),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{field::InvalidField, pb::types::LeaderHint};
 use prost::Message;
-use quorate_domain::{CoordinatorId, Rejection, RequestId, Revision};
+use quorate_domain::{ClusterId, CoordinatorId, FormationId, Rejection, RequestId, Revision};
 use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, QuotaViolation, StatusExt};
@@ -75,6 +75,21 @@ pub enum ApiError {
     /// Another session of the same host has begun, and this one is over.
     #[error("another session of this host has begun; does a second agent run under its name?")]
     SessionReplaced,
+    /// The agent belongs to another forming of a cluster of this name: one of the two has no business here.
+    #[error(
+        "this coordinator is of cluster {cluster} as formed under {}, and this agent belongs to the one formed under {theirs}; \
+         if `quorate status -o json` of the coordinators in service shows {theirs}, stop this coordinator and correct the \
+         agent's coordinators; otherwise stop the agent and give it an empty state_dir",
+        .ours.as_ref().map_or("no id", FormationId::as_str)
+    )]
+    OtherFormation {
+        /// The cluster's name.
+        cluster: ClusterId,
+        /// As this coordinator has it on record.
+        ours: Option<FormationId>,
+        /// As the agent was told it.
+        theirs: FormationId,
+    },
     /// Whoever opened the stream does not read it.
     #[error("what was sent is not read; the stream ends, open another one")]
     SlowReader,
@@ -180,6 +195,13 @@ impl ApiError {
                 Parts::new(Code::Unavailable, Reason::Stopping.as_str()).retry(NOT_LEADER_RETRY)
             }
             Self::SessionReplaced => Parts::new(Code::Aborted, Reason::SessionReplaced.as_str()),
+            Self::OtherFormation { ours, .. } => {
+                let parts = Parts::new(Code::FailedPrecondition, Reason::OtherFormation.as_str());
+                match ours {
+                    Some(ours) => parts.with(key::FORMATION, ours),
+                    None => parts,
+                }
+            }
             Self::SlowReader => {
                 Parts::new(Code::ResourceExhausted, Reason::SlowReader.as_str()).retry(OVERLOADED_RETRY)
             }
@@ -195,6 +217,11 @@ impl ApiError {
             Self::Invalid(field) => {
                 let violation = field.violation();
                 details.add_bad_request_violation(bounded(&violation.field), bounded(&violation.description));
+            }
+            Self::OtherFormation { .. } => {
+                let code = Reason::OtherFormation.as_str();
+                let violation = PreconditionViolation::new(code, "cluster", message);
+                details.set_precondition_failure(vec![violation]);
             }
             Self::Rejected(rejection) => add_specifics_of(rejection, details, message),
             Self::NotFound { what, id } => {

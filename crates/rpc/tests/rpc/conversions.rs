@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use quorate_domain::{
-    Assignment, AssignmentDelta, AssignmentEntry, CoordinatorId, Epoch, Incarnation, LeaseSettings, Revision,
-    Role, ServiceMode, Term,
+    Assignment, AssignmentDelta, AssignmentEntry, CoordinatorId, Epoch, FormationId, Incarnation,
+    LeaseSettings, Revision, Role, ServiceMode, Term,
 };
 use quorate_rpc::{
     InvalidField,
@@ -27,6 +27,7 @@ fn hello() -> wire::Hello {
         incarnation: 3,
         start: 77,
         protocol: 1,
+        formation_id: String::new(),
     }
 }
 
@@ -78,7 +79,8 @@ fn entry(group: &str) -> AssignmentEntry {
 
 #[test]
 fn agent_messages_survive_the_round_trip() {
-    let cluster = wire::Hello { cluster_id: "c1".into(), ..hello() };
+    let formation_id = "0123456789abcdef0123456789abcdef".to_owned();
+    let cluster = wire::Hello { cluster_id: "c1".into(), formation_id, ..hello() };
     let messages = [
         ParsedAgentMessage::Hello(ParsedHello::try_from(hello()).unwrap()),
         ParsedAgentMessage::Hello(ParsedHello::try_from(cluster).unwrap()),
@@ -103,6 +105,7 @@ fn coordinator_messages_survive_the_round_trip() {
     let messages = [
         Parsed::Welcome(ParsedWelcome {
             cluster: "c1".parse().unwrap(),
+            formation: Some(FormationId::of(77)),
             coordinator: CoordinatorId(2),
             term: Term(5),
             lease: LeaseSettings { heartbeat_ms: 900, ..LeaseSettings::default() },
@@ -141,6 +144,7 @@ fn lease_settings_keep_every_field() {
 fn an_agent_refuses_a_welcome_whose_lease_could_let_two_act() {
     let good = ParsedWelcome {
         cluster: "c1".parse().unwrap(),
+        formation: None,
         coordinator: CoordinatorId(1),
         term: Term(1),
         lease: LeaseSettings::default(),
@@ -151,6 +155,7 @@ fn an_agent_refuses_a_welcome_whose_lease_could_let_two_act() {
         ("lease.wait_ms", |welcome| welcome.lease.as_mut().unwrap().wait_ms = 6_000),
         ("lease.write_stop_ms", |welcome| welcome.lease.as_mut().unwrap().write_stop_ms = 6_000),
         ("cluster_id", |welcome| welcome.cluster_id.clear()),
+        ("formation_id", |welcome| welcome.formation_id = "c1".into()),
         ("coordinator_id", |welcome| welcome.coordinator_id = 0),
         ("term", |welcome| welcome.term = 0),
         ("api_addresses[0]", |welcome| welcome.api_addresses = vec!["nowhere".into()]),
@@ -168,6 +173,7 @@ fn an_agent_refuses_a_welcome_whose_lease_could_let_two_act() {
 fn each_bad_field_of_a_hello_names_itself() {
     let table: Vec<(&str, Spoil<wire::Hello>)> = vec![
         ("hello.cluster_id", |hello| hello.cluster_id = "a b".into()),
+        ("hello.formation_id", |hello| hello.formation_id = "c1".into()),
         ("hello.host", |hello| hello.host.clear()),
         ("hello.host", |hello| hello.host = "../etc".into()),
         ("hello.zone", |hello| hello.zone = "x".repeat(64)),

@@ -1,8 +1,8 @@
 //! Errors become statuses and are read back by codes and details.
 
 use quorate_domain::{
-    ClusterId, CoordinatorId, DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, OperationId, Rejection,
-    RequestId, Revision, Term, eligibility::Ineligible,
+    ClusterId, CoordinatorId, DiskId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation,
+    OperationId, Rejection, RequestId, Revision, Term, eligibility::Ineligible,
 };
 use quorate_rpc::{
     ApiError, Failure, InvalidField, classify,
@@ -180,6 +180,14 @@ fn others() -> Vec<(ApiError, &'static str)> {
         (ApiError::Invalid(InvalidField::required("request_id", "make one")), "INVALID_FIELD"),
         (ApiError::Stopping { who: "this coordinator", remedy: "ask another" }, "STOPPING"),
         (ApiError::SessionReplaced, "SESSION_REPLACED"),
+        (
+            ApiError::OtherFormation {
+                cluster: ClusterId::new("c").unwrap(),
+                ours: Some(FormationId::of(1)),
+                theirs: FormationId::of(2),
+            },
+            "OTHER_FORMATION",
+        ),
         (ApiError::SlowReader, "SLOW_READER"),
         (ApiError::TooLate { what: "the hello", remedy: "open another session" }, "TOO_LATE"),
         (ApiError::Internal("disk on fire".into()), "INTERNAL"),
@@ -244,6 +252,25 @@ fn a_coordinator_that_hears_no_leader_is_told_from_one_that_names_it() {
     assert!(matches!(classify(&stopping), Failure::Unreachable { sent: false, .. }));
     let late = Status::from(ApiError::TooLate { what: "the hello", remedy: "open another session" });
     assert!(matches!(classify(&late), Failure::Unreachable { sent: true, .. }));
+}
+
+#[test]
+fn a_refusal_of_another_formation_names_both_and_the_remedy_and_is_read_back_as_a_refusal() {
+    let (ours, theirs) = (FormationId::of(1), FormationId::of(2));
+    for ours in [Some(ours), None] {
+        let cluster = ClusterId::new("c").unwrap();
+        let error = ApiError::OtherFormation { cluster, ours: ours.clone(), theirs: theirs.clone() };
+        let status = Status::from(error);
+        let shown = ours.as_ref().map_or("no id", FormationId::as_str);
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        for part in [shown, theirs.as_str(), "coordinators", "state_dir"] {
+            assert!(status.message().contains(part), "{part}: {status}");
+        }
+        let metadata = status.get_error_details().error_info().unwrap().metadata.clone();
+        assert_eq!(metadata.get("formation").map(String::as_str), ours.as_ref().map(FormationId::as_str));
+        assert!(status.get_error_details().precondition_failure().is_some());
+        assert!(matches!(classify(&status), Failure::Refused { code, .. } if code == "OTHER_FORMATION"));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{Asker, Desk, Process};
 use crate::env::{Env, Timer};
-use quorate_domain::{Cause, ClusterId, Command, Settings, Term};
+use quorate_domain::{Cause, ClusterId, Command, FormationId, Settings, Term};
 use quorate_leader_core::Next;
 
 /// A look at the world at least this often.
@@ -52,8 +52,11 @@ impl Process {
             Next::FormCluster => {
                 let cluster = ClusterId::new("c").expect("a letter makes a name");
                 let settings = Settings { lease: env.plan.lease.clone() };
+                // Another one by each node and in each term.
+                let bits = u128::from(self.raft.term()) << 64 | u128::from(desk.id.0);
+                let formation = Some(FormationId::of(bits));
                 self.driving += 1;
-                let command = Command::CreateCluster { cluster, settings };
+                let command = Command::CreateCluster { cluster, formation, settings };
                 self.propose(Cause::Cluster, command, Asker::Driver, desk, env);
             }
             // It would be refused before it is written.

@@ -96,18 +96,12 @@ pub(crate) fn roles_sheet(said: &ListRolesResponse, width: Width) -> String {
         ("mode", shown::<ServiceMode>(said.service_mode)),
         ("because", text_or_nothing(&said.service_mode_reason)),
     ]);
+    // Without deadlines: they are only told to those who act on them.
     let row = |role: &GroupRole| {
-        let left_ms = role.write_deadline_boot_ms.saturating_sub(said.at_boot_ms);
-        let writes = if left_ms == 0 { "no".to_owned() } else { format!("for {}", span(left_ms)) };
-        [
-            role.group.clone(),
-            shown::<Role>(role.role),
-            role.epoch.to_string(),
-            writes,
-            text_or_nothing(&role.reason),
-        ]
+        let (role_shown, reason) = (shown::<Role>(role.role), text_or_nothing(&role.reason));
+        [role.group.clone(), role_shown, role.epoch.to_string(), reason]
     };
-    let header = ["GROUP", "ROLE", "EPOCH", "WRITES", "REASON"];
+    let header = ["GROUP", "ROLE", "EPOCH", "REASON"];
     sheet.push_str(&part("Groups", &columns(width, header, said.roles.iter().map(row).collect())));
     sheet
 }

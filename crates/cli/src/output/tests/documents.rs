@@ -218,6 +218,7 @@ fn the_status_keeps_its_names() {
     "healthy": 4,
     "unknown": 0
   },
+  "formation_id": "0123456789abcdef0123456789abcdef",
   "grace_left_ms": 2500,
   "groups": {
     "active": 2,

@@ -170,6 +170,7 @@ pub(super) fn status() -> GetStatusResponse {
     GetStatusResponse {
         member_change: None,
         cluster_id: "prod".into(),
+        formation_id: "0123456789abcdef0123456789abcdef".into(),
         coordinator_id: 2,
         leader_id: 2,
         leader_api_address: "10.0.0.2:7401".into(),

@@ -206,9 +206,9 @@ mode          normal
 because       a quorum renewed the lease
 
 Groups
-GROUP  ROLE     EPOCH  WRITES    REASON
-g1     primary  4      for 4.5s  because
-g2     fenced   2      no        because
+GROUP  ROLE     EPOCH  REASON
+g1     primary  4      because
+g2     fenced   2      because
 ",
     );
 }

@@ -99,7 +99,10 @@ pub(super) fn entry(index: u64) -> Entry {
             let nodes: BTreeMap<u64, MemberNode> = (1..=3).map(|id| (id, MemberNode::default())).collect();
             EntryPayload::Membership(Membership::new(vec![BTreeSet::from([1, 2, 3])], nodes))
         }
-        1 => normal(index, [Command::CreateCluster { cluster: cluster(), settings: Settings::default() }]),
+        1 => normal(
+            index,
+            [Command::CreateCluster { cluster: cluster(), formation: None, settings: Settings::default() }],
+        ),
         _ => normal(index, [register(index), register(index + 100)]),
     };
     Entry { log_id: log_id(index), payload }
