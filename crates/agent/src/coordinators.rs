@@ -2,12 +2,18 @@
 
 use quorate_rpc::Failure;
 use quorate_runtime::retry::Backoff;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// The most coordinators that are asked because a leader named them; a cluster has five.
 const NAMED_MAX: usize = 8;
 const RETRY_BASE: Duration = Duration::from_millis(50);
 const RETRY_CAP: Duration = Duration::from_secs(1);
+/// How long a coordinator may take to accept a session: a leader commits the registration first.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same for one that said nothing the last time; twice as long after each time.
+const OPEN_AGAIN: Duration = Duration::from_millis(500);
+/// The most of which it is remembered that they said nothing.
+const SILENT_MAX: usize = 16;
 
 /// The coordinators that are known, and where the last tries led.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub(crate) struct Coordinators {
     hint: Option<String>,
     /// Hints since the last wait: two that believe in each other must not be asked in circles.
     hints_followed: usize,
+    /// Those that said nothing when they were last asked, and how often in a row.
+    silent: BTreeMap<String, u32>,
     backoff: Backoff,
 }
 
@@ -41,6 +49,7 @@ impl Coordinators {
             asked_in_vain: 0,
             hint: None,
             hints_followed: 0,
+            silent: BTreeMap::new(),
             backoff: Backoff::new(RETRY_BASE, RETRY_CAP),
         };
         all.learn(known);
@@ -75,11 +84,25 @@ impl Coordinators {
         self.backoff.reset();
         self.hints_followed = 0;
         self.asked_in_vain = 0;
+        self.silent.clear();
         self.learn(api_addresses);
     }
 
-    /// A try or a session is over: how long to wait before the next.
-    pub(crate) fn failed(&mut self, failure: Option<&Failure>) -> Duration {
+    /// How long this one may take to accept a session. Followers name a leader that stands still until they have elected
+    /// another, and a lease has no time to wait for it twice; one that is only slow gets its time in the end.
+    pub(crate) fn patience(&self, target: &str) -> Duration {
+        let doubled = |times: u32| OPEN_AGAIN.saturating_mul(1 << (times - 1).min(8)).min(OPEN_TIMEOUT);
+        self.silent.get(target).map_or(OPEN_TIMEOUT, |times| doubled(*times))
+    }
+
+    /// A try or a session with this one is over: how long to wait before the next.
+    pub(crate) fn failed(&mut self, target: &str, failure: Option<&Failure>) -> Duration {
+        if !matches!(failure, Some(Failure::Unreachable { .. })) {
+            self.silent.remove(target);
+        } else if self.silent.len() < SILENT_MAX || self.silent.contains_key(target) {
+            let times = self.silent.entry(target.to_owned()).or_default();
+            *times = times.saturating_add(1);
+        }
         if let Some(Failure::NotLeader { hint: Some(leader), .. }) = failure {
             self.hint = Some(leader.api_address.clone());
             self.hints_followed += 1;
@@ -113,7 +136,7 @@ mod tests {
     fn all_are_asked_in_turn_and_a_hint_goes_first() {
         let mut known = Coordinators::new(vec!["a:1".into(), "b:1".into()], &[]);
         assert_eq!(known.target(), "a:1");
-        assert_eq!(known.failed(Some(&not_leader(Some("c:1")))), Duration::ZERO);
+        assert_eq!(known.failed("a:1", Some(&not_leader(Some("c:1")))), Duration::ZERO);
         assert_eq!([known.target(), known.target(), known.target()], ["c:1", "b:1", "a:1"]);
         known.welcomed(&["a:1".into(), "c:1".into()]);
         assert_eq!([known.target(), known.target(), known.target()], ["c:1", "a:1", "b:1"]);
@@ -122,9 +145,34 @@ mod tests {
     #[test]
     fn hints_in_a_circle_are_waited_for() {
         let mut known = Coordinators::new(vec!["a:1".into()], &[]);
-        let waits: Vec<Duration> = (0..40).map(|_| known.failed(Some(&not_leader(Some("b:1"))))).collect();
+        let waits: Vec<Duration> =
+            (0..40).map(|_| known.failed("a:1", Some(&not_leader(Some("b:1"))))).collect();
         assert!(waits.iter().filter(|wait| !wait.is_zero()).count() >= 15, "{waits:?}");
         assert!(waits.iter().all(|wait| *wait <= RETRY_CAP));
+    }
+
+    #[test]
+    fn one_that_said_nothing_is_given_little_time_and_more_each_time_until_it_answers() {
+        let silence = Failure::Unreachable { sent: true, message: String::new() };
+        let mut known = Coordinators::new(addresses(&["a", "b"]), &[]);
+        let of_a: Vec<u128> = (0..6)
+            .map(|_| {
+                let patience = known.patience("a:1").as_millis();
+                known.failed("a:1", Some(&silence));
+                patience
+            })
+            .collect();
+        assert_eq!(of_a, [3_000, 500, 1_000, 2_000, 3_000, 3_000]);
+        assert_eq!(known.patience("b:1"), OPEN_TIMEOUT);
+        known.failed("a:1", Some(&not_leader(None)));
+        assert_eq!(known.patience("a:1"), OPEN_TIMEOUT, "it has answered");
+        known.failed("a:1", Some(&silence));
+        known.welcomed(&addresses(&["a", "b"]));
+        assert_eq!(known.patience("a:1"), OPEN_TIMEOUT, "a session forgets");
+        for number in 0..100 {
+            known.failed(&format!("{number}:1"), Some(&silence));
+        }
+        assert_eq!(known.silent.len(), SILENT_MAX);
     }
 
     /// The next so many that are asked, each in vain.
@@ -148,7 +196,7 @@ mod tests {
     fn at_a_change_of_leader_the_retired_ones_wait_until_all_that_are_left_were_asked() {
         let mut known = Coordinators::new(addresses(&["a", "b", "c"]), &[]);
         assert_eq!(known.target(), "a:1");
-        known.failed(Some(&not_leader(Some("d:1"))));
+        known.failed("a:1", Some(&not_leader(Some("d:1"))));
         assert_eq!(known.target(), "d:1");
         known.welcomed(&addresses(&["d", "e", "f"]));
         // The leader dies, and nobody leads yet.

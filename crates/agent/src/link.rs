@@ -1,10 +1,6 @@
 //! The agent's one session with the coordinators: opened, kept, given up when it is silent, opened again.
 
-use crate::{
-    coordinators::Coordinators,
-    event::Event,
-    session::{OPEN_TIMEOUT, hold_session},
-};
+use crate::{coordinators::Coordinators, event::Event, session::hold_session};
 use quorate_agent_core::BootMs;
 use quorate_rpc::{
     Failure,
@@ -70,8 +66,10 @@ impl Link {
     pub(crate) fn open(&mut self, hello: ParsedHello, events: Sender<Event>, now: BootMs) {
         self.number += 1;
         self.target = self.coordinators.target();
-        let task = tokio::spawn(hold_session(self.number, self.target.clone(), hello, events));
-        let silent_at = now.after_ms(millis(OPEN_TIMEOUT) * 2);
+        let patience = self.coordinators.patience(&self.target);
+        let task = tokio::spawn(hold_session(self.number, self.target.clone(), hello, patience, events));
+        // To accept it, and then to welcome the agent.
+        let silent_at = now.after_ms(millis(patience) * 2);
         self.state = State::Running { task, out: None, welcomed: false, silent_at };
     }
 
@@ -115,7 +113,7 @@ impl Link {
 
     /// The session is over or given up; the next is opened after a while.
     pub(crate) fn lost(&mut self, failure: Option<&Failure>, now: BootMs) {
-        let wait = self.coordinators.failed(failure);
+        let wait = self.coordinators.failed(&self.target, failure);
         if let State::Running { task, .. } = &self.state {
             task.abort();
         }

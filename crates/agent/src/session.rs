@@ -9,19 +9,28 @@ use quorate_rpc::{
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
-/// How long a coordinator may take to accept a session: a leader commits the registration first.
-pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Holds a session with one coordinator, and tells what happens in it under its number.
-pub(crate) async fn hold_session(number: u64, target: String, hello: ParsedHello, events: Sender<Event>) {
-    let ended = converse(number, &target, &hello, &events).await;
+/// Holds a session with one coordinator, which has `patience` to accept it, and tells what happens in it under its number.
+pub(crate) async fn hold_session(
+    number: u64,
+    target: String,
+    hello: ParsedHello,
+    patience: Duration,
+    events: Sender<Event>,
+) {
+    let ended = converse(number, &target, &hello, patience, &events).await;
     // The agent is ending when nobody listens.
     let _ = events.send(Event::Session(number, SessionEvent::Ended(ended))).await;
 }
 
-async fn converse(number: u64, target: &str, hello: &ParsedHello, events: &Sender<Event>) -> Option<Failure> {
+async fn converse(
+    number: u64,
+    target: &str,
+    hello: &ParsedHello,
+    patience: Duration,
+    events: &Sender<Event>,
+) -> Option<Failure> {
     let hello = (&ParsedAgentMessage::Hello(hello.clone())).into();
-    let session = match open_session(target, hello, OPEN_TIMEOUT, DEFAULT_MAX_MESSAGE_BYTES).await {
+    let session = match open_session(target, hello, patience, DEFAULT_MAX_MESSAGE_BYTES).await {
         Ok(session) => session,
         Err(failure) => return Some(failure),
     };
