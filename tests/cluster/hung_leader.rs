@@ -10,7 +10,12 @@ const AGENTS: u64 = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_host_finds_the_next_leader_before_that_one_takes_it_for_dead() -> Result<()> {
-    let mut cluster = Cluster::start(Plan { timing: Timing::steady(), ..Plan::with_agents(AGENTS) }).await?;
+    let mut cluster = Cluster::start(Plan {
+        timing: Timing::steady(),
+        log_level: "info,openraft=warn,quorate_agent=debug",
+        ..Plan::with_agents(AGENTS)
+    })
+    .await?;
     let old = cluster.leader().await?;
     let before = cluster.status(old).await?.revision;
     cluster.coordinator(old).pause().await?;

@@ -88,11 +88,18 @@ impl Coordinators {
         self.learn(api_addresses);
     }
 
-    /// How long this one may take to accept a session. Followers name a leader that stands still until they have elected
-    /// another, and a lease has no time to wait for it twice; one that is only slow gets its time in the end.
+    /// How long this one may take to accept a session. A lease has no time to wait twice for one that stands still; one
+    /// that is only slow gets its time in the end.
     pub(crate) fn patience(&self, target: &str) -> Duration {
         let doubled = |times: u32| OPEN_AGAIN.saturating_mul(1 << (times - 1).min(8)).min(OPEN_TIMEOUT);
         self.silent.get(target).map_or(OPEN_TIMEOUT, |times| doubled(*times))
+    }
+
+    /// Whether this one said nothing when it was last asked, and is asked again once all others were. Followers name a
+    /// leader that stands still until they have elected another.
+    fn waits_its_turn(&self, target: &str) -> bool {
+        let has_a_turn = self.named.iter().chain(&self.configured).any(|known| known == target);
+        has_a_turn && self.silent.contains_key(target)
     }
 
     /// A try or a session with this one is over: how long to wait before the next.
@@ -103,7 +110,9 @@ impl Coordinators {
             let times = self.silent.entry(target.to_owned()).or_default();
             *times = times.saturating_add(1);
         }
-        if let Some(Failure::NotLeader { hint: Some(leader), .. }) = failure {
+        if let Some(Failure::NotLeader { hint: Some(leader), .. }) = failure
+            && !self.waits_its_turn(&leader.api_address)
+        {
             self.hint = Some(leader.api_address.clone());
             self.hints_followed += 1;
             if self.hints_followed == 1 {
@@ -169,6 +178,12 @@ mod tests {
         known.failed("a:1", Some(&silence));
         known.welcomed(&addresses(&["a", "b"]));
         assert_eq!(known.patience("a:1"), OPEN_TIMEOUT, "a session forgets");
+        known.failed("a:1", Some(&silence));
+        known.failed("c:1", Some(&silence));
+        let rest = known.failed("b:1", Some(&not_leader(Some("a:1"))));
+        assert!(!rest.is_zero(), "it is asked in its turn");
+        assert_eq!(known.failed("b:1", Some(&not_leader(Some("c:1")))), Duration::ZERO, "it has no turn");
+        assert_eq!(known.target(), "c:1");
         for number in 0..100 {
             known.failed(&format!("{number}:1"), Some(&silence));
         }

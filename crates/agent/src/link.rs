@@ -67,6 +67,7 @@ impl Link {
         self.number += 1;
         self.target = self.coordinators.target();
         let patience = self.coordinators.patience(&self.target);
+        tracing::debug!(coordinator = self.target, patience_ms = millis(patience), "asking for a session");
         let task = tokio::spawn(hold_session(self.number, self.target.clone(), hello, patience, events));
         // To accept it, and then to welcome the agent.
         let silent_at = now.after_ms(millis(patience) * 2);
@@ -114,6 +115,8 @@ impl Link {
     /// The session is over or given up; the next is opened after a while.
     pub(crate) fn lost(&mut self, failure: Option<&Failure>, now: BootMs) {
         let wait = self.coordinators.failed(&self.target, failure);
+        let failure = failure.map(ToString::to_string);
+        tracing::debug!(coordinator = self.target, failure, wait_ms = millis(wait), "no session");
         if let State::Running { task, .. } = &self.state {
             task.abort();
         }
