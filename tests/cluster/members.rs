@@ -140,6 +140,46 @@ async fn a_lost_coordinator_is_replaced_under_a_new_id() -> Result<()> {
     cluster.finish().await
 }
 
+/// Its peer server goes on telling who it is, and it could acknowledge nothing: neither the change nor a cancel of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_whose_disk_hangs_is_not_counted_on_although_it_says_who_it_is() -> Result<()> {
+    let faulty = env!("CARGO_BIN_EXE_quorate-faulty");
+    let plan = Plan { faulty_program: Some(faulty.into()), ..Plan::with_agents(1) };
+    let cluster = Cluster::start(plan).await?;
+    cluster.create_group("g", &[1]).await?;
+    let leader = cluster.leader().await?;
+    let [hangs, other] = (1..=3).filter(|id| *id != leader).collect::<Vec<_>>()[..] else {
+        anyhow::bail!("three coordinators")
+    };
+    cluster.set_disk_rule(hangs, "slow sync 8000ms")?;
+    let client = cluster.client_of(&[leader])?;
+    let label = SetGroupLabelsRequest {
+        request_id: "w".to_owned(),
+        group: "g".to_owned(),
+        labels: [("key".to_owned(), "value".to_owned())].into(),
+    };
+    client.set_group_labels(label).await?;
+    wait_until("the leader counts on it no more", ENDS, async || {
+        let listed = members(&client).await?.members;
+        let silent = listed.iter().find(|member| member.id == hangs).and_then(|member| member.last_answer_ms);
+        ensure!(silent.is_some_and(|ms| ms > 2_500), "{silent:?}");
+        Ok(())
+    })
+    .await?;
+    let request = RemoveMemberRequest { request_id: String::new(), id: other };
+    let refused = client.remove_member(request).await;
+    ensure!(
+        matches!(&refused, Err(ClientError::Refused { code, .. }) if code == "WOULD_LOSE_QUORUM"),
+        "{refused:?}"
+    );
+    let warnings = cluster.status(leader).await?.warnings;
+    let unreached = format!("coordinator {hangs} is not reached at");
+    ensure!(!warnings.iter().any(|warning| warning.contains(&unreached)), "it was asked: {warnings:?}");
+    cluster.set_disk_rule(hangs, "")?;
+    cluster.wait_for_equal_states().await?;
+    cluster.finish().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_dies_in_the_middle_of_a_change_is_followed_by_one_that_finishes_it() -> Result<()> {
     let mut cluster = Cluster::start(Plan::with_agents(1)).await?;

@@ -1,14 +1,14 @@
 //! Why a command was refused, with a code that clients branch on.
 
 use crate::{
-    coordinator::{listed, quorum_of},
+    coordinator::{lags, listed, quorum_of},
     eligibility::Ineligible,
     ids::{
         ClusterId, CoordinatorId, DiskId, Epoch, GroupId, HostId, Incarnation, OperationId, RequestId, Term,
     },
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a command was refused. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -262,14 +262,17 @@ pub enum Rejection {
     LastVoter(CoordinatorId),
     /// The new voters could decide nothing.
     #[error(
-        "with {} as voters, {} of them must answer, and only these do: {}; bring others back first, or name one that is lost to be replaced",
-        listed(voters), quorum_of(voters.len()), listed(heard)
+        "with {} as voters, {} of them must answer and hold the log, and only these do: {}{}; bring others back first and let them catch up, or name one that is lost to be replaced",
+        listed(voters), quorum_of(voters.len()), listed(heard), lags(lagging)
     )]
     WouldLoseQuorum {
         /// Who would vote.
         voters: BTreeSet<CoordinatorId>,
-        /// Who of them was heard lately.
+        /// Who of them was heard lately and holds the log.
         heard: BTreeSet<CoordinatorId>,
+        /// Who of them was heard lately and lacks entries, and how many.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        lagging: BTreeMap<CoordinatorId, u64>,
     },
     /// What was heard or seen in another leadership.
     #[error(

@@ -30,6 +30,7 @@ const DECISIONS: &[&str] = &[
     "decision/primary-switched",
     "decision/start-failed",
     "leader/stood-still-and-only-observes",
+    "members/a-voter-lagged",
     "members/begun-add-member",
     "members/begun-promote-member",
     "members/begun-remove-member",

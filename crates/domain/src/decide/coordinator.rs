@@ -67,8 +67,9 @@ pub(super) fn begin(
     }])
 }
 
-/// Whether those that shall vote could decide anything. One that is yet to come counts as heard: the change waits for it,
-/// and this is asked again once it holds the log.
+/// Whether those that shall vote could decide anything: one that answers and lacks much of the log could not acknowledge
+/// the change itself, nor a cancel of it. One that is yet to come counts: the change waits for it, and this is asked
+/// again once it holds the log.
 fn check_change_of_voters(progress: &ChangeProgress, heard: &Heard) -> Result<Vec<Evidence>, Rejection> {
     let (before, after) = (&progress.voters_before, &progress.voters_after);
     if before == after {
@@ -77,7 +78,7 @@ fn check_change_of_voters(progress: &ChangeProgress, heard: &Heard) -> Result<Ve
     if let Some(id) = progress.change.leaves().filter(|_| after.is_empty()) {
         return Err(Rejection::LastVoter(id));
     }
-    let mut counted = heard.coordinators.clone();
+    let mut counted = heard.able();
     if !progress.caught_up {
         counted.extend(progress.change.joins().map(|spec| spec.id));
     }
@@ -93,12 +94,14 @@ fn check_quorum(
     #[cfg(planted)]
     let holds = holds || crate::planted::is(crate::planted::Bug::NoQuorumCheckOfMembers);
     if !holds {
+        let mut lagging = heard.lagging_of(voters);
+        lagging.retain(|id, _| !counted.contains(id));
         let heard = voters.intersection(counted).copied().collect();
-        return Err(Rejection::WouldLoseQuorum { voters: voters.clone(), heard });
+        return Err(Rejection::WouldLoseQuorum { voters: voters.clone(), heard, lagging });
     }
     let threshold = format!("{} of {}", quorum_of(voters.len()), listed(voters));
     let source = format!("leader of term {}", heard.term);
-    Ok(vec![Evidence::new("coordinators_heard", listed(&heard.coordinators), threshold, source)])
+    Ok(vec![Evidence::new("coordinators_heard", listed(&heard.able()), threshold, source)])
 }
 
 pub(super) fn record_caught_up(
@@ -118,10 +121,14 @@ pub(super) fn record_caught_up(
         let problem = format!("coordinator {coordinator} has not answered the leader lately");
         return Err(Rejection::ChangeNotReady { operation, problem });
     }
+    if let Some(lag) = heard.lagging.get(&coordinator) {
+        let problem = format!("coordinator {coordinator} has not caught up: it lacks {lag} entries");
+        return Err(Rejection::ChangeNotReady { operation, problem });
+    }
     let evidence = if progress.voters_before == progress.voters_after {
         vec![]
     } else {
-        check_quorum(&progress.voters_after, &heard.coordinators, heard)?
+        check_quorum(&progress.voters_after, &heard.able(), heard)?
     };
     Ok(vec![Event::CoordinatorCaughtUp { operation, coordinator, through_index, evidence }])
 }
@@ -161,7 +168,7 @@ pub(super) fn cancel(
         return Ok(vec![]);
     }
     // Raft may be anywhere between the two sets of voters by now: going back is a change of voters like any other.
-    check_quorum(&progress.voters_before, &heard.coordinators, heard)?;
+    check_quorum(&progress.voters_before, &heard.able(), heard)?;
     Ok(vec![Event::CoordinatorChangeCancelled { operation, change: progress.change.clone() }])
 }
 

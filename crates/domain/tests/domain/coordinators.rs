@@ -34,7 +34,13 @@ fn record(voters: &[u64]) -> Command {
 }
 
 pub(crate) fn heard(coordinators: &[u64]) -> Heard {
-    Heard { term: TERM, coordinators: ids(coordinators) }
+    Heard { term: TERM, coordinators: ids(coordinators), ..Heard::default() }
+}
+
+/// These answer, and these of them lack so many entries.
+fn heard_lagging(coordinators: &[u64], lagging: &[(u64, u64)]) -> Heard {
+    let lagging = lagging.iter().map(|(id, lag)| (n(*id), *lag)).collect();
+    Heard { lagging, ..heard(coordinators) }
 }
 
 pub(crate) fn members(voters: &[u64], learners: &[u64]) -> RaftMembers {
@@ -195,6 +201,45 @@ fn refuses_a_change_that_would_leave_no_quorum_among_those_that_answer() {
             None => assert_eq!(stage.ok(command.clone()).len(), 1, "{command:?}"),
         }
     }
+}
+
+#[test]
+fn whoever_answers_and_lacks_much_of_the_log_does_not_count_for_a_quorum_and_is_named() {
+    let begin = |change, heard| Command::BeginCoordinatorChange { change, heard };
+    let all_but_3 = heard_lagging(&[1, 2, 3], &[(3, 70_000)]);
+    let mut stage = Stage::coordinators(&[1, 2, 3]);
+    // 1 and 3 would vote, and nothing is committed before 3 has caught up: no cancel either.
+    let refused = stage.apply(begin(CoordinatorChange::Remove(n(2)), all_but_3.clone()));
+    let Outcome::Refused(reason) = refused.outcome else { panic!("taken") };
+    assert_eq!(reason.code(), "WOULD_LOSE_QUORUM");
+    let said = reason.to_string();
+    assert!(said.contains("only these do: 1; 3 answers and lacks 70000 entries;"), "{said}");
+    // It may go itself, and one of those that keep up may be replaced by a newcomer only while the others keep up.
+    for (change, taken) in [
+        (CoordinatorChange::Remove(n(3)), true),
+        (replace(3, 4), true),
+        (replace(2, 4), true),
+        (CoordinatorChange::Remove(n(1)), false),
+    ] {
+        let mut stage = stage.clone();
+        let command = begin(change, all_but_3.clone());
+        if taken {
+            stage.ok(command);
+        } else {
+            assert_eq!(stage.refused(command.clone()), "WOULD_LOSE_QUORUM", "{command:?}");
+        }
+    }
+    stage.ok(begin(replace(2, 4), all_but_3));
+    let operation = stage.change_id();
+    let caught_up = |heard| Command::RecordCaughtUp { operation, through_index: 90, heard };
+    let cancel = |heard| Command::CancelCoordinatorChange { operation, heard };
+    let lags = heard_lagging(&[1, 2, 4], &[(4, 65)]);
+    assert_eq!(stage.refused(caught_up(lags)), "CHANGE_NOT_READY", "the newcomer itself lags");
+    let others_lag = heard_lagging(&[1, 3, 4], &[(1, 65), (3, 65)]);
+    assert_eq!(stage.refused(caught_up(others_lag)), "WOULD_LOSE_QUORUM");
+    assert_eq!(stage.refused(cancel(heard_lagging(&[1, 2, 3], &[(2, 65), (3, 65)]))), "WOULD_LOSE_QUORUM");
+    stage.ok(caught_up(heard_lagging(&[1, 2, 3, 4], &[(3, 65)])));
+    stage.ok(cancel(heard_lagging(&[1, 2, 3, 4], &[(3, 65)])));
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn raft(voters: &[&[u64]], learners: &[u64]) -> RaftView {
 
 fn begun(voters: &[u64], change: CoordinatorChange) -> State {
     let mut state = state(voters);
-    let heard = Heard { term: TERM, coordinators: ids(voters) };
+    let heard = Heard { term: TERM, coordinators: ids(voters), ..Heard::default() };
     ok(&mut state, TERM, Command::BeginCoordinatorChange { change, heard });
     state
 }
@@ -86,7 +86,7 @@ fn follow(state: &mut State, raft: &RaftView) -> &'static str {
 
 fn cancel(state: &mut State, heard: &[u64]) {
     let operation = state.open_change().expect("a change is open").0.id;
-    let heard = Heard { term: TERM, coordinators: ids(heard) };
+    let heard = Heard { term: TERM, coordinators: ids(heard), ..Heard::default() };
     ok(state, TERM, Command::CancelCoordinatorChange { operation, heard });
 }
 
@@ -144,6 +144,24 @@ fn a_change_waits_for_what_is_missing_and_says_so() {
     follow(&mut state, &joined);
     let lonely = RaftView { heard: ids(&[1]), ..joined };
     waits(&next_step(&state, &lonely), "silent: 2, 4");
+}
+
+/// A voter that is back after hours answers, and could acknowledge nothing before it has caught up.
+#[test]
+fn a_voter_that_lags_counts_for_no_quorum_and_the_wait_says_by_how_much() {
+    let mut raft = raft(&[&[1, 2, 3]], &[]);
+    raft.matched.remove(&n(1));
+    assert_eq!(raft.heard().lagging, [].into(), "the leader itself does not lag");
+    raft.matched.insert(n(3), raft.last_index - CAUGHT_UP_ENTRIES);
+    assert_eq!(raft.heard().lagging, [].into(), "one message carries what is missing");
+    let state = begun(&[1, 2, 3], CoordinatorChange::Remove(n(2)));
+    assert_eq!(next_step(&state, &raft), NextStep::ChangeVoters(ids(&[1, 3])));
+    raft.matched.insert(n(3), raft.last_index - CAUGHT_UP_ENTRIES - 1);
+    assert_eq!(raft.heard().lagging, [(n(3), CAUGHT_UP_ENTRIES + 1)].into());
+    waits(&next_step(&state, &raft), "silent: none; 3 answers and lacks 65 entries");
+    raft.matched.remove(&n(3));
+    assert_eq!(raft.heard().lagging, [(n(3), raft.last_index)].into(), "nothing is known to be there");
+    assert_eq!(raft.heard().able(), ids(&[1, 2]));
 }
 
 #[test]

@@ -101,7 +101,7 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::CoordinatorNotReady { id, address, .. } => {
             vec![(key::COORDINATOR, text(id)), (key::ADDRESS, address.clone())]
         }
-        R::WouldLoseQuorum { voters, heard } => {
+        R::WouldLoseQuorum { voters, heard, .. } => {
             vec![(key::VOTERS, numbers(voters)), (key::HEARD, numbers(heard))]
         }
         R::SeenInAnotherTerm { term, .. } => vec![(key::TERM, text(term))],

@@ -85,7 +85,14 @@ fn rejections() -> Vec<(Rejection, Code)> {
         (R::AlreadyVoter(CoordinatorId(1)), FailedPrecondition),
         (R::NotAVoter(CoordinatorId(4)), FailedPrecondition),
         (R::LastVoter(CoordinatorId(1)), FailedPrecondition),
-        (R::WouldLoseQuorum { voters: voters(), heard: [CoordinatorId(1)].into() }, FailedPrecondition),
+        (
+            R::WouldLoseQuorum {
+                voters: voters(),
+                heard: [CoordinatorId(1)].into(),
+                lagging: [(CoordinatorId(2), 70)].into(),
+            },
+            FailedPrecondition,
+        ),
         (R::SeenInAnotherTerm { seen_in: Term(1), term: Term(2) }, FailedPrecondition),
         (R::ChangeInProgress { operation: OperationId(4) }, FailedPrecondition),
         (R::ChangeNotOpen(OperationId(4)), FailedPrecondition),

@@ -168,6 +168,9 @@ impl Process {
             return;
         }
         let view = self.raft_view(desk, env);
+        if view.heard().lagging.keys().any(|id| self.raft.members().votes(coordinator_node(*id))) {
+            env.counts.add("members/a-voter-lagged");
+        }
         let step = next_step(self.raft.state(), &view);
         if !matches!(step, NextStep::Nothing) {
             env.note(desk.node, || format!("next of the coordinators: {step:?}"));

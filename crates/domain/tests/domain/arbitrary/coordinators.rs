@@ -74,7 +74,13 @@ impl Move {
             19 | 20 => coordinators = [self.known(state)].into(),
             _ => {}
         }
-        Heard { term: Term(near(self.term, self.luck, 11)), coordinators }
+        let lagging =
+            (21..=24).contains(&self.luck).then(|| (self.known(state), 65 + u64::from(self.choice)));
+        Heard {
+            term: Term(near(self.term, self.luck, 11)),
+            coordinators,
+            lagging: lagging.into_iter().collect(),
+        }
     }
 
     /// What Raft has when it is where the change wants it, in most cases.
