@@ -258,7 +258,7 @@ pub enum Rejection {
     #[error("coordinator {0} has no vote; remove it and add another one")]
     NotAVoter(CoordinatorId),
     /// Nobody would vote.
-    #[error("coordinator {0} is the last that votes; promote another one first")]
+    #[error("coordinator {0} is the last that votes; add another one and promote it first")]
     LastVoter(CoordinatorId),
     /// The new voters could decide nothing.
     #[error(

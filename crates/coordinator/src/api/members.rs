@@ -105,10 +105,19 @@ impl Api {
     pub(super) fn member_warnings(&self) -> Vec<String> {
         let view = self.consensus.feed().view();
         let mut found = remarks(&view.state);
-        if self.consensus.leadership().borrow().can_decide()
+        let leadership = self.consensus.leadership().borrow().clone();
+        if leadership.can_decide()
             && let Some((operation, progress)) = view.state.open_change()
-            && let NextStep::Wait(reasons) = next_step(&view.state, &raft_view(&self.consensus, &self.peers))
         {
+            let reasons = match next_step(&view.state, &raft_view(&self.consensus, &self.peers)) {
+                NextStep::Wait(reasons) => reasons,
+                NextStep::HandOver if !leadership.may_hand_over() => vec![format!(
+                    "coordinator {} leads and loses its vote, and no other one took over when it handed over; it does so \
+                     again, ever more rarely: look at the network between the others",
+                    leadership.node
+                )],
+                _ => vec![],
+            };
             let (id, change) = (operation.id, &progress.change);
             found.extend(reasons.iter().map(|reason| format!("{change} ({id}) waits: {reason}")));
         }

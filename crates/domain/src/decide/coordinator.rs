@@ -75,7 +75,8 @@ fn check_change_of_voters(progress: &ChangeProgress, heard: &Heard) -> Result<Ve
     if before == after {
         return Ok(vec![]);
     }
-    if let Some(id) = progress.change.leaves().filter(|_| after.is_empty()) {
+    // Nor can the last one be replaced: it would have to lead until the end, and hand over before it.
+    if let Some(id) = progress.change.leaves().filter(|id| *before == BTreeSet::from([*id])) {
         return Err(Rejection::LastVoter(id));
     }
     let mut counted = heard.able();

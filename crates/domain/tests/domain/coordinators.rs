@@ -192,7 +192,7 @@ fn refuses_a_change_that_would_leave_no_quorum_among_those_that_answer() {
         (&[1, 2], CoordinatorChange::Remove(n(2)), &[1], None),
         (&[1, 2], CoordinatorChange::Remove(n(1)), &[1], Some("WOULD_LOSE_QUORUM")),
         (&[1], CoordinatorChange::Remove(n(1)), &[1], Some("LAST_VOTER")),
-        (&[1], replace(1, 4), &[1], None),
+        (&[1], replace(1, 4), &[1], Some("LAST_VOTER")),
     ] {
         let mut stage = Stage::coordinators(voters);
         let command = begin(change, who);

@@ -195,8 +195,11 @@ impl Process {
                 self.change_voters(to, now_ms, env, now_ms);
             }
             NextStep::HandOver => {
-                env.counts.add("members/leader-handed-over");
-                self.raft.hand_over(now_ms);
+                if self.raft.hand_over(now_ms) {
+                    env.counts.add("members/leader-handed-over");
+                } else {
+                    env.counts.add("members/leader-rested-from-handing-over");
+                }
             }
             NextStep::LetGo(id) => {
                 let node = coordinator_node(id);
