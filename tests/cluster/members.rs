@@ -140,6 +140,32 @@ async fn a_lost_coordinator_is_replaced_under_a_new_id() -> Result<()> {
     cluster.finish().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_whose_folder_was_lost_comes_back_at_its_own_addresses_under_a_new_id() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    cluster.create_group("g", &[1]).await?;
+    let leader = cluster.leader().await?;
+    let lost = (1..=3).find(|id| *id != leader).context("three coordinators")?;
+    cluster.coordinator(lost).kill()?;
+    std::fs::remove_dir_all(cluster.data_dir(lost))?;
+    cluster.start_in_place_of(lost, 4).await?;
+    let client = cluster.client();
+    let operation = cluster.replace_member_at(&client, lost, 4, lost).await?;
+    succeeded(&change_ended(&client, &operation).await?)?;
+    let expected: Vec<u64> = (1..=4).filter(|id| *id != lost).collect();
+    ensure!(voters(&client).await? == expected);
+    let listed = members(&client).await?.members;
+    let back = listed.iter().find(|member| member.id == 4).context("coordinator 4 is listed")?;
+    ensure!(back.peer_address == cluster.peer_address(lost), "{back:?}");
+    wait_until("it has what the others have", ENDS, async || {
+        let at = members(&cluster.client_of(&[lost])?).await?.members;
+        ensure!(at.iter().all(|member| member.lag_entries.is_none_or(|lag| lag == 0)), "{at:?}");
+        Ok(())
+    })
+    .await?;
+    cluster.finish().await
+}
+
 /// Its peer server goes on telling who it is, and it could acknowledge nothing: neither the change nor a cancel of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_whose_disk_hangs_is_not_counted_on_although_it_says_who_it_is() -> Result<()> {

@@ -41,7 +41,7 @@ pub(super) fn begin(
     match change {
         CoordinatorChange::Add(spec) => {
             check_room(state)?;
-            check_new(state, spec)?;
+            check_new(state, spec, None)?;
         }
         CoordinatorChange::Promote(id) => {
             if find(state, *id)?.role == CoordinatorRole::Voter {
@@ -55,7 +55,7 @@ pub(super) fn begin(
             if find(state, *remove)?.role == CoordinatorRole::Learner {
                 return Err(Rejection::NotAVoter(*remove));
             }
-            check_new(state, add)?;
+            check_new(state, add, Some(*remove))?;
         }
     }
     let progress = ChangeProgress::begun(change.clone(), state.recorded_voters());
@@ -229,12 +229,17 @@ fn check_room(state: &State) -> Result<(), Rejection> {
     Err(Rejection::LimitReached { what: "coordinators".to_owned(), limit: COORDINATORS_MAX })
 }
 
-fn check_new(state: &State, spec: &CoordinatorSpec) -> Result<(), Rejection> {
+/// The one whose place it takes may have lost its disk, and be this very machine: it may be reached where that one was.
+fn check_new(
+    state: &State,
+    spec: &CoordinatorSpec,
+    in_place_of: Option<CoordinatorId>,
+) -> Result<(), Rejection> {
     let highest = state.cluster.highest_coordinator;
     if spec.id <= highest {
         return Err(Rejection::CoordinatorIdUsed { id: spec.id, highest });
     }
-    for known in state.coordinators.values() {
+    for known in state.coordinators.values().filter(|known| Some(known.id) != in_place_of) {
         for address in [&spec.api_address, &spec.peer_address] {
             if [&known.api_address, &known.peer_address].contains(&address) {
                 return Err(Rejection::AddressInUse { address: address.clone(), coordinator: known.id });

@@ -278,6 +278,31 @@ fn refuses_what_does_not_fit_to_the_record() {
     }
 }
 
+/// Its disk was lost, and its machine is as good as any.
+#[test]
+fn whoever_takes_the_place_of_another_may_be_reached_where_that_one_was_and_nobody_else_may() {
+    let at = |address: u64, id: u64| CoordinatorSpec { id: n(id), ..spec(address) };
+    let mut stage = Stage::coordinators(&[1, 2, 3]);
+    let add = CoordinatorChange::Add(at(3, 4));
+    assert_eq!(stage.refused(begin(add, &[1, 2])), "ADDRESS_IN_USE");
+    let beside = CoordinatorChange::Replace { remove: n(3), add: at(2, 4) };
+    assert_eq!(stage.refused(begin(beside, &[1, 2])), "ADDRESS_IN_USE");
+    let own = CoordinatorChange::Replace { remove: n(3), add: at(3, 4) };
+    stage.ok(begin(own, &[1, 2]));
+    assert_eq!(invariants::violations(&stage.state), Vec::<String>::new());
+    let mut cancelled = stage.clone();
+    cancelled.ok(cancelled.cancel(&[1, 2]));
+    assert_eq!(invariants::violations(&cancelled.state), Vec::<String>::new());
+    cancelled.ok(cancelled.finish(&[1, 2, 3], &[]));
+    assert_eq!(invariants::violations(&cancelled.state), Vec::<String>::new());
+    stage.ok(stage.caught_up(&[1, 2, 4]));
+    stage.ok(stage.voters(&[1, 2, 4], &[3]));
+    assert_eq!(invariants::violations(&stage.state), Vec::<String>::new());
+    stage.ok(stage.finish(&[1, 2, 4], &[]));
+    assert_eq!(invariants::violations(&stage.state), Vec::<String>::new());
+    assert_eq!(stage.state.coordinators[&n(4)].peer_address, spec(3).peer_address);
+}
+
 #[test]
 fn one_change_at_a_time_and_no_more_coordinators_than_the_limit() {
     let mut stage = Stage::coordinators(&[1, 2, 3]);
