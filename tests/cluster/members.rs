@@ -9,6 +9,7 @@ use quorate_rpc::{
             AddMemberRequest, GetGroupRequest, PromoteMemberRequest, RemoveMemberRequest,
             ReplaceMemberRequest, SetGroupLabelsRequest,
         },
+        raft::{IdentifyRequest, Sender, raft_client::RaftClient},
         types::{Group, GroupPhase, OperationStatus},
     },
 };
@@ -137,6 +138,95 @@ async fn a_lost_coordinator_is_replaced_under_a_new_id() -> Result<()> {
     cluster.coordinator(lost).start()?;
     let status = cluster.coordinator(lost).ended(ENDS).await?;
     ensure!(status.code() == Some(1), "{status}");
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_that_cannot_find_the_cluster_is_not_taken_in_and_is_told_why() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    cluster.start_newcomer(4).await?;
+    cluster.coordinator(4).kill()?;
+    let file = cluster.config_file("c4");
+    let right = std::fs::read_to_string(&file)?;
+    // Nobody listens where its `members` say that the others are.
+    let wrong = [1, 2, 3].iter().fold(right.clone(), |text, id| {
+        let peer = cluster.peer_address(*id);
+        let (host, _) = peer.rsplit_once(':').expect("host:port");
+        text.replacen(&format!("{id}={peer}/"), &format!("{id}={host}:9/"), 1)
+    });
+    ensure!(wrong != right, "{right}");
+    std::fs::write(&file, wrong)?;
+    cluster.coordinator(4).start()?;
+    wait_until("the newcomer answers", ENDS, async || cluster.status(4).await).await?;
+    let client = cluster.client();
+    let request = AddMemberRequest {
+        request_id: String::new(),
+        id: 4,
+        api_address: cluster.api_address(4),
+        peer_address: cluster.peer_address(4),
+    };
+    let refused = client.add_member(request).await;
+    ensure!(
+        matches!(&refused, Err(ClientError::Refused { code, message })
+            if code == "COORDINATOR_NOT_READY" && message.contains("`members` name no present coordinator")),
+        "{refused:?}"
+    );
+    cluster.coordinator(4).kill()?;
+    std::fs::write(&file, right)?;
+    cluster.coordinator(4).start()?;
+    let operation = cluster.add_member(&client, 4).await?;
+    succeeded(&change_ended(&client, &operation).await?)?;
+    cluster.finish().await
+}
+
+/// What a coordinator remembers of its peers.
+fn met(cluster: &Cluster, id: u64) -> Result<String> {
+    Ok(std::fs::read_to_string(cluster.data_dir(id).join("peers.json"))?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_lost_its_data_is_refused_and_whoever_was_none_yet_may_begin_anew() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    let leader = cluster.leader().await?;
+    wait_until("the leader has met the others", ENDS, async || {
+        let met = met(&cluster, leader)?;
+        let others = (1..=3_u64).filter(|id| *id != leader);
+        ensure!(others.into_iter().all(|id| met.contains(&format!("\"{id}\""))), "{met}");
+        Ok(())
+    })
+    .await?;
+    let before = met(&cluster, leader)?;
+    let mut raft = RaftClient::connect(format!("http://{}", cluster.peer_address(leader))).await?;
+    for from in 1_000..1_020 {
+        let sender =
+            Sender { cluster_id: "test".to_owned(), from, to: leader, instance: "stranger".to_owned() };
+        let answer = raft.identify(IdentifyRequest { sender: Some(sender) }).await?.into_inner();
+        ensure!(answer.takes_part && answer.known_instance.is_empty(), "{answer:?}");
+    }
+    ensure!(met(&cluster, leader)? == before, "strangers are not remembered");
+
+    cluster.start_newcomer(4).await?;
+    wait_until("the newcomer answers", ENDS, async || cluster.status(4).await).await?;
+    cluster.coordinator(4).kill()?;
+    std::fs::remove_dir_all(cluster.data_dir(4))?;
+    cluster.coordinator(4).start()?;
+    let client = cluster.client();
+    cluster.grow(&client, 4).await?;
+    for id in 1..=3 {
+        wait_until("everybody has met the new member", ENDS, async || {
+            let met = met(&cluster, id)?;
+            ensure!(met.contains("\"4\""), "{met}");
+            Ok(())
+        })
+        .await?;
+    }
+    cluster.coordinator(4).kill()?;
+    std::fs::remove_dir_all(cluster.data_dir(4))?;
+    cluster.coordinator(4).start()?;
+    let status = cluster.coordinator(4).ended(ENDS).await?;
+    ensure!(status.code() == Some(1), "{status}");
+    let said = cluster.coordinator(4).said()?;
+    ensure!(said.contains("node 4 was known with data folder"), "{said}");
     cluster.finish().await
 }
 

@@ -11,11 +11,14 @@ use quorate_rpc::{
     pb::control::{GetStatusRequest, Member, MemberRole},
 };
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 
 /// How long a new coordinator may take to say who it is.
 const NEWCOMER_DEADLINE: Duration = Duration::from_secs(2);
+/// How long one that has just started may take to find the cluster: it asks at least every two seconds.
+const NEWCOMER_SETTLES: Duration = Duration::from_secs(3);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Api {
     /// Begins a change. A new coordinator is asked first whether it is ready to be one.
@@ -77,12 +80,26 @@ impl Api {
         };
         let node =
             MemberNode { peer_address: spec.peer_address.clone(), api_address: spec.api_address.clone() };
-        let answer = self.peers.identify_newcomer(spec.id, &node, NEWCOMER_DEADLINE).await;
-        let answer = answer
-            .map_err(|status| not_ready(&spec.peer_address, format!("it answers: {}", status.message())))?;
-        if answer.initialized {
-            let problem = "its data_dir is not empty: it was a member of a cluster before".to_owned();
-            return Err(not_ready(&spec.peer_address, problem));
+        let settled_by = Instant::now() + NEWCOMER_SETTLES;
+        loop {
+            let answer = self.peers.identify_newcomer(spec.id, &node, NEWCOMER_DEADLINE).await;
+            let answer = answer.map_err(|status| {
+                not_ready(&spec.peer_address, format!("it answers: {}", status.message()))
+            })?;
+            if answer.initialized {
+                let problem = "its data_dir is not empty: it was a member of a cluster before".to_owned();
+                return Err(not_ready(&spec.peer_address, problem));
+            }
+            if answer.takes_part {
+                break;
+            }
+            // It would refuse the log.
+            if Instant::now() >= settled_by {
+                let problem = "its `members` name no present coordinator that it reaches: correct them and start \
+                               it again";
+                return Err(not_ready(&spec.peer_address, problem.to_owned()));
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
         let options = ClientOptions {
             deadline: NEWCOMER_DEADLINE,
