@@ -303,8 +303,19 @@ async fn a_leader_that_dies_in_the_middle_of_a_change_is_followed_by_one_that_fi
     let other = (1..=3).find(|id| *id != leader).context("three coordinators")?;
     let client = cluster.new_client(ClientOptions::default())?;
     cluster.start_newcomer(4).await?;
-    let operation = cluster.replace_member(&client, other, 4).await?;
+    wait_until("the newcomer answers", ENDS, async || cluster.status(4).await).await?;
+    let request = ReplaceMemberRequest {
+        request_id: "asked-twice".to_owned(),
+        remove: other,
+        id: 4,
+        api_address: cluster.api_address(4),
+        peer_address: cluster.peer_address(4),
+    };
+    let operation = client.replace_member(request.clone()).await?.operation;
     cluster.coordinator(leader).kill()?;
+    // Whoever lost the answer asks again: the newcomer is no stranger any more by then, and that is no refusal.
+    let again = client.replace_member(request).await?.operation;
+    ensure!(again == operation, "{again}, and {operation} before");
     succeeded(&change_ended(&client, &operation).await?)?;
     cluster.coordinator(leader).start()?;
     gone(&mut cluster, other).await?;

@@ -15,6 +15,10 @@ use std::{
 /// waits for a majority of the voters.
 pub const COORDINATORS_MAX: usize = 7;
 
+/// The highest number that a coordinator can have: a new one has a higher one than all before it, so that there must be
+/// room above whatever anybody gives by mistake.
+pub const COORDINATOR_ID_MAX: u64 = 4_294_967_295;
+
 /// What a coordinator takes part in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CoordinatorRole {

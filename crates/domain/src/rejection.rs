@@ -224,7 +224,7 @@ pub enum Rejection {
     #[error("coordinator {0} is not a member; `quorate member list` shows those that are")]
     CoordinatorNotFound(CoordinatorId),
     /// The number was used.
-    #[error("coordinator id {id} was used before, and ids are never used again; use {} or higher", highest.next())]
+    #[error("coordinator id {id} was used before, and ids are never used again; use {} or higher", highest.0.saturating_add(1))]
     CoordinatorIdUsed {
         /// The number.
         id: CoordinatorId,

@@ -1,6 +1,6 @@
 //! Changes of the coordinators, as operators ask for them.
 
-use super::{Accepted, Api};
+use super::{Accepted, Api, read_error};
 use crate::{gateway::refusal, members::raft_view};
 use quorate_consensus::types::MemberNode;
 use quorate_domain::{Command, CoordinatorRole, CoordinatorSpec, Rejection, RequestId, State};
@@ -31,8 +31,14 @@ impl Api {
         self.wait_for_record().await;
         if let Some(spec) = change.joins()
             && !self.was_answered(&request_id)
+            && let Err(refused) = self.check_newcomer(spec).await
         {
-            self.check_newcomer(spec).await?;
+            // The leader before this one may have taken the request, and the newcomer has joined since. What was committed
+            // by now is applied once a quorum has confirmed it.
+            self.consensus.confirmed_view().await.map_err(read_error)?;
+            if !self.was_answered(&request_id) {
+                return Err(refused);
+            }
         }
         let heard = raft_view(&self.consensus, &self.peers).heard();
         let command = Command::BeginCoordinatorChange { change, heard };
@@ -110,6 +116,12 @@ impl Api {
             .map_err(|error| not_ready(&spec.api_address, error.to_string()))?;
         let status = client.get_status(GetStatusRequest::default()).await;
         let status = status.map_err(|error| not_ready(&spec.api_address, error.to_string()))?;
+        let cluster = self.consensus.folder().cluster();
+        if status.cluster_id != cluster.as_str() {
+            let problem =
+                format!("a coordinator of cluster {} answers there, not of {cluster}", status.cluster_id);
+            return Err(not_ready(&spec.api_address, problem));
+        }
         if status.coordinator_id != spec.id.0 {
             let problem = format!("coordinator {} answers there", status.coordinator_id);
             return Err(not_ready(&spec.api_address, problem));

@@ -76,7 +76,8 @@ fn rejections() -> Vec<(Rejection, Code)> {
         (R::LimitReached { what: "groups".into(), limit: 1 }, ResourceExhausted),
         (R::CoordinatorsNotRecorded, FailedPrecondition),
         (R::CoordinatorNotFound(CoordinatorId(4)), NotFound),
-        (R::CoordinatorIdUsed { id: CoordinatorId(3), highest: CoordinatorId(4) }, AlreadyExists),
+        // Also where no higher one is left.
+        (R::CoordinatorIdUsed { id: CoordinatorId(3), highest: CoordinatorId(u64::MAX) }, AlreadyExists),
         (R::AddressInUse { address: "c:7400".into(), coordinator: CoordinatorId(3) }, AlreadyExists),
         (
             R::CoordinatorNotReady { id: CoordinatorId(4), address: "d:7400".into(), problem: "p".into() },
