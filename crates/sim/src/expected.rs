@@ -40,6 +40,7 @@ const DECISIONS: &[&str] = &[
     "members/ended-by-a-new-leader",
     "members/finished",
     "members/leader-handed-over",
+    "members/leader-rested-from-handing-over",
     "members/refused-by-a-peer",
     "members/removed-and-away",
     "members/taken-back",

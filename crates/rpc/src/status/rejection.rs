@@ -2,7 +2,6 @@
 
 use super::reason::key;
 use quorate_domain::{CoordinatorId, Rejection};
-use std::collections::BTreeSet;
 use tonic::Code;
 
 /// What a refusal means to a client.
@@ -101,9 +100,11 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::CoordinatorNotReady { id, address, .. } => {
             vec![(key::COORDINATOR, text(id)), (key::ADDRESS, address.clone())]
         }
-        R::WouldLoseQuorum { voters, heard, .. } => {
-            vec![(key::VOTERS, numbers(voters)), (key::HEARD, numbers(heard))]
-        }
+        R::WouldLoseQuorum { voters, heard, lagging } => vec![
+            (key::VOTERS, numbers(voters)),
+            (key::HEARD, numbers(heard)),
+            (key::LAGGING, numbers(lagging.keys())),
+        ],
         R::SeenInAnotherTerm { term, .. } => vec![(key::TERM, text(term))],
         R::ChangeInProgress { operation }
         | R::ChangeNotOpen(operation)
@@ -155,6 +156,6 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
 }
 
 /// `1,2,3`
-fn numbers(ids: &BTreeSet<CoordinatorId>) -> String {
-    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+fn numbers<'a>(ids: impl IntoIterator<Item = &'a CoordinatorId>) -> String {
+    ids.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
