@@ -15,9 +15,12 @@ use std::{
 /// waits for a majority of the voters.
 pub const COORDINATORS_MAX: usize = 7;
 
-/// The highest number that a coordinator can have: a new one has a higher one than all before it, so that there must be
-/// room above whatever anybody gives by mistake.
+/// The highest number that a coordinator can have.
 pub const COORDINATOR_ID_MAX: u64 = 4_294_967_295;
+
+/// How far above all numbers before it a new coordinator's may be. Those in between are never used, and a slip must not
+/// use up all that are left.
+pub const COORDINATOR_ID_STEP_MAX: u64 = 1_000;
 
 /// What a coordinator takes part in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! Why a command was refused, with a code that clients branch on.
 
 use crate::{
-    coordinator::{lags, listed, quorum_of},
+    coordinator::{COORDINATOR_ID_STEP_MAX, lags, listed, quorum_of},
     eligibility::Ineligible,
     ids::{
         ClusterId, CoordinatorId, DiskId, Epoch, GroupId, HostId, Incarnation, OperationId, RequestId, Term,
@@ -231,6 +231,17 @@ pub enum Rejection {
         /// The highest that was used.
         highest: CoordinatorId,
     },
+    /// The number would leave out too many.
+    #[error(
+        "coordinator id {id} is too far above {highest}, the highest that was used: ids in between are lost; use one from {} to {}",
+        highest.0.saturating_add(1), highest.0.saturating_add(COORDINATOR_ID_STEP_MAX)
+    )]
+    CoordinatorIdTooHigh {
+        /// The number.
+        id: CoordinatorId,
+        /// The highest that was used.
+        highest: CoordinatorId,
+    },
     /// Another coordinator is reached there.
     #[error("address {address} is that of coordinator {coordinator}; give the new one an address of its own")]
     AddressInUse {
@@ -353,6 +364,7 @@ impl Rejection {
             Self::CoordinatorsNotRecorded => "COORDINATORS_NOT_RECORDED",
             Self::CoordinatorNotFound(_) => "COORDINATOR_NOT_FOUND",
             Self::CoordinatorIdUsed { .. } => "COORDINATOR_ID_USED",
+            Self::CoordinatorIdTooHigh { .. } => "COORDINATOR_ID_TOO_HIGH",
             Self::AddressInUse { .. } => "ADDRESS_IN_USE",
             Self::CoordinatorNotReady { .. } => "COORDINATOR_NOT_READY",
             Self::AlreadyVoter(_) => "ALREADY_VOTER",

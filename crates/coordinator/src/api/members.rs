@@ -14,10 +14,11 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 
-/// How long a new coordinator may take to say who it is.
-const NEWCOMER_DEADLINE: Duration = Duration::from_secs(2);
-/// How long one that has just started may take to find the cluster: it asks at least every two seconds.
-const NEWCOMER_SETTLES: Duration = Duration::from_secs(3);
+/// How long a new coordinator may take to say who it is, on either address. Whoever asks for the change waits meanwhile, and
+/// a client gives up one try after two or three seconds.
+const NEWCOMER_DEADLINE: Duration = Duration::from_secs(1);
+/// How long one that has just started may take to find the cluster.
+const NEWCOMER_SETTLES: Duration = Duration::from_secs(1);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Api {

@@ -7,8 +7,8 @@ use super::Context;
 use crate::{
     cause::Evidence,
     coordinator::{
-        COORDINATORS_MAX, ChangeProgress, Coordinator, CoordinatorChange, CoordinatorRole, CoordinatorSpec,
-        Heard, RaftMembers, has_quorum, listed, quorum_of,
+        COORDINATOR_ID_STEP_MAX, COORDINATORS_MAX, ChangeProgress, Coordinator, CoordinatorChange,
+        CoordinatorRole, CoordinatorSpec, Heard, RaftMembers, has_quorum, listed, quorum_of,
     },
     event::Event,
     ids::{CoordinatorId, OperationId, Term},
@@ -238,6 +238,9 @@ fn check_new(
     let highest = state.cluster.highest_coordinator;
     if spec.id <= highest {
         return Err(Rejection::CoordinatorIdUsed { id: spec.id, highest });
+    }
+    if spec.id.0 - highest.0 > COORDINATOR_ID_STEP_MAX {
+        return Err(Rejection::CoordinatorIdTooHigh { id: spec.id, highest });
     }
     for known in state.coordinators.values().filter(|known| Some(known.id) != in_place_of) {
         for address in [&spec.api_address, &spec.peer_address] {

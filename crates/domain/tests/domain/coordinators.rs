@@ -4,7 +4,9 @@ use crate::stage::{Stage, TERM};
 use quorate_domain::{
     Applied, Cause, Command, Coordinator, CoordinatorChange, CoordinatorId, CoordinatorRole, CoordinatorSpec,
     Event, Heard, Operation, OperationId, OperationStatus, Outcome, Proposal, RaftMembers, RequestId,
-    StepName, StepStatus, Term, Timestamp, apply, coordinator::COORDINATORS_MAX, invariants,
+    StepName, StepStatus, Term, Timestamp, apply,
+    coordinator::{COORDINATOR_ID_STEP_MAX, COORDINATORS_MAX},
+    invariants,
 };
 use std::collections::BTreeSet;
 
@@ -265,6 +267,8 @@ fn refuses_what_does_not_fit_to_the_record() {
     for (change, code) in [
         (add(3), "COORDINATOR_ID_USED"),
         (replace(1, 2), "COORDINATOR_ID_USED"),
+        (add(3 + COORDINATOR_ID_STEP_MAX + 1), "COORDINATOR_ID_TOO_HIGH"),
+        (replace(1, u64::MAX), "COORDINATOR_ID_TOO_HIGH"),
         (taken("10.0.0.1:7401", "10.0.0.4:7402"), "ADDRESS_IN_USE"),
         (taken("10.0.0.4:7401", "10.0.0.1:7402"), "ADDRESS_IN_USE"),
         (taken("10.0.0.2:7402", "10.0.0.4:7402"), "ADDRESS_IN_USE"),
@@ -301,6 +305,15 @@ fn whoever_takes_the_place_of_another_may_be_reached_where_that_one_was_and_nobo
     stage.ok(stage.finish(&[1, 2, 4], &[]));
     assert_eq!(invariants::violations(&stage.state), Vec::<String>::new());
     assert_eq!(stage.state.coordinators[&n(4)].peer_address, spec(3).peer_address);
+}
+
+#[test]
+fn a_new_number_may_skip_some_and_there_is_always_a_next_one() {
+    let mut stage = Stage::coordinators(&[1, 2, 3]);
+    stage.ok(begin(add(3 + COORDINATOR_ID_STEP_MAX), &[1, 2]));
+    stage.ok(stage.cancel(&[1, 2]));
+    stage.ok(stage.finish(&[1, 2, 3], &[]));
+    stage.ok(begin(add(4 + COORDINATOR_ID_STEP_MAX), &[1, 2]));
 }
 
 #[test]

@@ -55,9 +55,11 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         | R::CoordinatorsNotRecorded
         | R::WouldLoseQuorum { .. }
         | R::SeenInAnotherTerm { .. } => Kind::State { subject: "cluster".to_owned() },
-        R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) | R::CoordinatorNotReady { id, .. } => {
-            Kind::State { subject: format!("coordinator/{id}") }
-        }
+        R::AlreadyVoter(id)
+        | R::NotAVoter(id)
+        | R::LastVoter(id)
+        | R::CoordinatorIdTooHigh { id, .. }
+        | R::CoordinatorNotReady { id, .. } => Kind::State { subject: format!("coordinator/{id}") },
         R::ChangeInProgress { operation }
         | R::ChangeNotOpen(operation)
         | R::ChangeOnRecord { operation, .. }
@@ -91,7 +93,7 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::CoordinatorNotFound(id) | R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) => {
             vec![(key::COORDINATOR, text(id))]
         }
-        R::CoordinatorIdUsed { id, highest } => {
+        R::CoordinatorIdUsed { id, highest } | R::CoordinatorIdTooHigh { id, highest } => {
             vec![(key::COORDINATOR, text(id)), (key::HIGHEST, text(highest))]
         }
         R::AddressInUse { address, coordinator } => {
