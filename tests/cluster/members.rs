@@ -9,6 +9,7 @@ use quorate_rpc::{
             AddMemberRequest, GetGroupRequest, PromoteMemberRequest, RemoveMemberRequest,
             ReplaceMemberRequest, SetGroupLabelsRequest,
         },
+        raft::{IdentifyRequest, Sender, raft_client::RaftClient},
         types::{Group, GroupPhase, OperationStatus},
     },
 };
@@ -141,14 +142,180 @@ async fn a_lost_coordinator_is_replaced_under_a_new_id() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_that_cannot_find_the_cluster_is_not_taken_in_and_is_told_why() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    cluster.start_newcomer(4).await?;
+    cluster.coordinator(4).kill()?;
+    let file = cluster.config_file("c4");
+    let right = std::fs::read_to_string(&file)?;
+    // Nobody listens where its `members` say that the others are.
+    let wrong = [1, 2, 3].iter().fold(right.clone(), |text, id| {
+        let peer = cluster.peer_address(*id);
+        let (host, _) = peer.rsplit_once(':').expect("host:port");
+        text.replacen(&format!("{id}={peer}/"), &format!("{id}={host}:9/"), 1)
+    });
+    ensure!(wrong != right, "{right}");
+    std::fs::write(&file, wrong)?;
+    cluster.coordinator(4).start()?;
+    wait_until("the newcomer answers", ENDS, async || cluster.status(4).await).await?;
+    let client = cluster.client();
+    let request = AddMemberRequest {
+        request_id: String::new(),
+        id: 4,
+        api_address: cluster.api_address(4),
+        peer_address: cluster.peer_address(4),
+    };
+    let refused = client.add_member(request).await;
+    ensure!(
+        matches!(&refused, Err(ClientError::Refused { code, message })
+            if code == "COORDINATOR_NOT_READY" && message.contains("`members` name no present coordinator")),
+        "{refused:?}"
+    );
+    cluster.coordinator(4).kill()?;
+    std::fs::write(&file, right)?;
+    cluster.coordinator(4).start()?;
+    let operation = cluster.add_member(&client, 4).await?;
+    succeeded(&change_ended(&client, &operation).await?)?;
+    cluster.finish().await
+}
+
+/// What a coordinator remembers of its peers.
+fn met(cluster: &Cluster, id: u64) -> Result<String> {
+    Ok(std::fs::read_to_string(cluster.data_dir(id).join("peers.json"))?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_lost_its_data_is_refused_and_whoever_was_none_yet_may_begin_anew() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    let leader = cluster.leader().await?;
+    wait_until("the leader has met the others", ENDS, async || {
+        let met = met(&cluster, leader)?;
+        let others = (1..=3_u64).filter(|id| *id != leader);
+        ensure!(others.into_iter().all(|id| met.contains(&format!("\"{id}\""))), "{met}");
+        Ok(())
+    })
+    .await?;
+    let before = met(&cluster, leader)?;
+    let mut raft = RaftClient::connect(format!("http://{}", cluster.peer_address(leader))).await?;
+    for from in 1_000..1_020 {
+        let sender =
+            Sender { cluster_id: "test".to_owned(), from, to: leader, instance: "stranger".to_owned() };
+        let answer = raft.identify(IdentifyRequest { sender: Some(sender) }).await?.into_inner();
+        ensure!(answer.takes_part && answer.known_instance.is_empty(), "{answer:?}");
+    }
+    ensure!(met(&cluster, leader)? == before, "strangers are not remembered");
+
+    cluster.start_newcomer(4).await?;
+    wait_until("the newcomer answers", ENDS, async || cluster.status(4).await).await?;
+    cluster.coordinator(4).kill()?;
+    std::fs::remove_dir_all(cluster.data_dir(4))?;
+    cluster.coordinator(4).start()?;
+    let client = cluster.client();
+    cluster.grow(&client, 4).await?;
+    for id in 1..=3 {
+        wait_until("everybody has met the new member", ENDS, async || {
+            let met = met(&cluster, id)?;
+            ensure!(met.contains("\"4\""), "{met}");
+            Ok(())
+        })
+        .await?;
+    }
+    cluster.coordinator(4).kill()?;
+    std::fs::remove_dir_all(cluster.data_dir(4))?;
+    cluster.coordinator(4).start()?;
+    let status = cluster.coordinator(4).ended(ENDS).await?;
+    ensure!(status.code() == Some(1), "{status}");
+    let said = cluster.coordinator(4).said()?;
+    ensure!(said.contains("node 4 was known with data folder"), "{said}");
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_whose_folder_was_lost_comes_back_at_its_own_addresses_under_a_new_id() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
+    cluster.create_group("g", &[1]).await?;
+    let leader = cluster.leader().await?;
+    let lost = (1..=3).find(|id| *id != leader).context("three coordinators")?;
+    cluster.coordinator(lost).kill()?;
+    std::fs::remove_dir_all(cluster.data_dir(lost))?;
+    cluster.start_in_place_of(lost, 4).await?;
+    let client = cluster.client();
+    let operation = cluster.replace_member_at(&client, lost, 4, lost).await?;
+    succeeded(&change_ended(&client, &operation).await?)?;
+    let expected: Vec<u64> = (1..=4).filter(|id| *id != lost).collect();
+    ensure!(voters(&client).await? == expected);
+    let listed = members(&client).await?.members;
+    let back = listed.iter().find(|member| member.id == 4).context("coordinator 4 is listed")?;
+    ensure!(back.peer_address == cluster.peer_address(lost), "{back:?}");
+    wait_until("it has what the others have", ENDS, async || {
+        let at = members(&cluster.client_of(&[lost])?).await?.members;
+        ensure!(at.iter().all(|member| member.lag_entries.is_none_or(|lag| lag == 0)), "{at:?}");
+        Ok(())
+    })
+    .await?;
+    cluster.finish().await
+}
+
+/// Its peer server goes on telling who it is, and it could acknowledge nothing: neither the change nor a cancel of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_whose_disk_hangs_is_not_counted_on_although_it_says_who_it_is() -> Result<()> {
+    let faulty = env!("CARGO_BIN_EXE_quorate-faulty");
+    let plan = Plan { faulty_program: Some(faulty.into()), ..Plan::with_agents(1) };
+    let cluster = Cluster::start(plan).await?;
+    cluster.create_group("g", &[1]).await?;
+    let leader = cluster.leader().await?;
+    let [hangs, other] = (1..=3).filter(|id| *id != leader).collect::<Vec<_>>()[..] else {
+        anyhow::bail!("three coordinators")
+    };
+    cluster.set_disk_rule(hangs, "slow sync 8000ms")?;
+    let client = cluster.client_of(&[leader])?;
+    let label = SetGroupLabelsRequest {
+        request_id: "w".to_owned(),
+        group: "g".to_owned(),
+        labels: [("key".to_owned(), "value".to_owned())].into(),
+    };
+    client.set_group_labels(label).await?;
+    wait_until("the leader counts on it no more", ENDS, async || {
+        let listed = members(&client).await?.members;
+        let silent = listed.iter().find(|member| member.id == hangs).and_then(|member| member.last_answer_ms);
+        ensure!(silent.is_some_and(|ms| ms > 2_500), "{silent:?}");
+        Ok(())
+    })
+    .await?;
+    let request = RemoveMemberRequest { request_id: String::new(), id: other };
+    let refused = client.remove_member(request).await;
+    ensure!(
+        matches!(&refused, Err(ClientError::Refused { code, .. }) if code == "WOULD_LOSE_QUORUM"),
+        "{refused:?}"
+    );
+    let warnings = cluster.status(leader).await?.warnings;
+    let unreached = format!("coordinator {hangs} is not reached at");
+    ensure!(!warnings.iter().any(|warning| warning.contains(&unreached)), "it was asked: {warnings:?}");
+    cluster.set_disk_rule(hangs, "")?;
+    cluster.wait_for_equal_states().await?;
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_dies_in_the_middle_of_a_change_is_followed_by_one_that_finishes_it() -> Result<()> {
     let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
     let leader = cluster.leader().await?;
     let other = (1..=3).find(|id| *id != leader).context("three coordinators")?;
     let client = cluster.new_client(ClientOptions::default())?;
     cluster.start_newcomer(4).await?;
-    let operation = cluster.replace_member(&client, other, 4).await?;
+    wait_until("the newcomer answers", ENDS, async || cluster.status(4).await).await?;
+    let request = ReplaceMemberRequest {
+        request_id: "asked-twice".to_owned(),
+        remove: other,
+        id: 4,
+        api_address: cluster.api_address(4),
+        peer_address: cluster.peer_address(4),
+    };
+    let operation = client.replace_member(request.clone()).await?.operation;
     cluster.coordinator(leader).kill()?;
+    // Whoever lost the answer asks again: the newcomer is no stranger any more by then, and that is no refusal.
+    let again = client.replace_member(request).await?.operation;
+    ensure!(again == operation, "{again}, and {operation} before");
     succeeded(&change_ended(&client, &operation).await?)?;
     cluster.coordinator(leader).start()?;
     gone(&mut cluster, other).await?;

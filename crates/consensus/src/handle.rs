@@ -152,7 +152,7 @@ impl Consensus {
     }
 
     /// Lets another node lead: this leader decides and says nothing until one of the others was elected, or leads on when
-    /// none was in four of the longest election timeouts.
+    /// none was in four of the longest election timeouts. Nothing happens when it did so in vain just before.
     pub fn hand_over(&self) {
         self.hand_over.notify_one();
     }

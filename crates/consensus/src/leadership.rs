@@ -5,7 +5,10 @@ use crate::{
     types::{MemberNode, Raft},
 };
 use openraft::{RaftMetrics, ServerState, error::Fatal};
-use quorate_domain::{CoordinatorId, Term, election::Watchdog};
+use quorate_domain::{
+    CoordinatorId, Term,
+    election::{Watchdog, rest_after_hand_over},
+};
 use quorate_runtime::shutdown::Shutdown;
 use std::{
     sync::Arc,
@@ -22,22 +25,40 @@ const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// on its way reaches the others, who could not be elected by it with a shorter log.
 const DRAIN_PART: u32 = 4;
 /// Then it is silent for so many of the longest election timeouts: its lease with the others ends, and one of them stands.
-/// After that it leads on.
+/// After that it leads on, for a while that becomes longer each time.
 const SILENT_FOR: u32 = 4;
 
 /// A leader lets another one take its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandOver {
+    /// The term that it led.
+    pub term: Term,
     /// It has decided nothing since it was asked, and says nothing from here on.
     pub silent_from: Instant,
     /// When it leads on if nobody took over.
     pub until: Instant,
+    /// For how long it leads then before it may hand over again.
+    rest: Duration,
+    /// How many there were in vain shortly before.
+    vain_before: u32,
 }
 
 impl HandOver {
-    fn begun(election_max: Duration) -> Self {
+    fn begun(term: Term, election_max: Duration, last: Option<Self>) -> Self {
         let silent_from = Instant::now() + election_max / DRAIN_PART;
-        Self { silent_from, until: silent_from + election_max * SILENT_FOR }
+        let vain_before = last.filter(Self::is_recent).map_or(0, |last| last.vain_before.saturating_add(1));
+        let rest = Duration::from_millis(rest_after_hand_over(whole_ms(election_max), vain_before));
+        Self { term, silent_from, until: silent_from + election_max * SILENT_FOR, rest, vain_before }
+    }
+
+    /// True when another one soon after it shows that it was in vain.
+    fn is_recent(&self) -> bool {
+        Instant::now() < self.until + 3 * self.rest
+    }
+
+    /// It is over now, if it was not before: its leader has reason to speak.
+    fn ended(self) -> Self {
+        Self { until: self.until.min(Instant::now()), ..self }
     }
 }
 
@@ -58,7 +79,7 @@ pub struct Leadership {
     pub quorum_ack: Option<Instant>,
     /// On a follower: when the leader that it follows was last heard.
     pub leader_heard: LeaderHeard,
-    /// On a leader that lets another one take its place: when.
+    /// When this node last let another one take its place, in whichever of its leaderships.
     pub hand_over: Option<HandOver>,
     /// After this long without an acknowledgement a leader decides nothing; after this long without a word of it a leader
     /// counts as lost.
@@ -92,17 +113,31 @@ impl Leadership {
 
     /// True while this node leads and lets another one take its place.
     pub fn hands_over(&self) -> bool {
-        self.leads && self.hand_over.is_some_and(|hand_over| Instant::now() < hand_over.until)
+        self.handed_over().is_some_and(|hand_over| Instant::now() < hand_over.until)
+    }
+
+    /// The hand-over of this leadership, over or not.
+    fn handed_over(&self) -> Option<&HandOver> {
+        self.hand_over.as_ref().filter(|hand_over| self.leads && hand_over.term == self.term)
+    }
+
+    /// True when this node leads and has not handed over in vain just before, in this term or in an earlier one.
+    pub fn may_hand_over(&self) -> bool {
+        self.leads && self.hand_over.is_none_or(|last| Instant::now() >= last.until + last.rest)
     }
 
     fn is_silent(&self) -> bool {
-        self.hands_over() && self.hand_over.is_some_and(|hand_over| Instant::now() >= hand_over.silent_from)
+        self.hands_over()
+            && self.handed_over().is_some_and(|hand_over| Instant::now() >= hand_over.silent_from)
     }
 
     /// True when this node leads and has waited too long for an acknowledgement of a quorum, be it the next or the
-    /// first; and in the silence in which it hands over, which is the same to everybody.
+    /// first; and in the silence in which it hands over, which is the same to everybody. When that silence is over it
+    /// waits anew: nobody could acknowledge what it did not say.
     pub fn has_lost_quorum(&self) -> bool {
-        let last = self.quorum_ack.max(self.led_since);
+        let spoke_again =
+            self.handed_over().map(|hand_over| hand_over.until).filter(|until| Instant::now() >= *until);
+        let last = self.quorum_ack.max(self.led_since).max(spoke_again);
         self.is_silent() || (self.leads && last.is_some_and(|at| at.elapsed() > self.stale_after))
     }
 }
@@ -150,8 +185,8 @@ fn last_words(reported: Option<Fatal<u64>>, stopping: bool) -> Option<String> {
 fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
     if read.leads && known.leads && read.term == known.term {
         read.led_since = known.led_since;
-        read.hand_over = known.hand_over;
     }
+    read.hand_over = known.hand_over;
     read
 }
 
@@ -189,11 +224,14 @@ pub(crate) fn follow(
                 () = heard_voter.notified() => {
                     tracing::info!(term = leadership.term.0, "a leader without its quorum hears of a voter: it speaks again");
                     leadership.led_since = leadership.led_since.map(|_| Instant::now());
-                    leadership.hand_over = None;
+                    leadership.hand_over = leadership.hand_over.map(HandOver::ended);
                     Ok(())
                 }
                 () = asked_to_hand_over.notified() => {
-                    leadership.hand_over = leadership.leads.then(|| HandOver::begun(election_max));
+                    if leadership.may_hand_over() {
+                        let begun = HandOver::begun(leadership.term, election_max, leadership.hand_over);
+                        leadership.hand_over = Some(begun);
+                    }
                     Ok(())
                 }
                 () = tokio::time::sleep(CHECK_EVERY) => Ok(()),
@@ -313,9 +351,9 @@ mod tests {
     #[test]
     fn a_leader_that_hands_over_decides_nothing_and_is_silent_until_its_time_is_over() {
         let (now, minute) = (Instant::now(), Duration::from_mins(1));
+        let begun = HandOver::begun(Term(1), Duration::from_millis(800), None);
         let handing_over = |silent_from, until| Leadership {
-            led_since: Some(now),
-            hand_over: Some(HandOver { silent_from, until }),
+            hand_over: Some(HandOver { silent_from, until, ..begun }),
             ..leading(90_000, Some(1_000))
         };
         let draining = handing_over(now + minute, now + 2 * minute);
@@ -325,9 +363,44 @@ mod tests {
         assert!(!silent.can_decide() && !silent.reaches_quorum());
         assert!(renewed(&silent, leading(0, Some(0))).hands_over(), "also when it is reported again");
         let next = Leadership { term: Term(2), ..leading(0, Some(0)) };
-        assert!(!renewed(&silent, next).hands_over(), "a later leadership has nothing to hand over");
-        let over = handing_over(now, now);
-        assert!(over.can_decide() && !over.has_lost_quorum(), "nobody took over: it leads on");
+        let next = renewed(&silent, next);
+        assert!(!next.hands_over() && !next.has_lost_quorum(), "a later leadership has nothing to hand over");
+        assert!(!next.may_hand_over(), "and does not begin with it either");
+    }
+
+    /// With the times of the defaults: the silence is longer than an acknowledgement is good for.
+    #[test]
+    fn a_leader_after_whom_nobody_came_speaks_again_and_leads_on_for_a_while() {
+        let (longest, now) = (Duration::from_millis(800), Instant::now());
+        let ago = |ms| now.checked_sub(Duration::from_millis(ms)).unwrap();
+        let over_for = |ms: u64| Leadership {
+            hand_over: Some(HandOver {
+                silent_from: ago(ms + 3_200),
+                until: ago(ms),
+                ..HandOver::begun(Term(1), longest, None)
+            }),
+            stale_after: longest * 2,
+            ..leading(90_000, Some(ms + 3_250))
+        };
+        let speaks = over_for(10);
+        assert!(!speaks.has_lost_quorum() && !speaks.hands_over(), "it must speak to be acknowledged");
+        assert!(!speaks.can_decide(), "nobody has acknowledged it yet");
+        let acknowledged = Leadership { quorum_ack: Some(now), ..speaks };
+        assert!(acknowledged.can_decide() && !acknowledged.may_hand_over(), "the cluster works first");
+        assert!(over_for(1_700).has_lost_quorum(), "no acknowledgement came all the same");
+        assert!(over_for(3_300).may_hand_over());
+        let again = HandOver::begun(Term(2), longest, over_for(3_300).hand_over);
+        assert_eq!(again.rest, longest * 8, "the next one is in vain as well: it rests longer");
+        let later = HandOver::begun(Term(2), longest, over_for(60_000).hand_over);
+        assert_eq!(later.rest, longest * 4, "another occasion");
+        let cut_short = speaks_early(longest);
+        assert!(!cut_short.hands_over() && !cut_short.may_hand_over());
+    }
+
+    /// A leader that heard of a voter in the middle of its silence.
+    fn speaks_early(longest: Duration) -> Leadership {
+        let under_way = HandOver::begun(Term(1), longest, None);
+        Leadership { hand_over: Some(under_way.ended()), ..leading(90_000, Some(1_000)) }
     }
 
     #[test]

@@ -94,8 +94,12 @@ impl MembersDriver {
                 logged("change of voters", &self.consensus.change_voters(voters).await)
             }
             NextStep::HandOver => {
-                tracing::info!("this coordinator is about to lose its vote: it hands over to another one");
-                self.consensus.hand_over();
+                if leadership.may_hand_over() {
+                    tracing::info!(
+                        "this coordinator is about to lose its vote: it hands over to another one"
+                    );
+                    self.consensus.hand_over();
+                }
                 false
             }
             NextStep::LetGo(id) => {

@@ -9,7 +9,7 @@ use quorate_domain::CoordinatorId;
 use quorate_rpc::pb::raft::IdentifyResponse;
 use quorate_runtime::clock::Clock;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -106,13 +106,22 @@ impl PeerWatch {
     ) {
         let mut ticks = tokio::time::interval(ASK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let this = consensus.folder().node().0;
+        let mut metrics = consensus.raft().metrics();
+        let mut known = BTreeSet::from([this]);
         loop {
-            ticks.tick().await;
+            // A new member is met at once: until it was, nobody would notice that it lost its data.
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Ok(_) = metrics.wait_for(|now| now.membership_config.nodes().any(|(id, _)| !known.contains(id))),
+                    if peers.takes_part() => {}
+            }
             // Until then this node's own questions, by which it may be refused, are those that count.
             if !peers.takes_part() {
                 continue;
             }
             let others = others(&consensus, &initial);
+            known.extend(others.keys().map(|id| id.0));
             let mut asked = JoinSet::new();
             for (id, node) in others.clone() {
                 let (peers, clock) = (peers.clone(), Arc::clone(&clock));

@@ -104,6 +104,7 @@ pub async fn run(
     let watch = PeerWatch::default();
 
     let raft = RaftServer::new(PeerService::new(
+        options.raft.members.keys().copied().collect(),
         consensus.clone(),
         peers.clone(),
         watch.clone(),

@@ -98,7 +98,12 @@ pub fn apply(state: &mut State, term: Term, proposal: &Proposal) -> Applied {
     let (outcome, committed) = match decide(state, &context, &proposal.command) {
         Err(rejection) => (Outcome::Refused(rejection), None),
         Ok(events) if events.is_empty() => {
-            (Outcome::Accepted { revision: state.revision(), changed: false, operation: None }, None)
+            // One that is being taken back already is followed by its number all the same.
+            let operation = match &proposal.command {
+                Command::CancelCoordinatorChange { operation, .. } => Some(*operation),
+                _ => None,
+            };
+            (Outcome::Accepted { revision: state.revision(), changed: false, operation }, None)
         }
         Ok(events) => {
             let revision = context.revision;

@@ -6,11 +6,21 @@
 
 use crate::ids::{CoordinatorId, Term, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// The most coordinators, learners included: etcd's documentation advises at most seven members, because every write
 /// waits for a majority of the voters.
 pub const COORDINATORS_MAX: usize = 7;
+
+/// The highest number that a coordinator can have.
+pub const COORDINATOR_ID_MAX: u64 = 4_294_967_295;
+
+/// How far above all numbers before it a new coordinator's may be. Those in between are never used, and a slip must not
+/// use up all that are left.
+pub const COORDINATOR_ID_STEP_MAX: u64 = 1_000;
 
 /// What a coordinator takes part in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,6 +73,22 @@ pub struct Heard {
     pub term: Term,
     /// Who answered it lately.
     pub coordinators: BTreeSet<CoordinatorId>,
+    /// Who of them lacks so many entries that it cannot acknowledge a new one before it has caught up, and how many.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lagging: BTreeMap<CoordinatorId, u64>,
+}
+
+impl Heard {
+    /// Who can acknowledge an entry at once: only these count for a quorum.
+    pub fn able(&self) -> BTreeSet<CoordinatorId> {
+        self.coordinators.iter().copied().filter(|id| !self.lagging.contains_key(id)).collect()
+    }
+
+    /// Who of these answers and lags, and by how many entries.
+    pub fn lagging_of(&self, voters: &BTreeSet<CoordinatorId>) -> BTreeMap<CoordinatorId, u64> {
+        let lagging = self.lagging.iter().filter(|(id, _)| voters.contains(id));
+        lagging.map(|(id, lag)| (*id, *lag)).collect()
+    }
 }
 
 /// The members that Raft has, committed and not in between two sets, as the leader of a term sees them.
@@ -214,6 +240,12 @@ pub fn quorum_of(voters: usize) -> usize {
 /// True when a quorum of the voters is among those that were heard.
 pub fn has_quorum(voters: &BTreeSet<CoordinatorId>, heard: &BTreeSet<CoordinatorId>) -> bool {
     voters.intersection(heard).count() >= quorum_of(voters.len())
+}
+
+/// Who lags and by how much, in words for people; each begins with a semicolon.
+pub fn lags(lagging: &BTreeMap<CoordinatorId, u64>) -> String {
+    let each = lagging.iter().map(|(id, lag)| format!("; {id} answers and lacks {lag} entries"));
+    each.collect::<Vec<_>>().concat()
 }
 
 /// Numbers in one line for people.

@@ -50,6 +50,13 @@ impl Watchdog {
     }
 }
 
+/// How long a leader leads after a hand-over in vain before it hands over again, after so many in vain before that one:
+/// four of the longest election timeouts, and twice as long each time, up to sixty-four. Who could not be elected the first
+/// time may never be, as behind a link that carries one way only, and the cluster is to work meanwhile.
+pub fn rest_after_hand_over(longest_ms: u64, vain_before: u32) -> u64 {
+    longest_ms.saturating_mul(4 << vain_before.min(4))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +68,12 @@ mod tests {
             assert!(ranges.iter().all(|(low, high)| low < high && *low >= 500 && *high <= 800), "{ranges:?}");
             assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{ranges:?}");
         }
+    }
+
+    #[test]
+    fn hand_overs_in_vain_become_rarer_and_never_cease() {
+        let rests: Vec<_> = (0..7).map(|vain| rest_after_hand_over(800, vain)).collect();
+        assert_eq!(rests, [3_200, 6_400, 12_800, 25_600, 51_200, 51_200, 51_200]);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Why a command was refused, with a code that clients branch on.
 
 use crate::{
-    coordinator::{listed, quorum_of},
+    coordinator::{COORDINATOR_ID_STEP_MAX, lags, listed, quorum_of},
     eligibility::Ineligible,
     ids::{
         ClusterId, CoordinatorId, DiskId, Epoch, GroupId, HostId, Incarnation, OperationId, RequestId, Term,
     },
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a command was refused. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -224,8 +224,19 @@ pub enum Rejection {
     #[error("coordinator {0} is not a member; `quorate member list` shows those that are")]
     CoordinatorNotFound(CoordinatorId),
     /// The number was used.
-    #[error("coordinator id {id} was used before, and ids are never used again; use {} or higher", highest.next())]
+    #[error("coordinator id {id} was used before, and ids are never used again; use {} or higher", highest.0.saturating_add(1))]
     CoordinatorIdUsed {
+        /// The number.
+        id: CoordinatorId,
+        /// The highest that was used.
+        highest: CoordinatorId,
+    },
+    /// The number would leave out too many.
+    #[error(
+        "coordinator id {id} is too far above {highest}, the highest that was used: ids in between are lost; use one from {} to {}",
+        highest.0.saturating_add(1), highest.0.saturating_add(COORDINATOR_ID_STEP_MAX)
+    )]
+    CoordinatorIdTooHigh {
         /// The number.
         id: CoordinatorId,
         /// The highest that was used.
@@ -258,18 +269,21 @@ pub enum Rejection {
     #[error("coordinator {0} has no vote; remove it and add another one")]
     NotAVoter(CoordinatorId),
     /// Nobody would vote.
-    #[error("coordinator {0} is the last that votes; promote another one first")]
+    #[error("coordinator {0} is the last that votes; add another one and promote it first")]
     LastVoter(CoordinatorId),
     /// The new voters could decide nothing.
     #[error(
-        "with {} as voters, {} of them must answer, and only these do: {}; bring others back first, or name one that is lost to be replaced",
-        listed(voters), quorum_of(voters.len()), listed(heard)
+        "with {} as voters, {} of them must answer and hold the log, and only these do: {}{}; bring others back first and let them catch up, or name one that is lost to be replaced",
+        listed(voters), quorum_of(voters.len()), listed(heard), lags(lagging)
     )]
     WouldLoseQuorum {
         /// Who would vote.
         voters: BTreeSet<CoordinatorId>,
-        /// Who of them was heard lately.
+        /// Who of them was heard lately and holds the log.
         heard: BTreeSet<CoordinatorId>,
+        /// Who of them was heard lately and lacks entries, and how many.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        lagging: BTreeMap<CoordinatorId, u64>,
     },
     /// What was heard or seen in another leadership.
     #[error(
@@ -350,6 +364,7 @@ impl Rejection {
             Self::CoordinatorsNotRecorded => "COORDINATORS_NOT_RECORDED",
             Self::CoordinatorNotFound(_) => "COORDINATOR_NOT_FOUND",
             Self::CoordinatorIdUsed { .. } => "COORDINATOR_ID_USED",
+            Self::CoordinatorIdTooHigh { .. } => "COORDINATOR_ID_TOO_HIGH",
             Self::AddressInUse { .. } => "ADDRESS_IN_USE",
             Self::CoordinatorNotReady { .. } => "COORDINATOR_NOT_READY",
             Self::AlreadyVoter(_) => "ALREADY_VOTER",

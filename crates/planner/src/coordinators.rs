@@ -12,11 +12,11 @@ use crate::Planned;
 use quorate_domain::{
     Command, Coordinator, CoordinatorId, CoordinatorRole, CoordinatorSpec, Heard, Operation, RaftMembers,
     State, Term, Timestamp,
-    coordinator::{ChangeProgress, has_quorum, listed, quorum_of},
+    coordinator::{ChangeProgress, has_quorum, lags, listed, quorum_of},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A learner that lacks no more entries than these has caught up: one message carries them.
+/// Whoever lacks no more entries than these has caught up: one message carries them.
 pub const CAUGHT_UP_ENTRIES: u64 = 64;
 
 /// Raft's members as the leader sees them.
@@ -36,7 +36,8 @@ pub struct RaftView {
     pub last_index: u64,
     /// Up to which entry each of the others holds the log.
     pub matched: BTreeMap<CoordinatorId, u64>,
-    /// Who answered the leader lately, itself included.
+    /// Who answered the leader's entries, votes or snapshots lately, itself included: whoever answers nothing but who it is
+    /// may not be able to write.
     pub heard: BTreeSet<CoordinatorId>,
 }
 
@@ -53,9 +54,16 @@ impl RaftView {
         self.nodes.keys().copied().filter(|id| !self.votes(*id))
     }
 
+    /// How many entries of the leader's log another one lacks.
+    fn lag(&self, id: CoordinatorId) -> u64 {
+        self.last_index.saturating_sub(self.matched.get(&id).copied().unwrap_or(0))
+    }
+
     /// Whom the leader has heard from, as a command carries it.
     pub fn heard(&self) -> Heard {
-        Heard { term: self.term, coordinators: self.heard.clone() }
+        let others = self.heard.iter().copied().filter(|id| *id != self.this);
+        let lags = others.map(|id| (id, self.lag(id))).filter(|(_, lag)| *lag > CAUGHT_UP_ENTRIES);
+        Heard { term: self.term, coordinators: self.heard.clone(), lagging: lags.collect() }
     }
 
     fn members(&self) -> RaftMembers {
@@ -224,12 +232,14 @@ fn caught_up(
     id: CoordinatorId,
 ) -> NextStep {
     if !raft.heard.contains(&id) {
-        return wait(format!("coordinator {id} is not reached: is it running, and at the address given?"));
+        return wait(format!(
+            "coordinator {id} is not reached, or takes nothing: is it running, at the address given, and is its disk well?"
+        ));
     }
     let Some(through_index) = raft.matched.get(&id).copied() else {
         return wait(format!("coordinator {id} has not taken anything of the log yet"));
     };
-    let lag = raft.last_index.saturating_sub(through_index);
+    let lag = raft.lag(id);
     if lag > CAUGHT_UP_ENTRIES {
         return wait(format!("coordinator {id} has not caught up: it lacks {lag} entries"));
     }
@@ -242,9 +252,10 @@ fn caught_up(
 }
 
 fn without_quorum(raft: &RaftView, voters: &BTreeSet<CoordinatorId>) -> Option<String> {
-    (!has_quorum(voters, &raft.heard)).then(|| {
-        let silent = voters.difference(&raft.heard);
-        let needed = quorum_of(voters.len());
-        format!("with {} as voters {needed} must answer; silent: {}", listed(voters), listed(silent))
+    let heard = raft.heard();
+    (!has_quorum(voters, &heard.able())).then(|| {
+        let silent = voters.difference(&heard.coordinators);
+        let (needed, lagging) = (quorum_of(voters.len()), lags(&heard.lagging_of(voters)));
+        format!("with {} as voters {needed} must answer; silent: {}{lagging}", listed(voters), listed(silent))
     })
 }

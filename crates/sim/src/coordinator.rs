@@ -253,6 +253,7 @@ impl Coordinator {
             ballot: raft.ballot(),
             committed: raft.committed(),
             applied: raft.applied(),
+            last: raft.last_index(),
             log_len: raft.log_len(),
             waiting: process.waiting(),
         });

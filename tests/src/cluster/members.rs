@@ -32,6 +32,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts a coordinator under a new number on the machine of one whose folder was lost, at its addresses.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start_in_place_of(&mut self, lost: u64, id: u64) -> Result<()> {
+        let root = self.root();
+        let text = config::coordinator(&self.plan, self.loopback, lost, &root);
+        let text = text.replacen(&format!("node.id = {lost}\n"), &format!("node.id = {id}\n"), 1);
+        let program = tokio::task::spawn_blocking(binary::quorate).await??;
+        let mut process = process("coordinator", &format!("c{id}"), &root, &program, &text)?;
+        process.start()?;
+        self.coordinators.insert(id, process);
+        Ok(())
+    }
+
     /// Where other coordinators reach one.
     pub fn peer_address(&self, id: u64) -> String {
         format!("{}:{}", self.loopback.coordinator(id), crate::loopback::PEER_PORT)
@@ -69,13 +84,27 @@ impl Cluster {
     /// # Errors
     /// When it is not taken in time.
     pub async fn replace_member(&self, client: &Client, remove: u64, id: u64) -> Result<String> {
+        self.replace_member_at(client, remove, id, id).await
+    }
+
+    /// The same with the new one at the addresses of any number.
+    ///
+    /// # Errors
+    /// When it is not taken in time.
+    pub async fn replace_member_at(
+        &self,
+        client: &Client,
+        remove: u64,
+        id: u64,
+        address_of: u64,
+    ) -> Result<String> {
         wait_until("a coordinator is replaced by another", CHANGED, async || {
             let request = ReplaceMemberRequest {
                 request_id: new_request_id(),
                 remove,
                 id,
-                api_address: self.api_address(id),
-                peer_address: self.peer_address(id),
+                api_address: self.api_address(address_of),
+                peer_address: self.peer_address(address_of),
             };
             Ok(client.replace_member(request).await?.operation)
         })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use quorate_domain::coordinator::COORDINATOR_ID_MAX;
 use quorate_domain::ids::{ClusterId, CoordinatorId};
 use quorate_domain::settings::LeaseSettings;
 use quorate_runtime::address::Address;
@@ -20,7 +21,7 @@ const ENTRIES: Kind = Kind::Integer { unit: "log entries", min: 1, max: 1_000_00
 pub(super) const KEYS: &[Key] = &[
     Key { name: "cluster.id", kind: Kind::Name, fallback: Fallback::Required,
         doc: "Names the cluster; a node or data folder of another cluster is refused." },
-    Key { name: "node.id", kind: Kind::Integer { unit: "", min: 1, max: u64::MAX }, fallback: Fallback::Required,
+    Key { name: "node.id", kind: Kind::Integer { unit: "", min: 1, max: COORDINATOR_ID_MAX }, fallback: Fallback::Required,
         doc: "Number of this coordinator; never reuse one whose data was lost." },
     Key { name: "data_dir", kind: Kind::Path, fallback: Fallback::Required,
         doc: "Folder of the log, the state store and the snapshots." },

@@ -157,7 +157,7 @@ impl Kind {
 impl Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Integer { unit: "", min, .. } => return write!(f, "a whole number, at least {min}"),
+            Self::Integer { unit: "", min, max } => return write!(f, "a whole number from {min} to {max}"),
             Self::Integer { unit, min, max } => {
                 return write!(f, "a whole number of {unit} from {min} to {max}");
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use quorate_domain::coordinator::COORDINATOR_ID_MAX;
 use quorate_domain::ids::CoordinatorId;
 use quorate_runtime::address::Address;
 
@@ -94,8 +95,8 @@ pub(super) fn route_conflicts(routes: &[PeerRoute]) -> Vec<String> {
 fn split_id(text: &str) -> Result<(CoordinatorId, &str), String> {
     let (id, rest) = text.split_once('=').ok_or("there is no `=` after the id")?;
     match id.trim().parse() {
-        Ok(number) if number > 0 => Ok((CoordinatorId(number), rest.trim())),
-        _ => Err(format!("`{id}` is not an id, use a whole number from 1")),
+        Ok(number) if (1..=COORDINATOR_ID_MAX).contains(&number) => Ok((CoordinatorId(number), rest.trim())),
+        _ => Err(format!("`{id}` is not an id, use a whole number from 1 to {COORDINATOR_ID_MAX}")),
     }
 }
 

@@ -30,12 +30,13 @@ use tokio::runtime::Handle;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Who can be called, who is cut off, and who is heard and hears nothing.
+/// Who can be called, who is cut off, who is heard and hears nothing, and who answers and is not heard otherwise.
 #[derive(Clone, Default)]
 struct Wires {
     nodes: Arc<Mutex<BTreeMap<u64, Consensus>>>,
     cut: Arc<Mutex<BTreeSet<u64>>>,
     deaf: Arc<Mutex<BTreeSet<u64>>>,
+    only_answers: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 #[derive(Clone)]
@@ -48,7 +49,9 @@ struct Wire {
 impl Wire {
     fn peer<E: std::error::Error>(&self) -> Result<Consensus, RPCError<u64, MemberNode, E>> {
         let cut = self.wires.cut.lock().unwrap();
-        let lost = [self.from, self.to].iter().any(|id| cut.contains(id)) || self.is_deaf(self.to);
+        let lost = [self.from, self.to].iter().any(|id| cut.contains(id))
+            || self.is_deaf(self.to)
+            || self.wires.only_answers.lock().unwrap().contains(&self.from);
         let node = self.wires.nodes.lock().unwrap().get(&self.to).cloned();
         node.filter(|_| !lost).ok_or_else(unreachable)
     }
@@ -482,4 +485,25 @@ async fn a_leader_that_hands_over_is_followed_by_another_which_takes_its_vote() 
     nodes.node(other).change_voters(voters(&[other])).await.unwrap();
     sees(nodes.node(other), &[&[other]], &[other]).await;
     nodes.register(2).await;
+}
+
+/// The others answer, and what they ask for arrives nowhere: nobody can be elected but the one that leads. It worked
+/// before, so it works afterwards, and is not asked to hand over again at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hands_over_leads_on_when_nobody_else_can_be_elected() {
+    let nodes = Nodes::start().await;
+    let leader = nodes.leader().await;
+    nodes.register(1).await;
+    nodes.wires.only_answers.lock().unwrap().extend((1..=3).filter(|id| *id != leader));
+    let leadership = nodes.node(leader).leadership();
+    nodes.node(leader).hand_over();
+    until("the hand-over", || leadership.borrow().hands_over().then_some(())).await;
+    until("its end", || (!leadership.borrow().hands_over()).then_some(())).await;
+    until("the old leader leads on", || leadership.borrow().can_decide().then_some(())).await;
+    assert!(matches!(nodes.register(2).await, Outcome::Accepted { .. }));
+    let known = leadership.borrow().clone();
+    assert!(known.leads && !known.may_hand_over(), "{known:?}");
+    nodes.node(leader).hand_over();
+    assert!(matches!(nodes.register(3).await, Outcome::Accepted { .. }));
+    assert!(!leadership.borrow().hands_over(), "it rests from handing over");
 }

@@ -1,6 +1,6 @@
 //! Changes of the coordinators, as operators ask for them.
 
-use super::{Accepted, Api};
+use super::{Accepted, Api, read_error};
 use crate::{gateway::refusal, members::raft_view};
 use quorate_consensus::types::MemberNode;
 use quorate_domain::{Command, CoordinatorRole, CoordinatorSpec, Rejection, RequestId, State};
@@ -11,11 +11,15 @@ use quorate_rpc::{
     pb::control::{GetStatusRequest, Member, MemberRole},
 };
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 
-/// How long a new coordinator may take to say who it is.
-const NEWCOMER_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a new coordinator may take to say who it is, on either address. Whoever asks for the change waits meanwhile, and
+/// a client gives up one try after two or three seconds.
+const NEWCOMER_DEADLINE: Duration = Duration::from_secs(1);
+/// How long one that has just started may take to find the cluster.
+const NEWCOMER_SETTLES: Duration = Duration::from_secs(1);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Api {
     /// Begins a change. A new coordinator is asked first whether it is ready to be one.
@@ -28,8 +32,14 @@ impl Api {
         self.wait_for_record().await;
         if let Some(spec) = change.joins()
             && !self.was_answered(&request_id)
+            && let Err(refused) = self.check_newcomer(spec).await
         {
-            self.check_newcomer(spec).await?;
+            // The leader before this one may have taken the request, and the newcomer has joined since. What was committed
+            // by now is applied once a quorum has confirmed it.
+            self.consensus.confirmed_view().await.map_err(read_error)?;
+            if !self.was_answered(&request_id) {
+                return Err(refused);
+            }
         }
         let heard = raft_view(&self.consensus, &self.peers).heard();
         let command = Command::BeginCoordinatorChange { change, heard };
@@ -77,12 +87,26 @@ impl Api {
         };
         let node =
             MemberNode { peer_address: spec.peer_address.clone(), api_address: spec.api_address.clone() };
-        let answer = self.peers.identify_newcomer(spec.id, &node, NEWCOMER_DEADLINE).await;
-        let answer = answer
-            .map_err(|status| not_ready(&spec.peer_address, format!("it answers: {}", status.message())))?;
-        if answer.initialized {
-            let problem = "its data_dir is not empty: it was a member of a cluster before".to_owned();
-            return Err(not_ready(&spec.peer_address, problem));
+        let settled_by = Instant::now() + NEWCOMER_SETTLES;
+        loop {
+            let answer = self.peers.identify_newcomer(spec.id, &node, NEWCOMER_DEADLINE).await;
+            let answer = answer.map_err(|status| {
+                not_ready(&spec.peer_address, format!("it answers: {}", status.message()))
+            })?;
+            if answer.initialized {
+                let problem = "its data_dir is not empty: it was a member of a cluster before".to_owned();
+                return Err(not_ready(&spec.peer_address, problem));
+            }
+            if answer.takes_part {
+                break;
+            }
+            // It would refuse the log.
+            if Instant::now() >= settled_by {
+                let problem = "its `members` name no present coordinator that it reaches: correct them and start \
+                               it again";
+                return Err(not_ready(&spec.peer_address, problem.to_owned()));
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
         let options = ClientOptions {
             deadline: NEWCOMER_DEADLINE,
@@ -93,6 +117,12 @@ impl Api {
             .map_err(|error| not_ready(&spec.api_address, error.to_string()))?;
         let status = client.get_status(GetStatusRequest::default()).await;
         let status = status.map_err(|error| not_ready(&spec.api_address, error.to_string()))?;
+        let cluster = self.consensus.folder().cluster();
+        if status.cluster_id != cluster.as_str() {
+            let problem =
+                format!("a coordinator of cluster {} answers there, not of {cluster}", status.cluster_id);
+            return Err(not_ready(&spec.api_address, problem));
+        }
         if status.coordinator_id != spec.id.0 {
             let problem = format!("coordinator {} answers there", status.coordinator_id);
             return Err(not_ready(&spec.api_address, problem));
@@ -105,10 +135,19 @@ impl Api {
     pub(super) fn member_warnings(&self) -> Vec<String> {
         let view = self.consensus.feed().view();
         let mut found = remarks(&view.state);
-        if self.consensus.leadership().borrow().can_decide()
+        let leadership = self.consensus.leadership().borrow().clone();
+        if leadership.can_decide()
             && let Some((operation, progress)) = view.state.open_change()
-            && let NextStep::Wait(reasons) = next_step(&view.state, &raft_view(&self.consensus, &self.peers))
         {
+            let reasons = match next_step(&view.state, &raft_view(&self.consensus, &self.peers)) {
+                NextStep::Wait(reasons) => reasons,
+                NextStep::HandOver if !leadership.may_hand_over() => vec![format!(
+                    "coordinator {} leads and loses its vote, and no other one took over when it handed over; it does so \
+                     again, ever more rarely: look at the network between the others",
+                    leadership.node
+                )],
+                _ => vec![],
+            };
             let (id, change) = (operation.id, &progress.change);
             found.extend(reasons.iter().map(|reason| format!("{change} ({id}) waits: {reason}")));
         }

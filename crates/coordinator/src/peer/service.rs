@@ -7,7 +7,10 @@ use quorate_consensus::{Consensus, folder::PeerRefused};
 use quorate_domain::{CoordinatorId, InstanceId};
 use quorate_rpc::pb::raft::{self as pb, raft_server::Raft};
 use quorate_runtime::clock::Clock;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -18,6 +21,8 @@ const ANSWERS_MAX: usize = 16;
 
 /// The Raft service of one coordinator.
 pub(crate) struct PeerService {
+    /// Who forms the cluster by the configuration.
+    initial: BTreeSet<CoordinatorId>,
     consensus: Consensus,
     peers: Peers,
     watch: PeerWatch,
@@ -25,8 +30,21 @@ pub(crate) struct PeerService {
 }
 
 impl PeerService {
-    pub(crate) fn new(consensus: Consensus, peers: Peers, watch: PeerWatch, clock: Arc<dyn Clock>) -> Self {
-        Self { consensus, peers, watch, clock }
+    pub(crate) fn new(
+        initial: BTreeSet<CoordinatorId>,
+        consensus: Consensus,
+        peers: Peers,
+        watch: PeerWatch,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { initial, consensus, peers, watch, clock }
+    }
+
+    /// True when it may have promised something to this cluster: by the configuration, by Raft, or by the record.
+    fn is_member(&self, id: CoordinatorId) -> bool {
+        self.initial.contains(&id)
+            || self.consensus.members().nodes.contains_key(&id)
+            || self.consensus.feed().view().state.coordinators.contains_key(&id)
     }
 
     fn answer<T>(&self, body: T) -> Result<Response<T>, Status> {
@@ -67,7 +85,10 @@ impl PeerService {
         }
         let instance =
             InstanceId::new(&sender.instance).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        folder.meet_peer(CoordinatorId(sender.from), &instance).map_err(|error| refused(&error))?;
+        // Whoever is no member has promised nothing that could be lost with its data, and any number may come.
+        if self.is_member(CoordinatorId(sender.from)) {
+            folder.meet_peer(CoordinatorId(sender.from), &instance).map_err(|error| refused(&error))?;
+        }
         Ok(sender)
     }
 
@@ -202,6 +223,7 @@ impl Raft for PeerService {
             known_instance: known.map_or_else(String::new, |instance| instance.to_string()),
             unix_ms: self.clock.unix_ms(),
             asker_not_reached: self.watch.not_reached(CoordinatorId(sender.from)).unwrap_or_default(),
+            takes_part: self.peers.takes_part(),
         })
     }
 }

@@ -63,6 +63,7 @@ pub(crate) struct Peers {
     folder: Arc<DataFolder>,
     overrides: Arc<BTreeMap<CoordinatorId, String>>,
     lines: Arc<Mutex<BTreeMap<u64, Lines>>>,
+    /// When each was last heard to take part in Raft.
     answered: Arc<Mutex<BTreeMap<u64, Instant>>>,
     takes_part: Arc<AtomicBool>,
     shutdown: Shutdown,
@@ -126,7 +127,8 @@ impl Peers {
         self.takes_part.load(Ordering::Acquire)
     }
 
-    /// When a member last answered anything.
+    /// When a member last answered an append, a vote or a snapshot. Who it is it may tell when it takes nothing any more,
+    /// because its disk hangs, and that counts for nothing.
     pub(crate) fn last_answer(&self, from: u64) -> Option<Instant> {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).get(&from).copied()
     }
@@ -176,7 +178,6 @@ impl Peers {
         self.folder
             .meet_peer(CoordinatorId(from), &instance)
             .map_err(|refused| Status::failed_precondition(refused.to_string()))?;
-        self.note_answer(from);
         Ok(answer.into_inner())
     }
 
@@ -232,8 +233,10 @@ impl PeerClient {
     where
         E: std::error::Error,
     {
-        self.wait(option, async { request.await.and_then(|answer| self.peers.accept(self.target, answer)) })
-            .await
+        let answer = async { request.await.and_then(|answer| self.peers.accept(self.target, answer)) };
+        let answer = self.wait(option, answer).await?;
+        self.peers.note_answer(self.target);
+        Ok(answer)
     }
 
     /// Waits for an answer at most as long as openraft does.

@@ -7,8 +7,8 @@ use super::Context;
 use crate::{
     cause::Evidence,
     coordinator::{
-        COORDINATORS_MAX, ChangeProgress, Coordinator, CoordinatorChange, CoordinatorRole, CoordinatorSpec,
-        Heard, RaftMembers, has_quorum, listed, quorum_of,
+        COORDINATOR_ID_STEP_MAX, COORDINATORS_MAX, ChangeProgress, Coordinator, CoordinatorChange,
+        CoordinatorRole, CoordinatorSpec, Heard, RaftMembers, has_quorum, listed, quorum_of,
     },
     event::Event,
     ids::{CoordinatorId, OperationId, Term},
@@ -41,7 +41,7 @@ pub(super) fn begin(
     match change {
         CoordinatorChange::Add(spec) => {
             check_room(state)?;
-            check_new(state, spec)?;
+            check_new(state, spec, None)?;
         }
         CoordinatorChange::Promote(id) => {
             if find(state, *id)?.role == CoordinatorRole::Voter {
@@ -55,7 +55,7 @@ pub(super) fn begin(
             if find(state, *remove)?.role == CoordinatorRole::Learner {
                 return Err(Rejection::NotAVoter(*remove));
             }
-            check_new(state, add)?;
+            check_new(state, add, Some(*remove))?;
         }
     }
     let progress = ChangeProgress::begun(change.clone(), state.recorded_voters());
@@ -67,17 +67,19 @@ pub(super) fn begin(
     }])
 }
 
-/// Whether those that shall vote could decide anything. One that is yet to come counts as heard: the change waits for it,
-/// and this is asked again once it holds the log.
+/// Whether those that shall vote could decide anything: one that answers and lacks much of the log could not acknowledge
+/// the change itself, nor a cancel of it. One that is yet to come counts: the change waits for it, and this is asked
+/// again once it holds the log.
 fn check_change_of_voters(progress: &ChangeProgress, heard: &Heard) -> Result<Vec<Evidence>, Rejection> {
     let (before, after) = (&progress.voters_before, &progress.voters_after);
     if before == after {
         return Ok(vec![]);
     }
-    if let Some(id) = progress.change.leaves().filter(|_| after.is_empty()) {
+    // Nor can the last one be replaced: it would have to lead until the end, and hand over before it.
+    if let Some(id) = progress.change.leaves().filter(|id| *before == BTreeSet::from([*id])) {
         return Err(Rejection::LastVoter(id));
     }
-    let mut counted = heard.coordinators.clone();
+    let mut counted = heard.able();
     if !progress.caught_up {
         counted.extend(progress.change.joins().map(|spec| spec.id));
     }
@@ -93,12 +95,14 @@ fn check_quorum(
     #[cfg(planted)]
     let holds = holds || crate::planted::is(crate::planted::Bug::NoQuorumCheckOfMembers);
     if !holds {
+        let mut lagging = heard.lagging_of(voters);
+        lagging.retain(|id, _| !counted.contains(id));
         let heard = voters.intersection(counted).copied().collect();
-        return Err(Rejection::WouldLoseQuorum { voters: voters.clone(), heard });
+        return Err(Rejection::WouldLoseQuorum { voters: voters.clone(), heard, lagging });
     }
     let threshold = format!("{} of {}", quorum_of(voters.len()), listed(voters));
     let source = format!("leader of term {}", heard.term);
-    Ok(vec![Evidence::new("coordinators_heard", listed(&heard.coordinators), threshold, source)])
+    Ok(vec![Evidence::new("coordinators_heard", listed(&heard.able()), threshold, source)])
 }
 
 pub(super) fn record_caught_up(
@@ -118,10 +122,14 @@ pub(super) fn record_caught_up(
         let problem = format!("coordinator {coordinator} has not answered the leader lately");
         return Err(Rejection::ChangeNotReady { operation, problem });
     }
+    if let Some(lag) = heard.lagging.get(&coordinator) {
+        let problem = format!("coordinator {coordinator} has not caught up: it lacks {lag} entries");
+        return Err(Rejection::ChangeNotReady { operation, problem });
+    }
     let evidence = if progress.voters_before == progress.voters_after {
         vec![]
     } else {
-        check_quorum(&progress.voters_after, &heard.coordinators, heard)?
+        check_quorum(&progress.voters_after, &heard.able(), heard)?
     };
     Ok(vec![Event::CoordinatorCaughtUp { operation, coordinator, through_index, evidence }])
 }
@@ -161,7 +169,7 @@ pub(super) fn cancel(
         return Ok(vec![]);
     }
     // Raft may be anywhere between the two sets of voters by now: going back is a change of voters like any other.
-    check_quorum(&progress.voters_before, &heard.coordinators, heard)?;
+    check_quorum(&progress.voters_before, &heard.able(), heard)?;
     Ok(vec![Event::CoordinatorChangeCancelled { operation, change: progress.change.clone() }])
 }
 
@@ -221,12 +229,20 @@ fn check_room(state: &State) -> Result<(), Rejection> {
     Err(Rejection::LimitReached { what: "coordinators".to_owned(), limit: COORDINATORS_MAX })
 }
 
-fn check_new(state: &State, spec: &CoordinatorSpec) -> Result<(), Rejection> {
+/// The one whose place it takes may have lost its disk, and be this very machine: it may be reached where that one was.
+fn check_new(
+    state: &State,
+    spec: &CoordinatorSpec,
+    in_place_of: Option<CoordinatorId>,
+) -> Result<(), Rejection> {
     let highest = state.cluster.highest_coordinator;
     if spec.id <= highest {
         return Err(Rejection::CoordinatorIdUsed { id: spec.id, highest });
     }
-    for known in state.coordinators.values() {
+    if spec.id.0 - highest.0 > COORDINATOR_ID_STEP_MAX {
+        return Err(Rejection::CoordinatorIdTooHigh { id: spec.id, highest });
+    }
+    for known in state.coordinators.values().filter(|known| Some(known.id) != in_place_of) {
         for address in [&spec.api_address, &spec.peer_address] {
             if [&known.api_address, &known.peer_address].contains(&address) {
                 return Err(Rejection::AddressInUse { address: address.clone(), coordinator: known.id });

@@ -4,7 +4,9 @@ use crate::stage::{Stage, TERM};
 use quorate_domain::{
     Applied, Cause, Command, Coordinator, CoordinatorChange, CoordinatorId, CoordinatorRole, CoordinatorSpec,
     Event, Heard, Operation, OperationId, OperationStatus, Outcome, Proposal, RaftMembers, RequestId,
-    StepName, StepStatus, Term, Timestamp, apply, coordinator::COORDINATORS_MAX, invariants,
+    StepName, StepStatus, Term, Timestamp, apply,
+    coordinator::{COORDINATOR_ID_STEP_MAX, COORDINATORS_MAX},
+    invariants,
 };
 use std::collections::BTreeSet;
 
@@ -34,7 +36,13 @@ fn record(voters: &[u64]) -> Command {
 }
 
 pub(crate) fn heard(coordinators: &[u64]) -> Heard {
-    Heard { term: TERM, coordinators: ids(coordinators) }
+    Heard { term: TERM, coordinators: ids(coordinators), ..Heard::default() }
+}
+
+/// These answer, and these of them lack so many entries.
+fn heard_lagging(coordinators: &[u64], lagging: &[(u64, u64)]) -> Heard {
+    let lagging = lagging.iter().map(|(id, lag)| (n(*id), *lag)).collect();
+    Heard { lagging, ..heard(coordinators) }
 }
 
 pub(crate) fn members(voters: &[u64], learners: &[u64]) -> RaftMembers {
@@ -186,7 +194,7 @@ fn refuses_a_change_that_would_leave_no_quorum_among_those_that_answer() {
         (&[1, 2], CoordinatorChange::Remove(n(2)), &[1], None),
         (&[1, 2], CoordinatorChange::Remove(n(1)), &[1], Some("WOULD_LOSE_QUORUM")),
         (&[1], CoordinatorChange::Remove(n(1)), &[1], Some("LAST_VOTER")),
-        (&[1], replace(1, 4), &[1], None),
+        (&[1], replace(1, 4), &[1], Some("LAST_VOTER")),
     ] {
         let mut stage = Stage::coordinators(voters);
         let command = begin(change, who);
@@ -195,6 +203,45 @@ fn refuses_a_change_that_would_leave_no_quorum_among_those_that_answer() {
             None => assert_eq!(stage.ok(command.clone()).len(), 1, "{command:?}"),
         }
     }
+}
+
+#[test]
+fn whoever_answers_and_lacks_much_of_the_log_does_not_count_for_a_quorum_and_is_named() {
+    let begin = |change, heard| Command::BeginCoordinatorChange { change, heard };
+    let all_but_3 = heard_lagging(&[1, 2, 3], &[(3, 70_000)]);
+    let mut stage = Stage::coordinators(&[1, 2, 3]);
+    // 1 and 3 would vote, and nothing is committed before 3 has caught up: no cancel either.
+    let refused = stage.apply(begin(CoordinatorChange::Remove(n(2)), all_but_3.clone()));
+    let Outcome::Refused(reason) = refused.outcome else { panic!("taken") };
+    assert_eq!(reason.code(), "WOULD_LOSE_QUORUM");
+    let said = reason.to_string();
+    assert!(said.contains("only these do: 1; 3 answers and lacks 70000 entries;"), "{said}");
+    // It may go itself, and one of those that keep up may be replaced by a newcomer only while the others keep up.
+    for (change, taken) in [
+        (CoordinatorChange::Remove(n(3)), true),
+        (replace(3, 4), true),
+        (replace(2, 4), true),
+        (CoordinatorChange::Remove(n(1)), false),
+    ] {
+        let mut stage = stage.clone();
+        let command = begin(change, all_but_3.clone());
+        if taken {
+            stage.ok(command);
+        } else {
+            assert_eq!(stage.refused(command.clone()), "WOULD_LOSE_QUORUM", "{command:?}");
+        }
+    }
+    stage.ok(begin(replace(2, 4), all_but_3));
+    let operation = stage.change_id();
+    let caught_up = |heard| Command::RecordCaughtUp { operation, through_index: 90, heard };
+    let cancel = |heard| Command::CancelCoordinatorChange { operation, heard };
+    let lags = heard_lagging(&[1, 2, 4], &[(4, 65)]);
+    assert_eq!(stage.refused(caught_up(lags)), "CHANGE_NOT_READY", "the newcomer itself lags");
+    let others_lag = heard_lagging(&[1, 3, 4], &[(1, 65), (3, 65)]);
+    assert_eq!(stage.refused(caught_up(others_lag)), "WOULD_LOSE_QUORUM");
+    assert_eq!(stage.refused(cancel(heard_lagging(&[1, 2, 3], &[(2, 65), (3, 65)]))), "WOULD_LOSE_QUORUM");
+    stage.ok(caught_up(heard_lagging(&[1, 2, 3, 4], &[(3, 65)])));
+    stage.ok(cancel(heard_lagging(&[1, 2, 3, 4], &[(3, 65)])));
 }
 
 #[test]
@@ -220,6 +267,8 @@ fn refuses_what_does_not_fit_to_the_record() {
     for (change, code) in [
         (add(3), "COORDINATOR_ID_USED"),
         (replace(1, 2), "COORDINATOR_ID_USED"),
+        (add(3 + COORDINATOR_ID_STEP_MAX + 1), "COORDINATOR_ID_TOO_HIGH"),
+        (replace(1, u64::MAX), "COORDINATOR_ID_TOO_HIGH"),
         (taken("10.0.0.1:7401", "10.0.0.4:7402"), "ADDRESS_IN_USE"),
         (taken("10.0.0.4:7401", "10.0.0.1:7402"), "ADDRESS_IN_USE"),
         (taken("10.0.0.2:7402", "10.0.0.4:7402"), "ADDRESS_IN_USE"),
@@ -231,6 +280,40 @@ fn refuses_what_does_not_fit_to_the_record() {
         let mut stage = Stage::coordinators(&[1, 2, 3]);
         assert_eq!(stage.refused(begin(change.clone(), &[1, 2, 3])), code, "{change}");
     }
+}
+
+/// Its disk was lost, and its machine is as good as any.
+#[test]
+fn whoever_takes_the_place_of_another_may_be_reached_where_that_one_was_and_nobody_else_may() {
+    let at = |address: u64, id: u64| CoordinatorSpec { id: n(id), ..spec(address) };
+    let mut stage = Stage::coordinators(&[1, 2, 3]);
+    let add = CoordinatorChange::Add(at(3, 4));
+    assert_eq!(stage.refused(begin(add, &[1, 2])), "ADDRESS_IN_USE");
+    let beside = CoordinatorChange::Replace { remove: n(3), add: at(2, 4) };
+    assert_eq!(stage.refused(begin(beside, &[1, 2])), "ADDRESS_IN_USE");
+    let own = CoordinatorChange::Replace { remove: n(3), add: at(3, 4) };
+    stage.ok(begin(own, &[1, 2]));
+    assert_eq!(invariants::violations(&stage.state), Vec::<String>::new());
+    let mut cancelled = stage.clone();
+    cancelled.ok(cancelled.cancel(&[1, 2]));
+    assert_eq!(invariants::violations(&cancelled.state), Vec::<String>::new());
+    cancelled.ok(cancelled.finish(&[1, 2, 3], &[]));
+    assert_eq!(invariants::violations(&cancelled.state), Vec::<String>::new());
+    stage.ok(stage.caught_up(&[1, 2, 4]));
+    stage.ok(stage.voters(&[1, 2, 4], &[3]));
+    assert_eq!(invariants::violations(&stage.state), Vec::<String>::new());
+    stage.ok(stage.finish(&[1, 2, 4], &[]));
+    assert_eq!(invariants::violations(&stage.state), Vec::<String>::new());
+    assert_eq!(stage.state.coordinators[&n(4)].peer_address, spec(3).peer_address);
+}
+
+#[test]
+fn a_new_number_may_skip_some_and_there_is_always_a_next_one() {
+    let mut stage = Stage::coordinators(&[1, 2, 3]);
+    stage.ok(begin(add(3 + COORDINATOR_ID_STEP_MAX), &[1, 2]));
+    stage.ok(stage.cancel(&[1, 2]));
+    stage.ok(stage.finish(&[1, 2, 3], &[]));
+    stage.ok(begin(add(4 + COORDINATOR_ID_STEP_MAX), &[1, 2]));
 }
 
 #[test]
@@ -274,7 +357,11 @@ fn a_change_is_cancelled_and_taken_back_and_whoever_came_goes_for_good() {
     stage.ok(begin(replace(3, 4), &[1, 2]));
     stage.ok(stage.caught_up(&[1, 2, 4]));
     stage.ok(stage.cancel(&[1, 2]));
-    assert_eq!(stage.ok(stage.cancel(&[1, 2])), [], "once is enough");
+    let again = stage.apply(stage.cancel(&[1, 2]));
+    assert!(again.committed.is_none(), "once is enough");
+    let taken_back =
+        matches!(again.outcome, Outcome::Accepted { operation: Some(op), .. } if op == operation);
+    assert!(taken_back, "whoever asks again can wait for it: {:?}", again.outcome);
     assert_eq!(stage.refused(stage.voters(&[1, 2, 4], &[3])), "CHANGE_NOT_READY", "it was cancelled");
     assert_eq!(stage.refused(stage.finish(&[1, 2, 4], &[3])), "CHANGE_NOT_READY", "Raft is not back");
     assert_eq!(stage.refused(stage.finish(&[1, 2, 3], &[4])), "CHANGE_NOT_READY", "4 is still there");

@@ -68,7 +68,7 @@ fn raft(voters: &[&[u64]], learners: &[u64]) -> RaftView {
 
 fn begun(voters: &[u64], change: CoordinatorChange) -> State {
     let mut state = state(voters);
-    let heard = Heard { term: TERM, coordinators: ids(voters) };
+    let heard = Heard { term: TERM, coordinators: ids(voters), ..Heard::default() };
     ok(&mut state, TERM, Command::BeginCoordinatorChange { change, heard });
     state
 }
@@ -86,7 +86,7 @@ fn follow(state: &mut State, raft: &RaftView) -> &'static str {
 
 fn cancel(state: &mut State, heard: &[u64]) {
     let operation = state.open_change().expect("a change is open").0.id;
-    let heard = Heard { term: TERM, coordinators: ids(heard) };
+    let heard = Heard { term: TERM, coordinators: ids(heard), ..Heard::default() };
     ok(state, TERM, Command::CancelCoordinatorChange { operation, heard });
 }
 
@@ -144,6 +144,24 @@ fn a_change_waits_for_what_is_missing_and_says_so() {
     follow(&mut state, &joined);
     let lonely = RaftView { heard: ids(&[1]), ..joined };
     waits(&next_step(&state, &lonely), "silent: 2, 4");
+}
+
+/// A voter that is back after hours answers, and could acknowledge nothing before it has caught up.
+#[test]
+fn a_voter_that_lags_counts_for_no_quorum_and_the_wait_says_by_how_much() {
+    let mut raft = raft(&[&[1, 2, 3]], &[]);
+    raft.matched.remove(&n(1));
+    assert_eq!(raft.heard().lagging, [].into(), "the leader itself does not lag");
+    raft.matched.insert(n(3), raft.last_index - CAUGHT_UP_ENTRIES);
+    assert_eq!(raft.heard().lagging, [].into(), "one message carries what is missing");
+    let state = begun(&[1, 2, 3], CoordinatorChange::Remove(n(2)));
+    assert_eq!(next_step(&state, &raft), NextStep::ChangeVoters(ids(&[1, 3])));
+    raft.matched.insert(n(3), raft.last_index - CAUGHT_UP_ENTRIES - 1);
+    assert_eq!(raft.heard().lagging, [(n(3), CAUGHT_UP_ENTRIES + 1)].into());
+    waits(&next_step(&state, &raft), "silent: none; 3 answers and lacks 65 entries");
+    raft.matched.remove(&n(3));
+    assert_eq!(raft.heard().lagging, [(n(3), raft.last_index)].into(), "nothing is known to be there");
+    assert_eq!(raft.heard().able(), ids(&[1, 2]));
 }
 
 #[test]
@@ -209,7 +227,11 @@ impl Model {
     fn step(&mut self, whole: bool) -> bool {
         match next_step(&self.state, &self.raft) {
             NextStep::Nothing => return false,
-            NextStep::Wait(reasons) => panic!("everybody answers: {reasons:?}"),
+            NextStep::Wait(reasons) if self.raft.heard().lagging.is_empty() => {
+                panic!("everybody answers and holds the log: {reasons:?}")
+            }
+            // Time passes, and whoever lagged catches up.
+            NextStep::Wait(_) => {}
             NextStep::Propose(planned) => {
                 let before = self.state.clone();
                 ok(&mut self.state, self.raft.term, planned.command);
@@ -222,6 +244,8 @@ impl Model {
             }
             NextStep::ChangeVoters(to) => {
                 assert!(to.contains(&self.raft.this), "the leader takes its own vote");
+                let counted = has_quorum(&to, &self.raft.heard().able()) || self.raft.voters.len() > 1;
+                assert!(counted, "{to:?} could acknowledge nothing: {:?}", self.raft.heard());
                 assert!(to.iter().all(|id| self.raft.nodes.contains_key(id)), "a voter is no member: {to:?}");
                 let voted: BTreeSet<_> = self.raft.voters.iter().flatten().copied().collect();
                 // What openraft does: into both sets first, unless it is on the way there already.
@@ -245,6 +269,14 @@ impl Model {
         self.everybody();
         assert!(self.raft.voters.iter().all(|voters| has_quorum(voters, &self.raft.heard)));
         true
+    }
+
+    /// One that does not lead is back after a while, and lacks much of the log.
+    fn lag(&mut self, id: u64) {
+        let others: Vec<_> = self.raft.nodes.keys().copied().filter(|id| *id != self.raft.this).collect();
+        if let Some(id) = others.get(usize::try_from(id).unwrap_or(0)) {
+            self.raft.matched.insert(*id, self.raft.last_index - CAUGHT_UP_ENTRIES - 1 - id.0);
+        }
     }
 
     /// Any voter leads, in another term.
@@ -277,7 +309,7 @@ fn a_leader_that_shall_lose_its_vote_hands_over_first() {
     assert_eq!(next_step(&state, &leads(1, &[&[1, 2]])), NextStep::HandOver);
     assert_eq!(next_step(&state, &leads(2, &[&[1, 2]])), NextStep::ChangeVoters(ids(&[2])));
     assert_eq!(next_step(&state, &leads(1, &[&[1, 2], &[2]])), NextStep::HandOver, "halfway too");
-    let silent = RaftView { heard: ids(&[]), ..leads(1, &[&[1, 2]]) };
+    let silent = RaftView { heard: ids(&[1]), ..leads(1, &[&[1, 2]]) };
     waits(&next_step(&state, &silent), "silent: 2");
 }
 
@@ -286,7 +318,7 @@ proptest! {
 
     /// Whatever is begun and cancelled, and wherever leaders die, Raft ends with the members on record.
     #[test]
-    fn every_change_ends_with_what_is_on_record(moves in vec((0_u8..10, 0_u64..8), 1..60)) {
+    fn every_change_ends_with_what_is_on_record(moves in vec((0_u8..11, 0_u64..8), 1..60)) {
         let mut model = Model { state: state(&[1, 2, 3]), raft: raft(&[&[1, 2, 3]], &[]) };
         for (kind, id) in moves {
             match kind {
@@ -308,6 +340,7 @@ proptest! {
                     }
                 }
                 3 => model.elect(),
+                5 => model.lag(id),
                 4 => {
                     model.step(false);
                     model.elect();

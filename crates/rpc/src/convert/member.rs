@@ -6,7 +6,10 @@ use crate::{
     pb::control as wire,
     transport::parse_endpoint,
 };
-use quorate_domain::{CoordinatorChange, CoordinatorId, CoordinatorSpec, OperationId, RequestId};
+use quorate_domain::{
+    CoordinatorChange, CoordinatorId, CoordinatorSpec, OperationId, RequestId,
+    coordinator::COORDINATOR_ID_MAX,
+};
 
 /// A change of the coordinators, under the id that makes a retry harmless.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +73,12 @@ impl TryFrom<wire::CancelMemberChangeRequest> for CancelRequest {
 }
 
 fn id(field: &str, number: u64) -> Result<CoordinatorId, InvalidField> {
-    positive(field, number).map(CoordinatorId)
+    let number = positive(field, number)?;
+    if number > COORDINATOR_ID_MAX {
+        let remedy = format!("use a number from 1 to {COORDINATOR_ID_MAX}");
+        return Err(InvalidField::new(field, format!("{number} is too high"), remedy));
+    }
+    Ok(CoordinatorId(number))
 }
 
 fn spec(number: u64, api: &str, peer: &str) -> Result<CoordinatorSpec, InvalidField> {

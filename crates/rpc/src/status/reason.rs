@@ -72,6 +72,7 @@ pub(super) mod key {
     pub(in crate::status) const ADDRESS: &str = "address";
     pub(in crate::status) const VOTERS: &str = "voters";
     pub(in crate::status) const HEARD: &str = "heard";
+    pub(in crate::status) const LAGGING: &str = "lagging";
     pub(in crate::status) const TERM: &str = "term";
     pub(in crate::status) const HIGHEST: &str = "highest";
     pub(in crate::status) const LIMIT: &str = "limit";

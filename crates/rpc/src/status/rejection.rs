@@ -2,7 +2,6 @@
 
 use super::reason::key;
 use quorate_domain::{CoordinatorId, Rejection};
-use std::collections::BTreeSet;
 use tonic::Code;
 
 /// What a refusal means to a client.
@@ -56,9 +55,11 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         | R::CoordinatorsNotRecorded
         | R::WouldLoseQuorum { .. }
         | R::SeenInAnotherTerm { .. } => Kind::State { subject: "cluster".to_owned() },
-        R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) | R::CoordinatorNotReady { id, .. } => {
-            Kind::State { subject: format!("coordinator/{id}") }
-        }
+        R::AlreadyVoter(id)
+        | R::NotAVoter(id)
+        | R::LastVoter(id)
+        | R::CoordinatorIdTooHigh { id, .. }
+        | R::CoordinatorNotReady { id, .. } => Kind::State { subject: format!("coordinator/{id}") },
         R::ChangeInProgress { operation }
         | R::ChangeNotOpen(operation)
         | R::ChangeOnRecord { operation, .. }
@@ -92,7 +93,7 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::CoordinatorNotFound(id) | R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) => {
             vec![(key::COORDINATOR, text(id))]
         }
-        R::CoordinatorIdUsed { id, highest } => {
+        R::CoordinatorIdUsed { id, highest } | R::CoordinatorIdTooHigh { id, highest } => {
             vec![(key::COORDINATOR, text(id)), (key::HIGHEST, text(highest))]
         }
         R::AddressInUse { address, coordinator } => {
@@ -101,9 +102,11 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::CoordinatorNotReady { id, address, .. } => {
             vec![(key::COORDINATOR, text(id)), (key::ADDRESS, address.clone())]
         }
-        R::WouldLoseQuorum { voters, heard } => {
-            vec![(key::VOTERS, numbers(voters)), (key::HEARD, numbers(heard))]
-        }
+        R::WouldLoseQuorum { voters, heard, lagging } => vec![
+            (key::VOTERS, numbers(voters)),
+            (key::HEARD, numbers(heard)),
+            (key::LAGGING, numbers(lagging.keys())),
+        ],
         R::SeenInAnotherTerm { term, .. } => vec![(key::TERM, text(term))],
         R::ChangeInProgress { operation }
         | R::ChangeNotOpen(operation)
@@ -155,6 +158,6 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
 }
 
 /// `1,2,3`
-fn numbers(ids: &BTreeSet<CoordinatorId>) -> String {
-    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+fn numbers<'a>(ids: impl IntoIterator<Item = &'a CoordinatorId>) -> String {
+    ids.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }

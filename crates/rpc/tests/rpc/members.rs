@@ -2,7 +2,8 @@
 
 use quorate_domain::{
     Cause, CoordinatorChange, CoordinatorId, CoordinatorSpec, Operation, OperationId, OperationStatus,
-    Timestamp, Work, coordinator::ChangeProgress,
+    Timestamp, Work,
+    coordinator::{COORDINATOR_ID_MAX, ChangeProgress},
 };
 use quorate_rpc::{
     convert::{CancelRequest, ChangeRequest},
@@ -54,10 +55,12 @@ fn each_request_becomes_its_change() {
 #[test]
 fn a_bad_field_is_named() {
     type Spoil = fn(&mut wire::ReplaceMemberRequest);
-    let cases: [(&str, Spoil); 7] = [
+    let cases: [(&str, Spoil); 9] = [
         ("request_id", |request| request.request_id.clear()),
         ("remove", |request| request.remove = 0),
         ("id", |request| request.id = 0),
+        ("id", |request| request.id = u64::MAX),
+        ("remove", |request| request.remove = COORDINATOR_ID_MAX + 1),
         ("api_address", |request| request.api_address = "nowhere".into()),
         ("api_address", |request| request.api_address.clear()),
         ("peer_address", |request| request.peer_address = "https://10.0.0.4:7400".into()),

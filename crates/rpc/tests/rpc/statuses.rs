@@ -76,7 +76,9 @@ fn rejections() -> Vec<(Rejection, Code)> {
         (R::LimitReached { what: "groups".into(), limit: 1 }, ResourceExhausted),
         (R::CoordinatorsNotRecorded, FailedPrecondition),
         (R::CoordinatorNotFound(CoordinatorId(4)), NotFound),
-        (R::CoordinatorIdUsed { id: CoordinatorId(3), highest: CoordinatorId(4) }, AlreadyExists),
+        // Also where no higher one is left.
+        (R::CoordinatorIdUsed { id: CoordinatorId(3), highest: CoordinatorId(u64::MAX) }, AlreadyExists),
+        (R::CoordinatorIdTooHigh { id: CoordinatorId(9_000), highest: CoordinatorId(4) }, FailedPrecondition),
         (R::AddressInUse { address: "c:7400".into(), coordinator: CoordinatorId(3) }, AlreadyExists),
         (
             R::CoordinatorNotReady { id: CoordinatorId(4), address: "d:7400".into(), problem: "p".into() },
@@ -85,7 +87,14 @@ fn rejections() -> Vec<(Rejection, Code)> {
         (R::AlreadyVoter(CoordinatorId(1)), FailedPrecondition),
         (R::NotAVoter(CoordinatorId(4)), FailedPrecondition),
         (R::LastVoter(CoordinatorId(1)), FailedPrecondition),
-        (R::WouldLoseQuorum { voters: voters(), heard: [CoordinatorId(1)].into() }, FailedPrecondition),
+        (
+            R::WouldLoseQuorum {
+                voters: voters(),
+                heard: [CoordinatorId(1)].into(),
+                lagging: [(CoordinatorId(2), 70)].into(),
+            },
+            FailedPrecondition,
+        ),
         (R::SeenInAnotherTerm { seen_in: Term(1), term: Term(2) }, FailedPrecondition),
         (R::ChangeInProgress { operation: OperationId(4) }, FailedPrecondition),
         (R::ChangeNotOpen(OperationId(4)), FailedPrecondition),
@@ -98,7 +107,7 @@ fn rejections() -> Vec<(Rejection, Code)> {
 fn every_refusal_has_its_code_and_is_read_back_as_itself() {
     let table = rejections();
     let codes: BTreeSet<_> = table.iter().map(|(rejection, _)| rejection.code()).collect();
-    assert_eq!(codes.len(), 44, "a refusal is missing from this table, or two share a code");
+    assert_eq!(codes.len(), 45, "a refusal is missing from this table, or two share a code");
     for (rejection, expected) in table {
         let (code, message) = (rejection.code(), rejection.to_string());
         let status = Status::from(ApiError::from(rejection));

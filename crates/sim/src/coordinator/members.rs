@@ -168,6 +168,9 @@ impl Process {
             return;
         }
         let view = self.raft_view(desk, env);
+        if view.heard().lagging.keys().any(|id| self.raft.members().votes(coordinator_node(*id))) {
+            env.counts.add("members/a-voter-lagged");
+        }
         let step = next_step(self.raft.state(), &view);
         if !matches!(step, NextStep::Nothing) {
             env.note(desk.node, || format!("next of the coordinators: {step:?}"));
@@ -192,8 +195,11 @@ impl Process {
                 self.change_voters(to, now_ms, env, now_ms);
             }
             NextStep::HandOver => {
-                env.counts.add("members/leader-handed-over");
-                self.raft.hand_over(now_ms);
+                if self.raft.hand_over(now_ms) {
+                    env.counts.add("members/leader-handed-over");
+                } else {
+                    env.counts.add("members/leader-rested-from-handing-over");
+                }
             }
             NextStep::LetGo(id) => {
                 let node = coordinator_node(id);

@@ -2,7 +2,7 @@
 
 use super::{Fact, events};
 use crate::{count::Counts, raft::Membership};
-use quorate_domain::{Event, GroupId, Outcome};
+use quorate_domain::{Event, GroupId, Outcome, Rejection};
 use std::collections::BTreeMap;
 
 /// What has to be remembered for that.
@@ -28,6 +28,10 @@ impl Decisions {
             Fact::Decided { term, applied, .. } => {
                 if let Outcome::Refused(rejection) = &applied.outcome {
                     counts.add(format!("refused/{}", rejection.code()));
+                    if matches!(rejection, Rejection::WouldLoseQuorum { lagging, .. } if !lagging.is_empty())
+                    {
+                        counts.add("members/refused-for-a-lag");
+                    }
                 }
                 for event in events(applied) {
                     self.count(event, *term, counts);

@@ -53,7 +53,15 @@ pub(crate) enum Fact<'a> {
     /// A coordinator spoke to another in this term.
     Spoke { node: Node, term: u64 },
     /// Where a coordinator stands after an event.
-    Stands { node: Node, ballot: Ballot, committed: u64, applied: Place, log_len: usize, waiting: usize },
+    Stands {
+        node: Node,
+        ballot: Ballot,
+        committed: u64,
+        applied: Place,
+        last: u64,
+        log_len: usize,
+        waiting: usize,
+    },
     /// A coordinator starts from what it finds on its disk.
     Started { node: Node, ballot: Ballot },
     /// An entry is committed, as a coordinator knows.

@@ -12,6 +12,7 @@ use quorate_domain::{
     Command, CoordinatorId, Event, Heard, Proposal, State,
     coordinator::{ChangeProgress, quorum_of},
 };
+use quorate_planner::coordinators::CAUGHT_UP_ENTRIES;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a clock may be wrong by within that time, and more.
@@ -19,8 +20,8 @@ const SLACK_MS: u64 = 250;
 
 #[derive(Debug, Default)]
 pub(super) struct Coordinators {
-    /// When each coordinator last did anything.
-    ran: BTreeMap<Node, Moment>,
+    /// When each coordinator last did anything, its term by then, and the last entry of its log.
+    ran: BTreeMap<Node, (Moment, u64, u64)>,
     /// Every number that was ever used.
     used: BTreeSet<CoordinatorId>,
     /// The configuration that was committed last, by its entry.
@@ -36,8 +37,8 @@ impl Invariant for Coordinators {
 
     fn see(&mut self, fact: &Fact<'_>, now: Moment) -> Result<(), String> {
         match *fact {
-            Fact::Stands { node, .. } => {
-                self.ran.insert(node, now);
+            Fact::Stands { node, ballot, last, .. } => {
+                self.ran.insert(node, (now, ballot.term, last));
                 Ok(())
             }
             Fact::Committed { entry, .. } => {
@@ -66,7 +67,7 @@ impl Invariant for Coordinators {
 impl Coordinators {
     /// True when it did anything so lately that a leader may count on it.
     fn was_up(&self, node: Node, now: Moment) -> bool {
-        self.ran.get(&node).is_some_and(|at| now.since_ms(*at) <= HEARD_WITHIN_MS + SLACK_MS)
+        self.ran.get(&node).is_some_and(|(at, ..)| now.since_ms(*at) <= HEARD_WITHIN_MS + SLACK_MS)
     }
 
     /// Nobody was heard who was not there.
@@ -74,8 +75,21 @@ impl Coordinators {
         let others = heard.coordinators.iter().filter(|id| **id != coordinator_id(node));
         match others.into_iter().find(|id| !self.was_up(coordinator_node(**id), now)) {
             Some(id) => Err(format!("c{} says that it has heard c{id} lately, which was not up", node + 1)),
-            None => Ok(()),
+            None => self.holds_the_log(node, heard),
         }
+    }
+
+    /// Whoever counts lacks no more of the leader's log than one message carries.
+    fn holds_the_log(&self, leader: Node, heard: &Heard) -> Result<(), String> {
+        let Some((_, _, last)) = self.ran.get(&leader) else { return Ok(()) };
+        for id in heard.able() {
+            let Some((_, term, has)) = self.ran.get(&coordinator_node(id)) else { continue };
+            // In a later term another leader may have cut its log.
+            if *term == heard.term.0 && has + CAUGHT_UP_ENTRIES < *last {
+                return Err(format!("c{} counts on c{id}, which has {has} of {last} entries", leader + 1));
+            }
+        }
+        Ok(())
     }
 
     /// A leader changes Raft's members.
@@ -138,7 +152,7 @@ impl Coordinators {
     }
 }
 
-/// Those that shall vote have a quorum among those that were heard; one that is yet to come counts as heard.
+/// Those that shall vote have a quorum among those that were heard and hold the log; one that is yet to come counts.
 fn check_quorum(event: &Event, proposal: &Proposal, before: &State) -> Result<(), String> {
     let (voters, heard) = match (event, &proposal.command) {
         (Event::CoordinatorChangeBegun { change, .. }, Command::BeginCoordinatorChange { heard, .. }) => {
@@ -147,18 +161,18 @@ fn check_quorum(event: &Event, proposal: &Proposal, before: &State) -> Result<()
                 return Ok(());
             }
             let newcomer = change.joins().map(|spec| spec.id);
-            (progress.voters_after, heard.coordinators.iter().copied().chain(newcomer).collect())
+            (progress.voters_after, heard.able().into_iter().chain(newcomer).collect())
         }
         (Event::CoordinatorCaughtUp { .. }, Command::RecordCaughtUp { heard, .. }) => {
             let Some((_, progress)) = before.open_change() else { return Ok(()) };
             if progress.voters_before == progress.voters_after {
                 return Ok(());
             }
-            (progress.voters_after.clone(), heard.coordinators.clone())
+            (progress.voters_after.clone(), heard.able())
         }
         (Event::CoordinatorChangeCancelled { .. }, Command::CancelCoordinatorChange { heard, .. }) => {
             let Some((_, progress)) = before.open_change() else { return Ok(()) };
-            (progress.voters_before.clone(), heard.coordinators.clone())
+            (progress.voters_before.clone(), heard.able())
         }
         _ => return Ok(()),
     };

@@ -1,6 +1,7 @@
 //! The part of a Raft node that leads: who has how much, who answered when, and which reads a quorum has confirmed.
 
 use super::{log::Place, membership::Membership};
+use quorate_domain::election::rest_after_hand_over;
 use std::collections::BTreeMap;
 
 /// How far a follower is, as its leader sees it.
@@ -57,10 +58,32 @@ pub(crate) struct Leadership {
     /// The own log is durable up to here.
     pub(super) flushed: u64,
     pub(super) heartbeat_due_ms: u64,
-    /// It hands over: until then it decides nothing.
-    pub(super) hands_over_until_ms: u64,
-    /// And from then on it says nothing.
+}
+
+/// A leader lets another one take its place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HandOver {
+    /// The term that it led.
+    pub(super) term: u64,
+    /// It says nothing from then on.
     pub(super) silent_from_ms: u64,
+    /// And decides nothing until then.
+    pub(super) until_ms: u64,
+    /// For how long it leads then before it may hand over again.
+    pub(super) rest_ms: u64,
+    /// How many there were in vain shortly before.
+    pub(super) vain_before: u32,
+}
+
+impl HandOver {
+    pub(super) fn begun(term: u64, longest_ms: u64, now_ms: u64, last: Option<Self>) -> Self {
+        // What is on its way arrives first: with a shorter log nobody could be elected by this node.
+        let silent_from_ms = now_ms + longest_ms / 4;
+        let recent = last.filter(|last| now_ms < last.until_ms + 3 * last.rest_ms);
+        let vain_before = recent.map_or(0, |last| last.vain_before + 1);
+        let rest_ms = rest_after_hand_over(longest_ms, vain_before);
+        Self { term, silent_from_ms, until_ms: silent_from_ms + longest_ms * 4, rest_ms, vain_before }
+    }
 }
 
 impl Leadership {
@@ -80,8 +103,6 @@ impl Leadership {
             first: last.index + 1,
             flushed,
             heartbeat_due_ms: now_ms,
-            hands_over_until_ms: 0,
-            silent_from_ms: 0,
         }
     }
 

@@ -11,7 +11,7 @@ mod membership;
 mod node;
 
 pub(crate) use disk::{Ballot, Disk, Durable, Write};
-pub(crate) use lead::{Leadership, Read};
+pub(crate) use lead::{HandOver, Leadership, Read};
 pub(crate) use log::{Entry, Log, Payload, Place, Snapshot};
 pub(crate) use membership::Membership;
 pub(crate) use node::{AppliedCommand, Raft, RaftEvent, Start, Timing};

@@ -5,8 +5,8 @@ mod members;
 mod replication;
 
 use super::{
-    Ballot, Disk, Durable, Entry, Leadership, Log, Membership, Place, RaftMessage, Sent, Snapshot, Write,
-    membership::Configured,
+    Ballot, Disk, Durable, Entry, HandOver, Leadership, Log, Membership, Place, RaftMessage, Sent, Snapshot,
+    Write, membership::Configured,
 };
 use crate::{chance::Chance, time::Moment};
 use quorate_domain::{
@@ -120,6 +120,8 @@ pub(crate) struct Raft {
     heard_ms: u64,
     /// Another voter has a longer log.
     seen_longer_log: bool,
+    /// When it last let another one take its place.
+    hand_over: Option<HandOver>,
     committed: u64,
     applied: Place,
     state: State,
@@ -150,6 +152,7 @@ impl Raft {
             leader: None,
             heard_ms: now_ms,
             seen_longer_log: false,
+            hand_over: None,
             committed: applied.index,
             applied,
             state,
@@ -215,7 +218,8 @@ impl Raft {
     pub(crate) fn can_decide(&self, now_ms: u64) -> bool {
         let Role::Leader(leadership) = &self.role else { return false };
         let stale_after_ms = self.timing.election_max_ms * 2;
-        if now_ms < leadership.hands_over_until_ms {
+        let hands_over = |last: HandOver| last.term == self.ballot.term && now_ms < last.until_ms;
+        if self.hand_over.is_some_and(hands_over) {
             return false;
         }
         leadership

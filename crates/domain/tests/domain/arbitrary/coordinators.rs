@@ -57,7 +57,13 @@ impl Move {
 
     fn change(&self, state: &State) -> CoordinatorChange {
         let next = near(state.cluster.highest_coordinator.0 + 1, self.luck, 8);
-        let add = spec(next, if self.luck == 10 { 1 } else { next });
+        let address = match self.luck {
+            10 => 1,
+            // Where the one is whose place it may take.
+            25..=28 => self.known(state).0,
+            _ => next,
+        };
+        let add = spec(next, address);
         match self.choice % 4 {
             0 => CoordinatorChange::Add(add),
             1 => CoordinatorChange::Promote(self.known(state)),
@@ -74,7 +80,13 @@ impl Move {
             19 | 20 => coordinators = [self.known(state)].into(),
             _ => {}
         }
-        Heard { term: Term(near(self.term, self.luck, 11)), coordinators }
+        let lagging =
+            (21..=24).contains(&self.luck).then(|| (self.known(state), 65 + u64::from(self.choice)));
+        Heard {
+            term: Term(near(self.term, self.luck, 11)),
+            coordinators,
+            lagging: lagging.into_iter().collect(),
+        }
     }
 
     /// What Raft has when it is where the change wants it, in most cases.

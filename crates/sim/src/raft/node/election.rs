@@ -44,7 +44,9 @@ impl Raft {
                 && let Role::Leader(leadership) = &mut self.role
             {
                 leadership.began_ms = now_ms;
-                leadership.hands_over_until_ms = 0;
+                if let Some(hand_over) = &mut self.hand_over {
+                    hand_over.until_ms = hand_over.until_ms.min(now_ms);
+                }
             }
             return;
         }

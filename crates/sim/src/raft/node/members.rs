@@ -2,7 +2,7 @@
 
 use super::{Raft, RaftEvent, Role};
 use crate::{
-    raft::{Ballot, Membership, Payload, Place},
+    raft::{Ballot, HandOver, Membership, Payload, Place},
     time::Moment,
 };
 use std::{
@@ -66,13 +66,15 @@ impl Raft {
     }
 
     /// Lets another node lead: this leader decides nothing and falls silent, for long enough that one of them stands.
-    pub(crate) fn hand_over(&mut self, now_ms: u64) {
-        let longest_ms = self.timing.election_max_ms;
-        if let Role::Leader(leadership) = &mut self.role {
-            // What is on its way arrives first: with a shorter log nobody could be elected by this node.
-            leadership.silent_from_ms = now_ms + longest_ms / 4;
-            leadership.hands_over_until_ms = leadership.silent_from_ms + longest_ms * 4;
+    /// False when it did so in vain just before.
+    pub(crate) fn hand_over(&mut self, now_ms: u64) -> bool {
+        let rests = self.hand_over.is_some_and(|last| now_ms < last.until_ms + last.rest_ms);
+        if !self.leads() || rests {
+            return false;
         }
+        let (term, longest_ms) = (self.ballot.term, self.timing.election_max_ms);
+        self.hand_over = Some(HandOver::begun(term, longest_ms, now_ms, self.hand_over));
+        true
     }
 
     /// The log may carry another configuration than before: it is in force at once.

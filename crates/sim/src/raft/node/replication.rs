@@ -13,9 +13,14 @@ impl Raft {
     /// the silence in which it hands over, which looks the same to everybody.
     pub(crate) fn has_lost_quorum(&self, now_ms: u64) -> bool {
         let Role::Leader(leadership) = &self.role else { return false };
-        let last_ms =
-            leadership.quorum_ack_ms(&self.configured.members, now_ms).unwrap_or(0).max(leadership.began_ms);
-        let silent = (leadership.silent_from_ms..leadership.hands_over_until_ms).contains(&now_ms);
+        let handed_over = self.hand_over.filter(|hand_over| hand_over.term == self.ballot.term);
+        // When that silence is over it waits anew: nobody could acknowledge what it did not say.
+        let spoke_again_ms =
+            handed_over.map(|hand_over| hand_over.until_ms).filter(|until_ms| now_ms >= *until_ms);
+        let acknowledged_ms = leadership.quorum_ack_ms(&self.configured.members, now_ms);
+        let last_ms = leadership.began_ms.max(acknowledged_ms.unwrap_or(0)).max(spoke_again_ms.unwrap_or(0));
+        let silent = handed_over
+            .is_some_and(|hand_over| (hand_over.silent_from_ms..hand_over.until_ms).contains(&now_ms));
         silent || now_ms > last_ms + self.timing.election_max_ms * 2
     }
 
