@@ -25,31 +25,21 @@ fn every_invariant_holds_in_the_first_seeds() {
     }
 }
 
-/// Of two voters the leader was removed, and lost its lead when only its own log said so: nobody could be elected any more.
-/// Since then a leader hands over before it loses its vote.
+/// Seeds in which coordinators change, and what must happen in one of them at least; other seeds will do once these lead
+/// elsewhere. Found by such runs, and mended: a leader that took its own vote away and then lost its lead left nobody who
+/// could be elected (it hands over first); a former voter that stayed a learner held the only copy of the entry that took
+/// its vote, and voted for nobody with a shorter log (a voter leaves Raft together with its vote); a leader that was
+/// removed while nobody reached it went on believing that it led (whoever reaches no quorum asks whether it was removed).
 #[test]
-fn seed_16_in_which_a_leader_took_its_own_vote_away_is_led_after_it_was_healed() {
-    let report = World::run(Plan::of(16, STEPS), false);
-    assert_eq!(report.violation, None);
-    assert!(report.counts.of("members/begun") > 0, "{}", report.counts);
-}
-
-/// A voter that was taken out held the entry that said so, and the leader that had made it did not after a crash: as a learner
-/// it could not stand, and voted for nobody with a shorter log. Since then Raft drops a voter together with its vote.
-#[test]
-fn seed_453_in_which_only_a_former_voter_held_the_entry_that_took_its_vote_is_led_after_it_was_healed() {
-    let report = World::run(Plan::of(453, STEPS), false);
-    assert_eq!(report.violation, None);
-    assert!(report.counts.of("fault/leader-crash-halfway") > 0, "{}", report.counts);
-}
-
-/// A leader that was removed while nobody reached it went on believing that it led: it said nothing, and asked nobody. Since
-/// then whoever reaches no quorum asks whether it was removed.
-#[test]
-fn seed_171_in_which_a_silent_leader_was_removed_tells_it_so() {
-    let report = World::run(Plan::of(171, STEPS), false);
-    assert_eq!(report.violation, None);
-    assert!(report.counts.of("members/removed-and-away") > 0, "{}", report.counts);
+fn changes_of_coordinators_end_well_also_when_the_leader_dies_halfway_hands_over_or_is_removed() {
+    let mut missing =
+        vec!["fault/leader-crash-halfway", "members/leader-handed-over", "members/removed-and-away"];
+    for seed in [1, 2, 4, 16, 23] {
+        let report = World::run(Plan::of(seed, STEPS), false);
+        assert_eq!(report.violation, None, "seed {seed}");
+        missing.retain(|what| report.counts.of(what) == 0);
+    }
+    assert_eq!(missing, [""; 0], "these seeds no longer lead there: choose others");
 }
 
 #[test]
