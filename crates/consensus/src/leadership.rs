@@ -56,6 +56,11 @@ impl HandOver {
         Instant::now() < self.until + 3 * self.rest
     }
 
+    /// Nobody else leads after all: it leads on from now, so its rest begins now.
+    fn led_again(self) -> Self {
+        if self.is_recent() { Self { until: Instant::now(), ..self } } else { self }
+    }
+
     /// It is over now, if it was not before: its leader has reason to speak.
     fn ended(self) -> Self {
         Self { until: self.until.min(Instant::now()), ..self }
@@ -185,8 +190,12 @@ fn last_words(reported: Option<Fatal<u64>>, stopping: bool) -> Option<String> {
 fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
     if read.leads && known.leads && read.term == known.term {
         read.led_since = known.led_since;
+        read.hand_over = known.hand_over;
+    } else if read.leads {
+        read.hand_over = known.hand_over.map(HandOver::led_again);
+    } else {
+        read.hand_over = known.hand_over;
     }
-    read.hand_over = known.hand_over;
     read
 }
 
@@ -393,6 +402,12 @@ mod tests {
         assert_eq!(again.rest, longest * 8, "the next one is in vain as well: it rests longer");
         let later = HandOver::begun(Term(2), longest, over_for(60_000).hand_over);
         assert_eq!(later.rest, longest * 4, "another occasion");
+        let deposed = Leadership { leads: false, ..over_for(3_300) };
+        let elected = renewed(&deposed, Leadership { term: Term(3), ..leading(0, Some(0)) });
+        assert!(!elected.may_hand_over(), "it was elected again: its rest counts from there");
+        let deposed = Leadership { leads: false, ..over_for(60_000) };
+        let elected = renewed(&deposed, Leadership { term: Term(3), ..leading(0, Some(0)) });
+        assert!(elected.may_hand_over(), "long ago");
         let cut_short = speaks_early(longest);
         assert!(!cut_short.hands_over() && !cut_short.may_hand_over());
     }

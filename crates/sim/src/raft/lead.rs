@@ -79,10 +79,15 @@ impl HandOver {
     pub(super) fn begun(term: u64, longest_ms: u64, now_ms: u64, last: Option<Self>) -> Self {
         // What is on its way arrives first: with a shorter log nobody could be elected by this node.
         let silent_from_ms = now_ms + longest_ms / 4;
-        let recent = last.filter(|last| now_ms < last.until_ms + 3 * last.rest_ms);
+        let recent = last.filter(|last| last.is_recent(now_ms));
         let vain_before = recent.map_or(0, |last| last.vain_before + 1);
         let rest_ms = rest_after_hand_over(longest_ms, vain_before);
         Self { term, silent_from_ms, until_ms: silent_from_ms + longest_ms * 4, rest_ms, vain_before }
+    }
+
+    /// True when another one soon after it shows that it was in vain.
+    pub(super) fn is_recent(&self, now_ms: u64) -> bool {
+        now_ms < self.until_ms + 3 * self.rest_ms
     }
 }
 

@@ -78,6 +78,10 @@ impl Raft {
         self.rounds += 1;
         let leadership = Leadership::new(self.me, &self.peers, self.log.last(), flushed, self.rounds, now_ms);
         self.role = Role::Leader(leadership);
+        // Nobody else leads after a hand-over: its rest begins now.
+        if let Some(last) = self.hand_over.as_mut().filter(|last| last.is_recent(now_ms)) {
+            last.until_ms = now_ms;
+        }
         self.leader = Some(self.me);
         self.heard_ms = now_ms;
         self.events.push(RaftEvent::Won(self.ballot.term));
