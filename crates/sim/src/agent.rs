@@ -13,7 +13,9 @@ use crate::{
 };
 use process::Process;
 use quorate_agent_core::{BootMs, DurableEpochs, LocalRole};
-use quorate_domain::{Epoch, GroupId, HostId, Incarnation, InstanceId, ServiceMode, StartId, Verdict};
+use quorate_domain::{
+    Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId, ServiceMode, StartId, Verdict,
+};
 use std::collections::BTreeMap;
 
 /// What an agent has on its disk.
@@ -21,6 +23,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Folder {
     instance: InstanceId,
     incarnation: Incarnation,
+    /// Which forming of the cluster it belongs to.
+    formation: Option<FormationId>,
     epochs: DurableEpochs,
     /// It was written on this machine, since its last boot.
     at_home: bool,
@@ -73,6 +77,7 @@ impl Agent {
             folder: Folder {
                 instance,
                 incarnation: Incarnation(0),
+                formation: None,
                 epochs: DurableEpochs::default(),
                 at_home: true,
             },

@@ -2,7 +2,8 @@
 
 use crate::raft::RaftMessage;
 use quorate_domain::{
-    Assignment, AssignmentDelta, Command, GroupId, LeaseSettings, Outcome, RequestId, Revision, ServiceMode,
+    Assignment, AssignmentDelta, Command, FormationId, GroupId, LeaseSettings, Outcome, RequestId, Revision,
+    ServiceMode,
 };
 use quorate_leader_core::{Hello, Report};
 
@@ -26,7 +27,7 @@ pub(crate) enum AgentSays {
 #[derive(Debug, Clone)]
 pub(crate) enum CoordinatorSays {
     /// The session is open.
-    Welcome { lease: LeaseSettings },
+    Welcome { formation: Option<FormationId>, lease: LeaseSettings },
     /// The whole assignment.
     Snapshot(Assignment),
     /// A change of it.

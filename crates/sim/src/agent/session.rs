@@ -196,7 +196,15 @@ impl Agent {
         let before = process.core.installed_revision();
         let steps = match says {
             CoordinatorSays::Over(why) => return self.session_over(Some(why), env),
-            CoordinatorSays::Welcome { lease } => {
+            CoordinatorSays::Welcome { formation, .. }
+                if self.folder.formation.is_some() && self.folder.formation != formation =>
+            {
+                env.see(&Fact::Welcomed { machine: self.node, formation: formation.as_ref() });
+                return self.session_over(Some(Why::Refused), env);
+            }
+            CoordinatorSays::Welcome { formation, lease } => {
+                env.see(&Fact::Welcomed { machine: self.node, formation: formation.as_ref() });
+                self.folder.formation = formation;
                 if let State::Open { welcomed, .. } = &mut process.session.state {
                     *welcomed = true;
                 }

@@ -151,8 +151,9 @@ impl Process {
         let snapshot = assignments.sent().clone();
         let machine = session.machine;
         session.open = Some(Open { id, assignments });
-        let lease = self.raft.state().settings().lease.clone();
-        let welcome = CoordinatorSays::Welcome { lease };
+        let cluster = &self.raft.state().cluster;
+        let (formation, lease) = (cluster.formation.clone(), cluster.settings.lease.clone());
+        let welcome = CoordinatorSays::Welcome { formation, lease };
         env.send(desk.node, machine, Packet::ToAgent(connection, welcome));
         env.send(desk.node, machine, Packet::ToAgent(connection, CoordinatorSays::Snapshot(snapshot)));
         // An earlier session of the same host is over.

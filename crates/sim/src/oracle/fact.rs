@@ -7,7 +7,8 @@ use crate::{
     time::Moment,
 };
 use quorate_domain::{
-    Applied, Epoch, GroupId, Heard, HostId, Incarnation, Proposal, Revision, ServiceMode, StartId, State,
+    Applied, Epoch, FormationId, GroupId, Heard, HostId, Incarnation, Proposal, Revision, ServiceMode,
+    StartId, State,
 };
 use std::sync::Arc;
 
@@ -90,6 +91,8 @@ pub(crate) enum Fact<'a> {
     Reconfigured { node: Node, term: u64, from: &'a Membership, to: &'a Membership },
     /// A leader says whom it has heard from lately.
     Heard { node: Node, heard: &'a Heard },
+    /// A leader's welcome reached an agent, and says which forming of the cluster it is of.
+    Welcomed { machine: Node, formation: Option<&'a FormationId> },
     /// An agent sent a heartbeat.
     HeartbeatSent { machine: Node, start: StartId, seq: u64 },
     /// It reached a coordinator.

@@ -17,6 +17,7 @@ mod i13_read_only_by_t;
 mod i14_new_epoch_after_restart;
 mod i15_renewals_by_quorum;
 mod i16_fit_candidates;
+mod i19_one_formation;
 mod i20_recovery;
 mod i21_bounds;
 mod i22_coordinators;
@@ -82,6 +83,7 @@ impl Oracle {
                 Box::new(i14_new_epoch_after_restart::NewEpochAfterRestart::default()),
                 Box::new(i15_renewals_by_quorum::RenewalsByQuorum::default()),
                 Box::new(i16_fit_candidates::FitCandidates),
+                Box::new(i19_one_formation::OneFormation::default()),
                 Box::new(i20_recovery::Recovery),
                 Box::new(i21_bounds::Bounds::new(plan)),
                 Box::new(i22_coordinators::Coordinators::default()),
