@@ -501,5 +501,5 @@ async fn a_leader_that_hands_over_leads_on_when_nobody_else_can_be_elected() {
     until("its end", || (!leadership.borrow().hands_over()).then_some(())).await;
     until("the old leader leads on", || leadership.borrow().can_decide().then_some(())).await;
     assert!(matches!(nodes.register(2).await, Outcome::Accepted { .. }));
-    assert!(leadership.borrow().leads);
+    until("it leads", || leadership.borrow().leads.then_some(())).await;
 }
