@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use quorate_rpc::pb::types::{GroupPhase, Role};
 use quorate_tests::{
     Cluster, Plan, Probe,
+    binary::shown,
     history::find_event,
     probe::{Sample, boottime_ms},
     wait_until,
@@ -121,6 +122,12 @@ async fn a_graceful_stop_of_a_primary_that_told_nobody_releases_at_once() -> Res
     let probe = cluster.probe_of([2, 3])?;
     cluster.create_group("g", &[1, 2, 3]).await?;
     let first = cluster.wait_for_active("g", SERVED).await?;
+    // Who only looks is told nothing.
+    let address = cluster.agent_address(1);
+    let (_, healthy) = shown(&["healthcheck", "agent", "--address", &address]).await?;
+    ensure!(healthy.contains("primary of 1 groups"), "{healthy}");
+    let (_, status) = shown(&["agent", "status", "--agent", &address]).await?;
+    ensure!(status.contains("primary"), "{status}");
     let stopped = boottime_ms();
     let next = stop_and_see_it_follow(&mut cluster, &probe, first.epoch).await?;
     let took = Duration::from_millis(next.at_boot_ms - stopped);

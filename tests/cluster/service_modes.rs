@@ -11,7 +11,7 @@ use quorate_rpc::{
     },
     transport,
 };
-use quorate_tests::{Cluster, Plan, binary, link::Mode, wait_until};
+use quorate_tests::{Cluster, Plan, binary::shown, link::Mode, wait_until};
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -46,14 +46,6 @@ async fn wait_for_modes(cluster: &Cluster, normal: u64, read_only: u64) -> Resul
         Ok(())
     })
     .await
-}
-
-/// What the binary says, and its exit code.
-async fn shown(words: &[&str]) -> Result<(i32, String)> {
-    let program = tokio::task::spawn_blocking(binary::quorate).await??;
-    let output = tokio::process::Command::new(program).args(words).output().await?;
-    let code = output.status.code().context("it was killed")?;
-    Ok((code, String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 fn expect_no_quorum(refusal: &Status) -> Result<()> {

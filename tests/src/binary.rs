@@ -22,6 +22,17 @@ pub fn quorate() -> Result<PathBuf> {
     built.clone().map_err(anyhow::Error::msg)
 }
 
+/// What the binary says to these words, and its exit code.
+///
+/// # Errors
+/// When it does not build or start, or a signal ends it.
+pub async fn shown(words: &[&str]) -> Result<(i32, String)> {
+    let program = tokio::task::spawn_blocking(quorate).await??;
+    let output = tokio::process::Command::new(program).args(words).output().await?;
+    let code = output.status.code().context("it was killed")?;
+    Ok((code, String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
 /// A scratch folder on the disk that the build is on: unlike `/tmp`, which may be memory, it makes syncs real.
 ///
 /// # Errors
@@ -57,7 +68,8 @@ fn build() -> Result<PathBuf> {
     lock.lock().context("could not take the build lock")?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "-p", "quorate", "--bin", "quorate", "--profile"])
+        // With the features of the whole workspace, as the tests themselves are built: nothing is built a second time.
+        .args(["build", "--workspace", "--bin", "quorate", "--profile"])
         .arg(if profile == "debug" { "dev" } else { &profile })
         .arg("--target-dir")
         .arg(&target)
@@ -65,7 +77,7 @@ fn build() -> Result<PathBuf> {
         .output()
         .context("cargo does not start")?;
     if !output.status.success() {
-        bail!("`cargo build -p quorate` failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        bail!("`cargo build --workspace --bin quorate` failed:\n{}", String::from_utf8_lossy(&output.stderr));
     }
     let built = target.join(&profile).join("quorate");
     ensure!(built.is_file(), "cargo built quorate, but not as {}", built.display());

@@ -10,7 +10,7 @@ use std::{
 use tokio::time::sleep;
 
 /// How long processor time is counted.
-const COUNTED: Duration = Duration::from_secs(10);
+const COUNTED: Duration = Duration::from_secs(6);
 /// The most that an idle container of either role may use, far above what it does: a leak or a busy loop shows.
 const MEMORY_MAX_BYTES: u64 = 200_000_000;
 const CPU_MAX_PERCENT: f64 = 50.0;
@@ -65,7 +65,7 @@ fn field(text: &str, name: &str) -> Result<u64> {
     value.trim().parse().with_context(|| format!("{name} is {value:?}"))
 }
 
-/// Counts for ten seconds and says what each container used.
+/// Counts for a while and says what each container used.
 ///
 /// # Errors
 /// When one uses more than it ever should, or the accounting is not found.

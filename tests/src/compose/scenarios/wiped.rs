@@ -47,14 +47,18 @@ pub(super) async fn refused(scene: &mut Scene) -> Result<Vec<String>> {
 }
 
 /// `up` makes an agent anew, as after a change of its settings, though a coordinator is broken.
-async fn agent_comes_up(scene: &mut Scene, agent: Node) -> Result<String> {
+async fn agent_comes_up(scene: &Scene, agent: Node) -> Result<String> {
     let before = scene.stack.container(agent).await?.id;
     // With everything that it depends on, unlike `Stack::start`.
     scene.stack.compose(&["up", "--detach", "--no-build", "--force-recreate", &agent.to_string()]).await?;
-    scene.find_again().await?;
     ensure!(scene.stack.container(agent).await?.id != before, "{agent} was not made anew");
-    scene.hosts_online(EFFECT).await.with_context(|| format!("{agent} made anew"))?;
-    Ok(format!("{agent} was made anew meanwhile and is online"))
+    wait_until(&format!("{agent} has a lease"), EFFECT, async || {
+        let checked = scene.stack.healthcheck(agent).await?;
+        ensure!(checked.code == Some(0) && checked.stdout.contains(", normal,"), "{checked:?}");
+        Ok(())
+    })
+    .await?;
+    Ok(format!("{agent} was made anew meanwhile and has a lease"))
 }
 
 async fn remove_with_volume(scene: &Scene, node: Node, volume: &str) -> Result<()> {
