@@ -29,6 +29,9 @@ use tokio::signal::unix::{SignalKind, signal};
 /// When this is set, the folder with the logs of all containers stays also when nothing is wrong.
 const KEEP: &str = "QUORATE_TEST_KEEP";
 
+/// How a scenario begins what it says when this machine cannot run it.
+const SKIPPED: &str = "SKIPPED";
+
 /// Runs every scenario whose name contains one of these words, or all; `say` hears what happens, line by line.
 ///
 /// # Errors
@@ -128,8 +131,10 @@ async fn one_by_one(stack: &Arc<Stack>, scenarios: &[&Scenario], say: &impl Fn(&
         let mut seen = (one.run)(&mut scene).await.with_context(failed)?;
         ensure!(!seen.is_empty(), "{}: nothing was seen of the fault", failed());
         seen.push(scene.ends_well().await.with_context(failed)?);
+        // What was left out is no success.
+        let outcome = if seen.iter().any(|line| line.starts_with(SKIPPED)) { "skip" } else { "ok  " };
         say(&format!(
-            "ok   {:5.1} s  {} ({}): {}",
+            "{outcome} {:5.1} s  {} ({}): {}",
             began.elapsed().as_secs_f64(),
             one.name,
             one.coordinators,

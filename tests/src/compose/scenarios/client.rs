@@ -2,6 +2,7 @@
 
 use crate::{
     compose::{
+        SKIPPED,
         docker::must,
         scene::{Scene, host_of},
         stack::Node,
@@ -19,7 +20,7 @@ const GROUP: &str = "example";
 /// nowhere from there.
 pub(super) async fn in_python(scene: &mut Scene) -> Result<Vec<String>> {
     let Some(python) = example::interpreter()? else {
-        return Ok(vec!["SKIPPED: no Python".to_owned()]);
+        return Ok(vec![format!("{SKIPPED}: no Python")]);
     };
     let endpoints: Vec<String> = scene.stack.coordinators().into_iter().filter_map(Node::published).collect();
     let hosts: Vec<String> = scene.stack.agents().into_iter().map(host_of).collect();
