@@ -10,7 +10,7 @@ use quorate_runtime::shutdown::Shutdown;
 use std::time::{Duration, Instant};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// The most commands in one entry.
@@ -19,6 +19,9 @@ pub(crate) const BATCH_MAX: usize = 512;
 pub(crate) const BATCH_MAX_BYTES: usize = 1 << 20;
 /// The most commands that wait to be proposed.
 pub(crate) const QUEUE_MAX: usize = 8_192;
+
+/// How often it is looked whether those that wait behind an entry in flight can still be decided.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Why there is no answer to a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +99,7 @@ impl NextEntry {
 #[derive(Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Waiting>,
+    leadership: watch::Receiver<Leadership>,
 }
 
 impl Proposer {
@@ -106,14 +110,14 @@ impl Proposer {
         shutdown: &Shutdown,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        let token = shutdown.token();
+        let (token, of_run) = (shutdown.token(), leadership.clone());
         shutdown.spawn("proposer", async move {
             tokio::select! {
                 () = token.cancelled() => {}
-                () = run(raft, leadership, waiting, deadline) => {}
+                () = run(raft, of_run, waiting, deadline) => {}
             }
         });
-        Self { queue }
+        Self { queue, leadership }
     }
 
     pub(crate) async fn propose(&self, proposal: Proposal) -> Result<Outcome, ProposeError> {
@@ -121,6 +125,10 @@ impl Proposer {
         let bytes = encoded.len();
         if bytes > BATCH_MAX_BYTES {
             return Err(ProposeError::TooLarge { bytes, limit: BATCH_MAX_BYTES });
+        }
+        // Not only when its turn comes: an entry in flight without a quorum would hold it up.
+        if let Some(error) = gate(&self.leadership.borrow()) {
+            return Err(error);
         }
         let (answer, wait) = oneshot::channel();
         let since = Instant::now();
@@ -157,8 +165,28 @@ async fn run(
             answer_all(entry.answers, &error);
         } else if !entry.proposals.is_empty() {
             let batch = Batch::of_encoded(entry.proposals, &entry.encoded);
-            write(&raft, batch, entry.answers, deadline).await;
+            let written = write(&raft, batch, entry.answers, deadline);
+            tokio::pin!(written);
+            loop {
+                tokio::select! {
+                    () = &mut written => break,
+                    () = sleep(LOOK_EVERY) => {
+                        if let Some(error) = gate(&leadership.borrow()) {
+                            refuse_waiting(&mut carried, &mut queue, &error);
+                        }
+                    }
+                }
+            }
         }
+    }
+}
+
+/// Answers everything that waits behind an entry in flight.
+fn refuse_waiting(carried: &mut Option<Waiting>, queue: &mut mpsc::Receiver<Waiting>, error: &ProposeError) {
+    let waiting = carried.take().into_iter().chain(std::iter::from_fn(|| queue.try_recv().ok()));
+    for waiting in waiting {
+        // A caller that has gone away needs no answer.
+        let _ = waiting.answer.send(Err(error.clone()));
     }
 }
 
@@ -284,5 +312,19 @@ mod tests {
         let (new, old) = (DEADLINE, DEADLINE + Duration::from_millis(1));
         assert_eq!(gathered(&[(1, old), (2, new), (3, old)]), (vec![2], None, 2));
         assert_eq!(gathered(&[(1, old)]), (vec![], None, 1));
+    }
+
+    #[test]
+    fn all_that_wait_behind_an_entry_are_refused_once_nothing_can_be_decided() {
+        let (send, mut queue) = mpsc::channel(QUEUE_MAX);
+        let (carried, mut first) = waiting(1, Instant::now());
+        let (queued, mut second) = waiting(1, Instant::now());
+        send.try_send(queued).map_err(|_| "full").unwrap();
+        let mut carried = Some(carried);
+        refuse_waiting(&mut carried, &mut queue, &ProposeError::NoQuorum);
+        for wait in [&mut first, &mut second] {
+            assert_eq!(wait.try_recv().unwrap(), Err(ProposeError::NoQuorum));
+        }
+        assert!(carried.is_none() && queue.try_recv().is_err());
     }
 }

@@ -332,6 +332,22 @@ async fn a_command_without_a_quorum_has_no_answer_and_later_writes_are_refused_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_in_flight_without_a_quorum_holds_up_no_refusal() {
+    let nodes = Nodes::start().await;
+    let leader = nodes.leader().await;
+    nodes.wires.cut.lock().unwrap().extend([1, 2, 3]);
+    let node = nodes.node(leader).clone();
+    let in_flight = tokio::spawn(async move { node.propose(request(1), register(1)).await });
+    let leadership = nodes.node(leader).leadership();
+    until("the gate", || (!leadership.borrow().can_decide()).then_some(())).await;
+    let later = nodes.node(leader).propose(request(2), register(2)).await;
+    assert!(matches!(later, Err(ProposeError::NoQuorum | ProposeError::NotLeader { .. })), "{later:?}");
+    assert!(!in_flight.is_finished(), "the later one waited for it");
+    let unknown = in_flight.await.unwrap();
+    assert!(matches!(unknown, Err(ProposeError::Unknown(_))), "{unknown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_restart_from_their_folders_with_everything_they_acknowledged() {
     let mut nodes = Nodes::start().await;
     for number in 0..120 {
