@@ -22,7 +22,7 @@ usage: cargo xtask COMMAND
   bench NAME [--json] [--seconds N] [...]    builds `quorate` for release and runs a bench:
                                              decisions, failover-time
   sim [--seed N] [--seeds FROM..TO] [...]    the simulation; without words what every change must pass: 500 seeds twice,
-                                             and every planted bug caught
+                                             and every planted bug caught; --no-run alone only builds that
   storm [--seed N] [--faults N] [...]        builds `quorate` for release and soaks it in faults; --help says more
   compose [--only WORDS]                     docker-compose.yml under faults, three and five coordinators; needs a Docker
                                              engine and root";
