@@ -115,8 +115,6 @@ impl Link {
     /// The session is over or given up; the next is opened after a while.
     pub(crate) fn lost(&mut self, failure: Option<&Failure>, now: BootMs) {
         let wait = self.coordinators.failed(&self.target, failure);
-        let failure = failure.map(ToString::to_string);
-        tracing::debug!(coordinator = self.target, failure, wait_ms = millis(wait), "no session");
         if let State::Running { task, .. } = &self.state {
             task.abort();
         }

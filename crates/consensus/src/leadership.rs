@@ -188,14 +188,12 @@ fn last_words(reported: Option<Fatal<u64>>, stopping: bool) -> Option<String> {
 
 /// What was read anew of the same leadership began when it began.
 fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
-    if read.leads && known.leads && read.term == known.term {
+    let goes_on = read.leads && known.leads && read.term == known.term;
+    if goes_on {
         read.led_since = known.led_since;
-        read.hand_over = known.hand_over;
-    } else if read.leads {
-        read.hand_over = known.hand_over.map(HandOver::led_again);
-    } else {
-        read.hand_over = known.hand_over;
     }
+    let led_again = read.leads && !goes_on;
+    read.hand_over = if led_again { known.hand_over.map(HandOver::led_again) } else { known.hand_over };
     read
 }
 

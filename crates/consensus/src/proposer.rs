@@ -184,10 +184,7 @@ async fn run(
 /// Answers everything that waits behind an entry in flight.
 fn refuse_waiting(carried: &mut Option<Waiting>, queue: &mut mpsc::Receiver<Waiting>, error: &ProposeError) {
     let waiting = carried.take().into_iter().chain(std::iter::from_fn(|| queue.try_recv().ok()));
-    for waiting in waiting {
-        // A caller that has gone away needs no answer.
-        let _ = waiting.answer.send(Err(error.clone()));
-    }
+    answer_all(waiting.map(|waiting| waiting.answer), error);
 }
 
 /// The next entry: what waits, as far as there is room, and the one for which there was none. What has waited longer than
@@ -248,7 +245,7 @@ fn write_error(error: &RaftError<u64, ClientWriteError<u64, crate::types::Member
     })
 }
 
-fn answer_all(answers: Vec<Answer>, error: &ProposeError) {
+fn answer_all(answers: impl IntoIterator<Item = Answer>, error: &ProposeError) {
     for answer in answers {
         // A caller that has gone away needs no answer.
         let _ = answer.send(Err(error.clone()));

@@ -28,7 +28,7 @@ pub(super) async fn run(stack: &Stack, say: &impl Fn(&str)) -> Result<()> {
     }
     stack.start(&RIGHT).await?;
     for node in RIGHT {
-        healthy(stack, node).await?;
+        stack.checked(node, 0).await?;
     }
     let (log, status) = ("in its log", "`quorate status` warns of it");
     let began = Instant::now();
@@ -43,7 +43,7 @@ pub(super) async fn run(stack: &Stack, say: &impl Fn(&str)) -> Result<()> {
     let began = Instant::now();
     clear(stack).await?;
     stack.start(&[WRONG]).await?;
-    healthy(stack, WRONG).await.context("put right")?;
+    stack.checked(WRONG, 0).await.context("put right")?;
     tell(say, began, "put right", "with its own id, cluster and volume it joins the others");
     stack.remove().await?;
     even(stack, 2, say).await
@@ -104,7 +104,7 @@ async fn even(stack: &Stack, count: u64, say: &impl Fn(&str)) -> Result<()> {
     words.extend(services.iter().map(String::as_str));
     stack.compose_with(&words, &[("QUORATE_MEMBERS", members.join(","))]).await?;
     for node in &nodes {
-        healthy(stack, *node).await.with_context(|| format!("{count} coordinators"))?;
+        stack.checked(*node, 0).await.with_context(|| format!("{count} coordinators"))?;
     }
     let warning = format!("{count} coordinators vote");
     stack.says(nodes[0], &warning).await?;
@@ -129,15 +129,6 @@ async fn clear(stack: &Stack) -> Result<()> {
         must(&["docker", "volume", "rm", &volume]).await?;
     }
     stack.override_with("")
-}
-
-async fn healthy(stack: &Stack, node: Node) -> Result<()> {
-    wait_until(&format!("{node} is healthy"), EFFECT, async || {
-        let checked = stack.healthcheck(node).await?;
-        ensure!(checked.code == Some(0), "{checked:?}");
-        Ok(())
-    })
-    .await
 }
 
 async fn address(stack: &Stack, node: Node) -> Result<String> {

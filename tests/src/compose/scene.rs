@@ -260,12 +260,7 @@ impl Scene {
         .await?;
         for node in nodes {
             // The health service looks at it a few times a second.
-            wait_until(&format!("the health check of {node} fails"), EFFECT, async || {
-                let checked = self.stack.healthcheck(*node).await?;
-                ensure!(checked.code == Some(1), "it says {checked:?}");
-                Ok(())
-            })
-            .await?;
+            self.stack.checked(*node, 1).await?;
         }
         Ok(revisions)
     }

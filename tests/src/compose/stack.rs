@@ -20,7 +20,7 @@ pub(super) const PROJECT: &str = "quorate-test";
 /// Published on another loopback address than a user's own stack.
 const PUBLISH: &str = "127.0.0.2";
 const CONTROL: &str = "control";
-/// How long something may take to stand in a log.
+/// How long something may take to stand in a log, or to be what a health check says.
 const SAID: Duration = Duration::from_secs(30);
 /// A container beside the stack that takes an address from it.
 pub(super) const SQUATTER: &str = "quorate-test-squatter";
@@ -335,6 +335,39 @@ impl Stack {
             [format!("com.docker.compose.project={PROJECT}"), format!("com.docker.compose.volume={short}")];
         must(&["docker", "volume", "create", "--label", &labels[0], "--label", &labels[1], volume]).await?;
         mountpoint(volume).await
+    }
+
+    /// Waits until the health check of a container ends with this code; what it says then.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub(super) async fn checked(&self, node: Node, code: i32) -> Result<Said> {
+        wait_until(&format!("the health check of {node} ends with {code}"), SAID, async || {
+            let checked = self.healthcheck(node).await?;
+            ensure!(checked.code == Some(code), "{checked:?}");
+            Ok(checked)
+        })
+        .await
+    }
+
+    /// Lets a container stand still, as a machine does that is suspended.
+    ///
+    /// # Errors
+    /// When the engine refuses, or does not call it paused then.
+    pub(super) async fn pause(&self, node: Node) -> Result<()> {
+        must(&["docker", "pause", &self.container(node).await?.id]).await?;
+        let frozen = self.container(node).await?.status;
+        ensure!(frozen == "paused", "{node} is {frozen}");
+        Ok(())
+    }
+
+    /// Lets a container that stands still go on.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub(super) async fn unpause(&self, node: Node) -> Result<()> {
+        must(&["docker", "unpause", &self.container(node).await?.id]).await?;
+        Ok(())
     }
 
     /// Ends the processes of a container at once, as a power failure would.

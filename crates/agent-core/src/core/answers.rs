@@ -87,7 +87,8 @@ impl Core {
         Some(RoleAnswer { write_deadline: BootMs(0), lease_deadline: BootMs(0), ..answer })
     }
 
-    /// The same, for somebody outside who may act on it: what they are told is remembered, because they may rely on it to the end.
+    /// The same, for somebody outside who may act on it: what they are told is remembered, because they may rely on it to
+    /// the end.
     pub fn tell_role(&mut self, group: &GroupId, now: BootMs) -> Option<RoleAnswer> {
         let answer = self.role(group, now)?;
         if answer.role == LocalRole::Primary

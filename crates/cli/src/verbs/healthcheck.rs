@@ -3,7 +3,8 @@
 //!
 //! A coordinator is well while it serves by the standard gRPC health service: it knows a leader and, if it leads itself,
 //! a quorum acknowledges it; it need not lead. One that waits to be added, or was removed, knows none. An agent is well
-//! while it answers local processes (which only looking at it does not hold to anything), whatever it may do at that moment: one that is cut off and fenced does what it should.
+//! while it answers local processes, whatever it may do at that moment: one that is cut off and fenced does what it
+//! should. It is only looked at, which holds it to nothing.
 
 use crate::{
     args::HealthcheckArgs,

@@ -3,14 +3,13 @@
 use crate::{
     compose::{
         SKIPPED,
-        docker::must,
         scene::{Scene, host_of},
         stack::Node,
     },
     example,
     history::history_from,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use quorate_rpc::pb::control::DeleteGroupRequest;
 
 const GROUP: &str = "example";
@@ -24,18 +23,11 @@ pub(super) async fn in_python(scene: &mut Scene) -> Result<Vec<String>> {
     };
     let endpoints: Vec<String> = scene.stack.coordinators().into_iter().filter_map(Node::published).collect();
     let hosts: Vec<String> = scene.stack.agents().into_iter().map(host_of).collect();
-    let pause = async |leader| {
-        let leader = Node::Coordinator(leader);
-        let container = scene.stack.container(leader).await?;
-        must(&["docker", "pause", &container.id]).await?;
-        let frozen = scene.stack.container(leader).await?.status;
-        ensure!(frozen == "paused", "{leader} is {frozen}");
-        Ok(())
-    };
+    let pause = async |leader| scene.stack.pause(Node::Coordinator(leader)).await;
     let outcome =
         example::through_a_change_of_leader(&python, &endpoints, GROUP, &hosts, &scene.probe, pause).await?;
     let leader = Node::Coordinator(outcome.leader);
-    must(&["docker", "unpause", &scene.stack.container(leader).await?.id]).await?;
+    scene.stack.unpause(leader).await?;
     let next = scene.address(Node::Coordinator(outcome.next))?;
     outcome.is_on_record(&history_from(&next, 0).await?)?;
     let request = DeleteGroupRequest { group: GROUP.to_owned(), ..Default::default() };

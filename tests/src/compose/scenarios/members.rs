@@ -2,7 +2,6 @@
 
 use crate::{
     compose::{
-        docker::must,
         scene::{EFFECT, Scene, coordinator_id},
         stack::{Node, mountpoint},
     },
@@ -99,12 +98,8 @@ async fn add_and_promote(scene: &mut Scene, node: Node) -> Result<()> {
     member(scene, &["promote", &id, "--wait"]).await?;
     scene.stack.joined(node);
     scene.find_again().await?;
-    wait_until(&format!("{node} serves once it votes"), EFFECT, async || {
-        let checked = scene.stack.healthcheck(node).await?;
-        ensure!(checked.code == Some(0), "{checked:?}");
-        Ok(())
-    })
-    .await
+    scene.stack.checked(node, 0).await.context("once it votes")?;
+    Ok(())
 }
 
 /// Removes a member and proves that it ends and is refused whenever the engine starts it; then its container goes, as the
@@ -157,11 +152,10 @@ async fn first_leader(scene: &Scene) -> Result<(Node, u64)> {
         if !NEWCOMERS.contains(&leader) {
             return Ok((leader, term));
         }
-        let container = scene.stack.container(leader).await?.id;
-        must(&["docker", "pause", &container]).await?;
+        scene.stack.pause(leader).await?;
         let others = scene.coordinators_without(&[leader]);
         let new = scene.leader_among(&others, term).await;
-        must(&["docker", "unpause", &container]).await?;
+        scene.stack.unpause(leader).await?;
         bail!("{leader} led, and then {new:?}")
     })
     .await

@@ -16,17 +16,14 @@ const DECISIONS: u64 = 25;
 /// The leader stands still, as a machine does that is suspended, and goes on as if nothing had happened.
 pub(super) async fn paused(scene: &mut Scene) -> Result<Vec<String>> {
     let (leader, term) = scene.leader().await?;
-    let container = scene.stack.container(leader).await?;
-    must(&["docker", "pause", &container.id]).await?;
-    let frozen = scene.stack.container(leader).await?.status;
-    ensure!(frozen == "paused", "{leader} is {frozen}");
+    scene.stack.pause(leader).await?;
     let others = scene.coordinators_without(&[leader]);
     let (new, later) = scene.leader_among(&others, term).await?;
     ensure!(!answers(scene, leader).await, "{leader} is paused and answers");
     let mut seen =
         vec![format!("{leader} is paused and silent"), format!("{new} leads term {later} instead of {term}")];
     seen.push(goes_on(scene, &others).await?);
-    must(&["docker", "unpause", &container.id]).await?;
+    scene.stack.unpause(leader).await?;
     seen.push(
         wait_until(&format!("{leader} knows that its term is over"), EFFECT, async || {
             let statuses = scene.statuses().await;
@@ -73,12 +70,7 @@ pub(super) async fn rolling(scene: &mut Scene) -> Result<Vec<String>> {
             .compose(&["up", "--detach", "--no-build", "--no-deps", "--force-recreate", &service])
             .await?;
         scene.find_again().await?;
-        wait_until(&format!("{node} is healthy"), EFFECT, async || {
-            let checked = scene.stack.healthcheck(node).await?;
-            ensure!(checked.code == Some(0), "{checked:?}");
-            Ok(())
-        })
-        .await?;
+        scene.stack.checked(node, 0).await?;
     }
     let after = scene.stack.containers().await?;
     for node in scene.stack.nodes() {

@@ -36,12 +36,7 @@ pub(super) async fn refused(scene: &mut Scene) -> Result<Vec<String>> {
     copy(kept.path(), &scene.stack.make_volume(&volume).await?).await?;
     scene.stack.start(&[victim]).await?;
     scene.find_again().await?;
-    wait_until(&format!("{victim} is taken back with its data"), EFFECT, async || {
-        let checked = scene.stack.healthcheck(victim).await?;
-        ensure!(checked.code == Some(0), "{checked:?}");
-        Ok(())
-    })
-    .await?;
+    scene.stack.checked(victim, 0).await.context("with its data")?;
     seen.push("with its data it is taken back".to_owned());
     Ok(seen)
 }
