@@ -6,9 +6,11 @@ use crate::{
     driver::Driver,
     error::AgentError,
     event::{EVENTS_MAX, Event},
+    hooks::Hooks,
     keeper::{CLOSE_WAIT, Keeper},
     local_api::{LocalApi, QUESTIONS_MAX, Question},
     state_folder::StateFolder,
+    warden::Warden,
 };
 use quorate_agent_core::{BootMs, Core, Start};
 use quorate_domain::{Incarnation, LeaseSettings};
@@ -101,6 +103,8 @@ impl Agent {
     pub async fn run(self, stop: CancellationToken) -> Result<(), AgentError> {
         let (events, happened) = mpsc::channel(EVENTS_MAX);
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+        // Before anything else: what a start before left is ended first.
+        let hooks = Hooks::new(Warden::start(&self.options, events.clone()).await?);
         let identity = self.folder.identity().clone();
         let mut beside = JoinSet::new();
         for disk in &self.options.disks {
@@ -114,7 +118,7 @@ impl Agent {
         let server = tokio::spawn(serve(self.listener, LocalApi { questions }, reflection, closing.clone()));
         let keeper = Keeper::start(self.folder, events.clone())?;
         let (core, steps) = Core::new(self.start);
-        let mut driver = Driver::new(core, self.options, self.clock, identity, keeper, events);
+        let mut driver = Driver::new(core, self.options, self.clock, identity, keeper, hooks, events);
         driver.perform(steps);
         let outcome = drive(driver, happened, asked, stop).await;
         closing.cancel();
@@ -165,13 +169,14 @@ async fn drive(
         driver.flush_report();
     }
     let outcome = driver.outcome();
-    let Driver { link, keeper, .. } = driver;
+    let Driver { link, keeper, hooks, .. } = driver;
     tokio::select! {
         () = link.close(FLUSH_WAIT) => {}
         // What the session still has to say holds up its end unless somebody takes it.
         () = async { while happened.recv().await.is_some() {} std::future::pending().await } => {}
     }
     drop(happened);
+    hooks.close().await;
     keeper.close().await;
     outcome
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what the tests share")]
 
-use quorate_agent::{Agent, AgentError, AgentOptions, DiskOptions, HookOptions, ProbeOptions};
+use quorate_agent::{Agent, AgentError, AgentOptions, DiskOptions, HookOptions, ProbeOptions, WardenOptions};
 use quorate_agent_core::BootMs;
 use quorate_domain::{
     Assignment, AssignmentEntry, ClusterId, CoordinatorId, DiskName, Epoch, FormationId, GroupId, GroupState,
@@ -306,7 +306,13 @@ impl Place {
             hooks: HookOptions {
                 on_promote: Some(self.path("promote")),
                 on_demote: self.has_demote_hook.then(|| self.path("demote")),
-                time_limit: Duration::from_secs(20),
+                promote_limit: Duration::from_secs(20),
+                demote_limit: Duration::from_secs(20),
+                ..HookOptions::default()
+            },
+            warden: WardenOptions {
+                program: Some(env!("CARGO_BIN_EXE_warden-of-agents-under-test").into()),
+                ..WardenOptions::default()
             },
         }
     }
