@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "quorate-runtime",
         ],
     ),
-    ("quorate-warden", &["quorate-domain", "quorate-runtime"]),
+    ("quorate-warden", &["quorate-domain", "quorate-agent-core", "quorate-runtime"]),
     (
         "quorate-agent",
         &["quorate-domain", "quorate-agent-core", "quorate-rpc", "quorate-runtime", "quorate-warden"],

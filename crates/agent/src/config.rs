@@ -1,7 +1,7 @@
 //! What an agent is told by its operator.
 
 use crate::error::AgentError;
-use quorate_domain::{DiskName, HostId, Zone};
+use quorate_domain::{DiskName, HookTimes, HostId, Zone};
 use quorate_runtime::address::Address;
 use quorate_warden::{CgroupUse, Service, Settings};
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -131,6 +131,13 @@ impl Default for WardenOptions {
 }
 
 impl AgentOptions {
+    /// How long this agent allows its hooks, as the coordinators must know it.
+    pub(crate) fn hook_times(&self) -> HookTimes {
+        let settings = self.warden_settings();
+        let promotion_ms = if settings.on_promote.is_some() { settings.promote_limit_ms } else { 0 };
+        HookTimes { promotion_ms, demotion_ms: settings.ends_within_ms() }
+    }
+
     /// How long every role may take to end once the agent is told to stop: a promote hook that runs is killed, a demote
     /// hook takes its time, and what was told is kept to the end of the lease.
     pub(crate) fn roles_end_within(&self, lease: Duration) -> Duration {

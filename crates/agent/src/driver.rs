@@ -6,7 +6,7 @@ use crate::{
     disks::DiskState,
     error::AgentError,
     event::{Event, SessionEvent, WardenEvent},
-    hooks::Hooks,
+    hooks::{Hooks, Word},
     keeper::Keeper,
     link::Link,
     local_api::{Answer, Question},
@@ -225,7 +225,6 @@ impl Driver {
     }
 
     pub(crate) fn perform(&mut self, steps: Vec<Step>) {
-        self.tell_lease();
         let mut steps = std::collections::VecDeque::from(steps);
         while let Some(step) = steps.pop_front() {
             match step {
@@ -237,6 +236,11 @@ impl Driver {
                         let by =
                             self.now().after_ms(self.core.settings().lease_ms.saturating_add(STUCK_EXTRA_MS));
                         self.stop_by.get_or_insert(by);
+                    }
+                }
+                Step::TellWarden { request, deadline } => {
+                    if self.hooks.tell(request, deadline) {
+                        steps.extend(self.core.warden_told(request, self.now()));
                     }
                 }
                 Step::RunHook { group, epoch, kind, reason } => {
@@ -260,19 +264,17 @@ impl Driver {
         }
     }
 
-    /// The warden hears of the lease before anything is done under it.
-    fn tell_lease(&mut self) {
-        let settings = self.core.settings();
-        let rest_ms = settings.lease_ms.saturating_sub(settings.write_stop_ms);
-        let write_deadline = self.core.lapses_at();
-        if write_deadline > BootMs(0) {
-            self.hooks.tell(write_deadline.after_ms(rest_ms));
-        }
-    }
-
-    fn warden(&mut self, event: WardenEvent) {
-        for (group, epoch, kind, outcome) in self.hooks.event(event) {
-            let steps = self.core.hook_finished(&group, epoch, kind, outcome, self.now());
+    pub(crate) fn warden(&mut self, event: WardenEvent) {
+        for word in self.hooks.event(event) {
+            let now = self.now();
+            let steps = match word {
+                Word::Told(request) => self.core.warden_told(request, now),
+                Word::Lost => self.core.warden_lost(now),
+                Word::Ended(group, epoch, kind, outcome) => {
+                    self.core.hook_finished(&group, epoch, kind, outcome, now)
+                }
+                Word::Stopped(group, epoch, reason) => self.core.service_ended(&group, epoch, &reason, now),
+            };
             self.perform(steps);
         }
     }
@@ -464,6 +466,7 @@ impl Driver {
             incarnation: self.core.incarnation(),
             start: self.start,
             protocol: SESSION_PROTOCOL,
+            hook_times: self.options.hook_times(),
         }
     }
 

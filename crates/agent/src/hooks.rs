@@ -3,39 +3,44 @@
 use crate::{event::WardenEvent, warden::Warden};
 use quorate_agent_core::{BootMs, HookKind, HookOutcome};
 use quorate_domain::{Epoch, GroupId};
-use quorate_warden::protocol::{Disk, FromWarden, GroupEnded, Hook, Outcome, Output, Run, ToWarden, Welcome};
+use quorate_warden::protocol::{Disk, FromWarden, GroupEnded, Hook, Outcome, Output, Run, ToWarden};
 use std::collections::BTreeMap;
 
-/// A run of a hook that ended.
-pub(crate) type Ended = (GroupId, Epoch, HookKind, HookOutcome);
+/// What the warden has to say to the core.
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// It knows the deadline of this request.
+    Told(u64),
+    /// It is gone.
+    Lost,
+    /// A hook ended.
+    Ended(GroupId, Epoch, HookKind, HookOutcome),
+    /// The service of a group has stopped; how that is known.
+    Stopped(GroupId, Epoch, String),
+}
 
 /// The hooks that run, and the warden that runs them; without any hook there is none.
 #[derive(Debug)]
 pub(crate) struct Hooks {
     warden: Option<Warden>,
-    /// The warden is there.
-    up: bool,
     running: BTreeMap<u64, (GroupId, Epoch, HookKind)>,
     runs: u64,
-    told: BootMs,
+    /// The request under way, and its deadline.
+    telling: Option<(u64, BootMs)>,
 }
 
 impl Hooks {
-    pub(crate) fn new(warden: Option<(Warden, Welcome)>) -> Self {
-        let mut hooks = Self { warden: None, up: false, running: BTreeMap::new(), runs: 0, told: BootMs(0) };
-        if let Some((warden, welcome)) = warden {
-            hooks.warden = Some(warden);
-            hooks.welcomed(&welcome);
-        }
-        hooks
+    pub(crate) fn new(warden: Option<Warden>) -> Self {
+        Self { warden, running: BTreeMap::new(), runs: 0, telling: None }
     }
 
-    /// Tells the warden when the lease ends, if it was not told so already.
-    pub(crate) fn tell(&mut self, deadline: BootMs) {
-        if let Some(warden) = self.warden.as_ref().filter(|_| deadline != self.told) {
-            self.told = deadline;
-            warden.say(ToWarden::Lease { deadline_ms: deadline.0 });
-        }
+    /// Tells the warden when the lease ends; [`Word::Told`] answers. True when there is none to be told.
+    pub(crate) fn tell(&mut self, request: u64, deadline: BootMs) -> bool {
+        let Some(warden) = &self.warden else { return true };
+        self.telling = Some((request, deadline));
+        // One that takes nothing more is found to be gone, and then is lost.
+        warden.say(ToWarden::Lease { deadline_ms: deadline.0 });
+        false
     }
 
     /// Runs a hook; gives back how it ended when it has already.
@@ -72,72 +77,73 @@ impl Hooks {
         }
     }
 
-    /// Takes in what the way to the warden says; the runs that ended by it.
-    pub(crate) fn event(&mut self, event: WardenEvent) -> Vec<Ended> {
+    /// Takes in what the way to the warden says.
+    pub(crate) fn event(&mut self, event: WardenEvent) -> Vec<Word> {
         match event {
             WardenEvent::Up(welcome) => {
-                self.welcomed(&welcome);
-                Vec::new()
+                let (pid, finds_by, holds) = (welcome.pid, &welcome.finds_by, welcome.holds.len());
+                tracing::info!(warden.pid = pid, finds_by, holds, "the warden is there");
+                welcome.ended.iter().filter_map(|ended| self.group_ended(ended)).collect()
             }
             WardenEvent::Lost(why) => {
-                self.up = false;
-                let running = std::mem::take(&mut self.running);
-                let ended = |(group, epoch, kind)| {
-                    (group, epoch, kind, HookOutcome::Failed(format!("the warden is gone: {why}")))
-                };
-                running.into_values().map(ended).collect()
+                self.telling = None;
+                if let Some(warden) = &mut self.warden {
+                    warden.is_lost();
+                }
+                let running = std::mem::take(&mut self.running).into_values();
+                let failed = format!("the warden is gone: {why}");
+                let ended = running.map(|(group, epoch, kind)| {
+                    Word::Ended(group, epoch, kind, HookOutcome::Failed(failed.clone()))
+                });
+                // First that nothing may be acted on: a promotion that failed by this is none of the group's fault.
+                std::iter::once(Word::Lost).chain(ended).collect()
             }
             WardenEvent::Said(message) => self.said(message).into_iter().collect(),
         }
     }
 
-    fn said(&mut self, message: FromWarden) -> Option<Ended> {
+    fn said(&mut self, message: FromWarden) -> Option<Word> {
         match message {
-            FromWarden::Ended { run, outcome } => {
-                let (group, epoch, kind) = self.running.remove(&run)?;
-                let outcome = match outcome {
-                    Outcome::Succeeded => HookOutcome::Succeeded,
-                    Outcome::NotConfigured => HookOutcome::NotConfigured,
-                    Outcome::Failed(why) => HookOutcome::Failed(why),
-                };
-                if let HookOutcome::Failed(why) = &outcome {
-                    tracing::warn!(group.id = %group, epoch = epoch.0, hook = %kind, error = why, "hook failed");
-                } else {
-                    tracing::info!(group.id = %group, epoch = epoch.0, hook = %kind, "hook ended well");
-                }
-                return Some((group, epoch, kind, outcome));
+            FromWarden::Told { deadline_ms } => {
+                let (request, _) = self.telling.take_if(|(_, deadline)| deadline.0 == deadline_ms)?;
+                return Some(Word::Told(request));
             }
+            FromWarden::Ended { run, outcome } => return self.run_ended(run, outcome),
+            FromWarden::GroupEnded(ended) => return self.group_ended(&ended),
             FromWarden::Output(output) => log_output(&output),
-            FromWarden::GroupEnded(ended) => self.group_ended(&ended),
             FromWarden::Log { warning: true, text } => tracing::warn!("warden: {text}"),
             FromWarden::Log { warning: false, text } => tracing::info!("warden: {text}"),
-            FromWarden::Told { .. }
-            | FromWarden::Pong { .. }
-            | FromWarden::Welcome(_)
-            | FromWarden::Refused { .. } => {}
+            FromWarden::Pong { .. } | FromWarden::Welcome(_) | FromWarden::Refused { .. } => {}
         }
         None
     }
 
-    fn welcomed(&mut self, welcome: &Welcome) {
-        self.up = true;
-        let (pid, finds_by, holds) = (welcome.pid, &welcome.finds_by, welcome.holds.len());
-        tracing::info!(warden.pid = pid, finds_by, holds, "the warden is there");
-        for ended in &welcome.ended {
-            self.group_ended(ended);
+    fn run_ended(&mut self, run: u64, outcome: Outcome) -> Option<Word> {
+        let (group, epoch, kind) = self.running.remove(&run)?;
+        let outcome = match outcome {
+            Outcome::Succeeded => HookOutcome::Succeeded,
+            Outcome::NotConfigured => HookOutcome::NotConfigured,
+            Outcome::Failed(why) => HookOutcome::Failed(why),
+        };
+        if let HookOutcome::Failed(why) = &outcome {
+            tracing::warn!(group.id = %group, epoch = epoch.0, hook = %kind, error = why, "hook failed");
+        } else {
+            tracing::info!(group.id = %group, epoch = epoch.0, hook = %kind, "hook ended well");
         }
+        Some(Word::Ended(group, epoch, kind, outcome))
     }
 
-    fn group_ended(&self, ended: &GroupEnded) {
+    fn group_ended(&self, ended: &GroupEnded) -> Option<Word> {
         let GroupEnded { number, group, epoch, proof } = ended;
-        if proof.holds() {
-            tracing::info!(group.id = %group, epoch = epoch.0, proof = %proof, "the service has stopped");
-        } else {
-            tracing::warn!(group.id = %group, epoch = epoch.0, "{proof}");
-        }
         if let Some(warden) = &self.warden {
             warden.say(ToWarden::Heard { number: *number });
         }
+        if !proof.holds() {
+            tracing::warn!(group.id = %group, epoch = epoch.0, "the service is {proof}");
+            return None;
+        }
+        tracing::info!(group.id = %group, epoch = epoch.0, proof = %proof, "the service has stopped");
+        Some(Word::Stopped(group.clone(), *epoch, proof.to_string()))
     }
 
     /// Takes leave of the warden.

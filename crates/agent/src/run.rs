@@ -5,7 +5,7 @@ use crate::{
     disks::{DiskIo, SystemIo, Watch, watch},
     driver::Driver,
     error::AgentError,
-    event::{EVENTS_MAX, Event},
+    event::{EVENTS_MAX, Event, WardenEvent},
     hooks::Hooks,
     keeper::{CLOSE_WAIT, Keeper},
     local_api::{LocalApi, QUESTIONS_MAX, Question},
@@ -74,7 +74,8 @@ impl Agent {
         // After the lock: a lease of the start before cannot have been renewed since.
         let at = BootMs(clock.boottime().as_ms());
         let incarnation = folder.identity().incarnation;
-        let start = Start { incarnation, on_disk, settings: LeaseSettings::default(), at };
+        let guarded = options.warden_settings().need_a_warden();
+        let start = Start { incarnation, on_disk, settings: LeaseSettings::default(), at, guarded };
         let (options, disk_io) = (Arc::new(options), Arc::new(SystemIo));
         Ok(Self { options, clock, disk_io, folder, start, listener, local_addr })
     }
@@ -104,7 +105,7 @@ impl Agent {
         let (events, happened) = mpsc::channel(EVENTS_MAX);
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         // Before anything else: what a start before left is ended first.
-        let hooks = Hooks::new(Warden::start(&self.options, events.clone()).await?);
+        let (warden, welcome) = Warden::start(&self.options, events.clone()).await?.unzip();
         let identity = self.folder.identity().clone();
         let mut beside = JoinSet::new();
         for disk in &self.options.disks {
@@ -118,8 +119,12 @@ impl Agent {
         let server = tokio::spawn(serve(self.listener, LocalApi { questions }, reflection, closing.clone()));
         let keeper = Keeper::start(self.folder, events.clone())?;
         let (core, steps) = Core::new(self.start);
-        let mut driver = Driver::new(core, self.options, self.clock, identity, keeper, hooks, events);
+        let mut driver =
+            Driver::new(core, self.options, self.clock, identity, keeper, Hooks::new(warden), events);
         driver.perform(steps);
+        if let Some(welcome) = welcome {
+            driver.warden(WardenEvent::Up(welcome));
+        }
         let outcome = drive(driver, happened, asked, stop).await;
         closing.cancel();
         if tokio::time::timeout(SERVER_WAIT, server).await.is_err() {

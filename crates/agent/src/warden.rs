@@ -59,7 +59,9 @@ const GOODBYE_WAIT: Duration = Duration::from_millis(500);
 /// The agent's end of the way to the warden.
 #[derive(Debug)]
 pub(crate) struct Warden {
-    messages: Sender<ToWarden>,
+    messages: Sender<(u64, ToWarden)>,
+    /// Counts the wardens: what was meant for one is not for the next.
+    generation: u64,
     task: JoinHandle<()>,
 }
 
@@ -89,14 +91,19 @@ impl Warden {
             Err(_) => way.open(&mut children).await.map_err(|error| refused(error.to_string()))?,
         };
         let (messages, waiting) = mpsc::channel(MESSAGES_MAX);
-        let keeper = Keeper { way, events, waiting, children };
+        let keeper = Keeper { way, events, waiting, children, generation: 0 };
         let task = tokio::spawn(keeper.keep(line));
-        Ok(Some((Self { messages, task }, welcome)))
+        Ok(Some((Self { messages, generation: 0, task }, welcome)))
     }
 
     /// Says something to the warden. False when it takes nothing any more.
     pub(crate) fn say(&self, message: ToWarden) -> bool {
-        self.messages.try_send(message).is_ok()
+        self.messages.try_send((self.generation, message)).is_ok()
+    }
+
+    /// It was heard that the warden is lost: what is said from here on is for the next.
+    pub(crate) fn is_lost(&mut self) {
+        self.generation += 1;
     }
 
     /// Takes leave in order: the warden ends once nothing is left to guard.
@@ -287,7 +294,8 @@ enum Over {
 struct Keeper {
     way: Way,
     events: Sender<Event>,
-    waiting: Receiver<ToWarden>,
+    waiting: Receiver<(u64, ToWarden)>,
+    generation: u64,
     children: Children,
 }
 
@@ -299,6 +307,7 @@ impl Keeper {
             tracing::error!(reason = why, "the warden is gone: every role ends until there is another one");
             line.kill().await;
             self.children.end();
+            self.generation += 1;
             if self.tell(WardenEvent::Lost(why)).await.is_none() {
                 return;
             }
@@ -351,7 +360,10 @@ impl Keeper {
                     }
                 }
                 message = self.waiting.recv() => {
-                    let Some(message) = message else { return Over::Agent };
+                    let Some((generation, message)) = message else { return Over::Agent };
+                    if generation != self.generation {
+                        continue;
+                    }
                     if let Err(why) = line.write_soon(&message).await {
                         return Over::Warden(why);
                     }

@@ -2,7 +2,6 @@
 
 use crate::{
     cgroup::Cgroup,
-    guard::RunKey,
     kin::Owner,
     processes::{self, Identity, Snapshot},
     protocol::Proof,
@@ -10,6 +9,10 @@ use crate::{
     runs::Watch,
     search::Found,
     warden::Warden,
+};
+use quorate_agent_core::{
+    BootMs,
+    guard::{Action, RunKey},
 };
 use quorate_domain::GroupId;
 use std::{
@@ -95,6 +98,7 @@ impl Warden {
         self.endings.spare(group);
         self.endings.looks.remove(group);
         self.endings.populated.remove(group);
+        self.disks.remove(group);
         let cgroup = self.cgroup_of(group);
         self.endings.inherited.remove(group);
         self.spawner.strike(group.clone(), cgroup);
@@ -166,8 +170,8 @@ impl Warden {
         self.spawner.note(Record {
             boot: self.boot.clone(),
             group: group.clone(),
-            epoch: held.epoch,
-            disk: held.disk.clone(),
+            epoch: held.epoch(),
+            disk: self.disks.get(group).cloned(),
             hook: "promote".to_owned(),
             mark: format!("{}:{group}:0", self.mark),
             cgroup: self.cgroup_of(group).map(|cgroup| cgroup.path().to_owned()),
@@ -227,7 +231,7 @@ impl Warden {
         }
         self.endings.spare(group);
         let emptied = self.service_cgroup_of(group).is_some();
-        let actions = self.guards.gone(group, emptied, self.rules(), now);
+        let actions = self.guards.gone(group, emptied, self.moment(now));
         self.perform(actions, now);
     }
 
@@ -265,7 +269,7 @@ impl Warden {
                 continue;
             }
             if boot != self.boot {
-                let ended = crate::guard::Action::Ended { group, epoch, proof: Proof::Rebooted };
+                let ended = Action::Ended { group, epoch, proof: Proof::Rebooted };
                 self.perform(vec![ended], now);
                 continue;
             }
@@ -274,8 +278,11 @@ impl Warden {
             if let Some(cgroup) = cgroup {
                 self.endings.inherited.insert(group.clone(), cgroup);
             }
+            if let Some(disk) = disk {
+                self.disks.insert(group.clone(), disk);
+            }
             self.endings.unfinished.insert(group.clone());
-            let actions = self.guards.inherit(group, epoch, disk, seen && nothing_lost, now);
+            let actions = self.guards.inherit(group, epoch, seen && nothing_lost, BootMs(now));
             self.perform(actions, now);
         }
     }

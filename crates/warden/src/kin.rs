@@ -1,10 +1,8 @@
 //! Whose a process is. All that hooks start descends from the warden, which is the subreaper of it: what daemonised
 //! itself becomes its child. Such an orphan is known by having been seen below its hook, by its session, or by its mark.
 
-use crate::{
-    guard::RunKey,
-    processes::{Identity, Process, Snapshot},
-};
+use crate::processes::{Identity, Process, Snapshot};
+use quorate_agent_core::guard::RunKey;
 use quorate_domain::GroupId;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -12,7 +12,6 @@ mod conn;
 mod ending;
 mod exec;
 mod frame;
-mod guard;
 mod journal;
 mod kin;
 mod limits;

@@ -1,9 +1,9 @@
 //! What an agent and its warden say to each other: frames of a length (four bytes, big end first) and JSON.
 
 use crate::settings::Settings;
+pub use quorate_agent_core::guard::{GROUPS_MAX, Hook, Outcome, Proof};
 use quorate_domain::{Epoch, GroupId, HostId};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// The version that both must speak; an agent that finds a warden of another one ends it and starts its own.
 pub const VERSION: u32 = 1;
@@ -11,8 +11,6 @@ pub const VERSION: u32 = 1;
 pub const TO_WARDEN_MAX_BYTES: usize = 64 << 10;
 /// The most bytes of one message from the warden: a welcome names every group that it holds.
 pub const FROM_WARDEN_MAX_BYTES: usize = 16 << 20;
-/// The most groups that are guarded at once.
-pub const GROUPS_MAX: usize = 10_000;
 /// The longest reason that comes with a run, in bytes.
 pub const REASON_MAX_BYTES: usize = 4 << 10;
 
@@ -94,28 +92,6 @@ pub struct Disk {
     pub path: String,
 }
 
-/// What is run for a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hook {
-    /// Starts its service here.
-    Promote,
-    /// Stops it.
-    Demote,
-    /// Makes certain that it has stopped when nothing else did.
-    Fence,
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Promote => "promote",
-            Self::Demote => "demote",
-            Self::Fence => "fence",
-        })
-    }
-}
-
 /// What the warden says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
@@ -185,18 +161,6 @@ pub struct Held {
     pub deadline_ms: u64,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Well.
-    Succeeded,
-    /// There is no such hook.
-    NotConfigured,
-    /// Not well, or not at all; why in words, with the last ones of the hook.
-    Failed(String),
-}
-
 /// One line of output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
@@ -225,42 +189,4 @@ pub struct GroupEnded {
     pub epoch: Epoch,
     /// How it is known that the service has stopped.
     pub proof: Proof,
-}
-
-/// How it is known that a service has stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Proof {
-    /// The demote hook succeeded.
-    Demoted,
-    /// It ran as a child of the promote hook, and all of that is gone.
-    Killed,
-    /// The cgroup that the operator named is empty.
-    CgroupEmpty,
-    /// The fence command succeeded.
-    Fenced,
-    /// The machine has booted since.
-    Rebooted,
-    /// It is not known: why, in words.
-    Not(String),
-}
-
-impl Proof {
-    /// True when the service is known to have stopped.
-    pub fn holds(&self) -> bool {
-        !matches!(self, Self::Not(_))
-    }
-}
-
-impl fmt::Display for Proof {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Demoted => f.write_str("the demote hook succeeded"),
-            Self::Killed => f.write_str("everything that its hooks had started was killed"),
-            Self::CgroupEmpty => f.write_str("the cgroup of the service is empty"),
-            Self::Fenced => f.write_str("the fence command succeeded"),
-            Self::Rebooted => f.write_str("the machine has booted since"),
-            Self::Not(why) => write!(f, "not known to have stopped: {why}"),
-        }
-    }
 }

@@ -2,7 +2,6 @@
 
 use crate::{
     exec::Preparation,
-    guard::RunKey,
     output::{Flow, Outlet, REST_MS},
     processes::{self, Identity},
     protocol::{FromWarden, Hook, Outcome},
@@ -10,6 +9,7 @@ use crate::{
     spawner::{Child, Order},
     warden::Warden,
 };
+use quorate_agent_core::{BootMs, guard::RunKey};
 use quorate_domain::{Epoch, GroupId};
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -198,13 +198,13 @@ impl Warden {
 
     fn order(&self, key: RunKey, whose: &Whose, reason: &str, program: std::path::PathBuf) -> Order {
         let held = self.guards.get(&whose.group);
-        let deadline = held.map_or(0, |held| held.deadline(self.lease));
+        let deadline = held.map_or(0, |held| held.deadline(BootMs(self.lease)).0);
         let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.of(whose.group.as_str()));
         let record = Record {
             boot: self.boot.clone(),
             group: whose.group.clone(),
             epoch: whose.epoch,
-            disk: held.and_then(|held| held.disk.clone()),
+            disk: self.disks.get(&whose.group).cloned(),
             hook: whose.hook.to_string(),
             mark: format!("{}:{}:{}", self.mark, whose.group, key.0),
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.path().to_owned()),
@@ -374,8 +374,8 @@ impl Warden {
                 }
             }
         }
-        let (rules, lease) = (self.rules(), self.lease);
-        let actions = self.guards.run_ended(&whose.group, key, whose.hook, &outcome, rules, lease, now);
+        let at = self.moment(now);
+        let actions = self.guards.run_ended(&whose.group, key, whose.hook, &outcome, at);
         if whose.hook == Hook::Promote && outcome == Outcome::Succeeded {
             self.look_soon(whose.group, now);
         }

@@ -3,7 +3,6 @@
 use crate::{
     clock::boot_ms,
     conn::Conn,
-    guard::RunKey,
     journal::Journal,
     kin::Kin,
     limits::Limits,
@@ -16,6 +15,7 @@ use crate::{
     wake::Waker,
     warden::{Parts, Warden},
 };
+use quorate_agent_core::guard::RunKey;
 use rustix::{
     buffer::spare_capacity,
     event::epoll::{self, CreateFlags, Event, EventData, EventFlags},

@@ -1,5 +1,6 @@
 //! What the operator configured, as the warden needs it.
 
+use quorate_agent_core::guard::KILL_PATIENCE_MS;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,9 @@ use std::path::{Path, PathBuf};
 pub const GROUP_MARK: &str = "{group}";
 /// The most hooks that may run at once.
 const PARALLEL_MAX: usize = 1_000;
+
+/// What killing takes where nothing hangs in the kernel, on a machine that is busy.
+const KILL_ALLOWANCE_MS: u64 = 1_000;
 
 /// What to run, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +116,16 @@ impl Settings {
     /// How long a demotion may take in all from the deadline on before everything is killed.
     pub fn demotion_ms(&self) -> u64 {
         if self.on_demote.is_some() { self.demote_limit_ms } else { 0 }
+    }
+
+    /// From the end of the lease to the moment at which the service is known to have stopped, or never will be.
+    pub fn ends_within_ms(&self) -> u64 {
+        if !self.need_a_warden() {
+            return 0;
+        }
+        let fence =
+            self.fence_command.as_ref().map_or(0, |_| KILL_PATIENCE_MS.saturating_add(self.fence_limit_ms));
+        self.demotion_ms().saturating_add(KILL_ALLOWANCE_MS).saturating_add(fence)
     }
 
     /// The directory of a group's own cgroup, when the operator named one.

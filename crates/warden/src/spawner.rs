@@ -3,13 +3,13 @@
 use crate::{
     cgroup::Cgroup,
     exec::Preparation,
-    guard::RunKey,
     processes::{self, Identity},
     protocol::Hook,
     record::{Record, Records},
     search::MARK,
     wake::Waker,
 };
+use quorate_agent_core::guard::RunKey;
 use quorate_domain::GroupId;
 use rustix::{
     fd::OwnedFd,

@@ -4,14 +4,13 @@ use crate::{
     cgroup::Cgroups,
     conn::Conn,
     ending::Endings,
-    guard::{Action, Guards, Rules},
     journal::Journal,
     kin::Kin,
     limits::Limits,
     processes::Identity,
     protocol::{
-        FromWarden, GROUPS_MAX, GroupEnded, Held, Hello, Hook, Outcome, REASON_MAX_BYTES, Run, ToWarden,
-        VERSION, Welcome,
+        Disk, FromWarden, GROUPS_MAX, GroupEnded, Held, Hello, Hook, Outcome, Proof, REASON_MAX_BYTES, Run,
+        ToWarden, VERSION, Welcome,
     },
     record::Records,
     runs::{Runs, Whose},
@@ -20,8 +19,15 @@ use crate::{
     spawner::Spawner,
     watchdog::Watchdog,
 };
-use quorate_domain::HostId;
-use std::{collections::VecDeque, path::PathBuf};
+use quorate_agent_core::{
+    BootMs,
+    guard::{Action, Guards, Moment, Rules},
+};
+use quorate_domain::{GroupId, HostId};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+};
 
 /// How long a warden without an agent waits for one when nothing is left to do.
 const IDLE_MAX_MS: u64 = 10_000;
@@ -53,6 +59,8 @@ pub(crate) struct Warden {
     pub(crate) cgroups: Option<Cgroups>,
     pub(crate) watchdog: Option<Watchdog>,
     pub(crate) guards: Guards,
+    /// The disks of the groups that are guarded, as hooks are told of them.
+    pub(crate) disks: BTreeMap<GroupId, Disk>,
     pub(crate) runs: Runs,
     pub(crate) endings: Endings,
     pub(crate) agent: Option<Agent>,
@@ -60,6 +68,8 @@ pub(crate) struct Warden {
     pub(crate) orphans_of: Option<Identity>,
     /// The host's lease, as the agent that is there told it.
     pub(crate) lease: u64,
+    /// Demotions without a hook that the agent waits for, by the agent's number.
+    by_force: BTreeMap<GroupId, u64>,
     gone_since: u64,
     goodbye: bool,
     ended: VecDeque<GroupEnded>,
@@ -96,11 +106,13 @@ impl Warden {
             cgroups: None,
             watchdog: None,
             guards: Guards::with_keys_from(now.saturating_mul(KEYS_PER_MS)),
+            disks: BTreeMap::new(),
             runs: Runs::default(),
             endings: Endings::default(),
             agent: None,
             orphans_of,
             lease: 0,
+            by_force: BTreeMap::new(),
             gone_since: now,
             goodbye: false,
             ended: VecDeque::new(),
@@ -116,6 +128,10 @@ impl Warden {
             child: self.settings.service == Service::Child,
             agent: self.agent.is_some(),
         }
+    }
+
+    pub(crate) fn moment(&self, now: u64) -> Moment {
+        Moment { now: BootMs(now), lease: BootMs(self.lease), rules: self.rules() }
     }
 
     /// Says something to whoever reads logs.
@@ -149,7 +165,8 @@ impl Warden {
         }
         self.goodbye = false;
         self.runs.nobody_asks();
-        let actions = self.guards.freeze_all(self.lease, u64::MAX);
+        self.by_force.clear();
+        let actions = self.guards.freeze_all(BootMs(self.lease), BootMs(u64::MAX));
         self.lease = 0;
         self.perform(actions, now);
         self.inherit(now);
@@ -197,8 +214,8 @@ impl Warden {
         }
         let holds = self.guards.iter().map(|(group, held)| Held {
             group: group.clone(),
-            epoch: held.epoch,
-            deadline_ms: held.deadline(self.lease),
+            epoch: held.epoch(),
+            deadline_ms: held.deadline(BootMs(self.lease)).0,
         });
         let finds_by = match &self.cgroups {
             Some(cgroups) => cgroups.to_string(),
@@ -242,7 +259,7 @@ impl Warden {
                 }
             }
             ToWarden::EndAll => {
-                let actions = self.guards.freeze_all(self.lease, now);
+                let actions = self.guards.freeze_all(BootMs(self.lease), BootMs(now));
                 self.perform(actions, now);
             }
             ToWarden::Ping { number } => self.tell(&FromWarden::Pong { number }),
@@ -258,18 +275,27 @@ impl Warden {
     fn asked_to_run(&mut self, run: Run, now: u64) {
         let Run { run, group, epoch, hook, mut reason, disk } = run;
         reason.truncate(reason.floor_char_boundary(REASON_MAX_BYTES));
-        let lease = self.lease;
+        let at = self.moment(now);
         let key = match hook {
-            Hook::Promote => self.guards.promote(&group, epoch, disk, lease, now),
+            Hook::Promote => self.guards.promote(&group, epoch, at),
             Hook::Demote if self.settings.on_demote.is_none() => {
-                self.guards.freeze(&group, lease);
-                return self.tell(&FromWarden::Ended { run, outcome: Outcome::NotConfigured });
+                match self.guards.demote_by_force(&group, epoch, at) {
+                    Ok(actions) => {
+                        self.by_force.insert(group, run);
+                        self.perform(actions, now);
+                    }
+                    Err(why) => self.tell(&FromWarden::Ended { run, outcome: Outcome::Failed(why) }),
+                }
+                return;
             }
-            Hook::Demote => self.guards.demote(&group, epoch, disk, lease, now),
+            Hook::Demote => self.guards.demote(&group, epoch, at),
             Hook::Fence => Err("an agent does not fence by hook".to_owned()),
         };
         match key {
             Ok(key) => {
+                if let Some(disk) = disk {
+                    self.disks.insert(group.clone(), disk);
+                }
                 let whose = Whose { group, epoch, hook };
                 self.start_run(key, whose, reason, Some(run), now);
             }
@@ -282,8 +308,9 @@ impl Warden {
         self.agent = None;
         self.gone_since = now;
         self.runs.nobody_asks();
+        self.by_force.clear();
         if !self.goodbye && !self.guards.is_empty() {
-            let groups = self.guards.iter().count();
+            let groups = self.guards.len();
             self.journal.say(format!("the agent is gone ({why}); guarding {groups} groups without it"));
         }
     }
@@ -293,7 +320,7 @@ impl Warden {
         for action in actions {
             match action {
                 Action::Start { key, group, hook, reason } => {
-                    let Some(epoch) = self.guards.get(&group).map(|held| held.epoch) else { continue };
+                    let Some(epoch) = self.guards.get(&group).map(|held| held.epoch()) else { continue };
                     self.log(
                         true,
                         format!("running the {hook} hook of group {group}, epoch {epoch}: {reason}"),
@@ -309,6 +336,13 @@ impl Warden {
                         self.let_go(&group);
                     }
                     self.endings.settled(&group);
+                    if let Some(run) = self.by_force.remove(&group) {
+                        let outcome = match &proof {
+                            Proof::Not(why) => Outcome::Failed(format!("there is no demote hook, and {why}")),
+                            _ => Outcome::Succeeded,
+                        };
+                        self.tell(&FromWarden::Ended { run, outcome });
+                    }
                     self.ends += 1;
                     let ended = GroupEnded { number: self.ends, group, epoch, proof };
                     if self.ended.len() >= GROUPS_MAX {
@@ -325,7 +359,7 @@ impl Warden {
 
     /// Does what time asks for.
     pub(crate) fn pass(&mut self, now: u64) {
-        let actions = self.guards.pass(self.rules(), self.lease, now);
+        let actions = self.guards.pass(self.moment(now));
         self.perform(actions, now);
         self.pass_runs(now);
         self.pass_endings(now);
@@ -351,7 +385,7 @@ impl Warden {
         let feed = self.watchdog.as_ref().filter(|_| self.all_kept()).map(Watchdog::next_feed);
         let idle = self.agent.is_none().then(|| self.gone_since.saturating_add(IDLE_MAX_MS));
         let idle = idle.filter(|_| self.has_nothing_to_do());
-        let guards = self.guards.next_wake(self.rules(), self.lease);
+        let guards = self.guards.next_wake(self.rules(), BootMs(self.lease)).map(|at| at.0);
         [guards, self.runs.next_wake(), self.endings.next_wake(), feed, idle].into_iter().flatten().min()
     }
 
@@ -374,7 +408,7 @@ impl Warden {
     /// What a program of a group is told.
     pub(crate) fn environment(&self, whose: &Whose, reason: &str) -> Vec<(&'static str, String)> {
         let role = if whose.hook == Hook::Promote { "primary" } else { "backup" };
-        let disk = self.guards.get(&whose.group).and_then(|held| held.disk.clone());
+        let disk = self.disks.get(&whose.group).cloned();
         let host = self.host.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut told = vec![
             ("QUORATE_GROUP", whose.group.to_string()),

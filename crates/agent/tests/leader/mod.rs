@@ -259,7 +259,7 @@ impl AgentGateway for Leader {
 pub(crate) struct Place {
     dir: tempfile::TempDir,
     pub(crate) coordinators: Vec<String>,
-    pub(crate) has_demote_hook: bool,
+    pub(crate) has_hooks: bool,
 }
 
 pub(crate) struct Running {
@@ -282,7 +282,7 @@ impl Place {
             fs::set_permissions(dir.path().join("new"), fs::Permissions::from_mode(0o755)).unwrap();
             fs::rename(dir.path().join("new"), path).unwrap();
         }
-        Self { dir, coordinators: vec![leader.address.to_string()], has_demote_hook: true }
+        Self { dir, coordinators: vec![leader.address.to_string()], has_hooks: true }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -304,8 +304,8 @@ impl Place {
             disks: vec![DiskOptions { name: DiskName::new("d1").unwrap(), path: self.path("disk") }],
             probe: ProbeOptions { interval: Duration::from_millis(50), ..ProbeOptions::default() },
             hooks: HookOptions {
-                on_promote: Some(self.path("promote")),
-                on_demote: self.has_demote_hook.then(|| self.path("demote")),
+                on_promote: self.has_hooks.then(|| self.path("promote")),
+                on_demote: self.has_hooks.then(|| self.path("demote")),
                 promote_limit: Duration::from_secs(20),
                 demote_limit: Duration::from_secs(20),
                 ..HookOptions::default()

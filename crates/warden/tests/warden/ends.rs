@@ -114,6 +114,19 @@ fn a_demotion_of_the_agent_that_fails_says_why_and_is_no_end() {
 }
 
 #[test]
+fn a_demotion_without_a_hook_is_the_kill_of_what_the_promotion_started() {
+    let scene = Scene::new();
+    let settings = Settings { on_demote: None, ..settings(&scene, "exit 0") };
+    let (mut agent, _) = serving(&scene, &settings, 60_000);
+    scene.wait_until_seen("g");
+    for _ in 0..2 {
+        let run = agent.run("g", 7, Hook::Demote);
+        assert_eq!(agent.ended(run), Outcome::Succeeded, "also when nothing is left to stop");
+        scene.wait_for_silence();
+    }
+}
+
+#[test]
 fn a_promote_hook_that_runs_when_the_lease_is_over_starts_nothing_later() {
     for cgroups in ways() {
         let scene = Scene::new();
