@@ -7,6 +7,7 @@ mod damaged_data;
 mod dead_connections;
 mod disk_failure;
 mod disk_faults;
+mod disk_recovery;
 mod health;
 mod hung_leader;
 mod isolated_leader;

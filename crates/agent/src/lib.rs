@@ -24,7 +24,7 @@ mod session;
 mod state_folder;
 
 pub use config::{AgentOptions, DiskOptions, HookOptions, ProbeOptions};
-pub use disks::{DiskIo, Space, SystemIo, WriteFault};
+pub use disks::{DiskIo, PrepareError, Space, SystemIo, WriteFault, prepare};
 pub use error::AgentError;
 pub use run::{Agent, run};
 pub use state_folder::{Identity, StateError, StateFolder};

@@ -8,8 +8,9 @@ pub(crate) use spec::{DiskSpec, Label, MemberSpec};
 
 use crate::{config::Role, dev::DevArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use quorate_rpc::client::new_request_id;
 use quorate_runtime::address::Address;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 unreachable or no leader, \
                           4 refused or not found.";
@@ -174,7 +175,7 @@ pub(crate) enum HostVerb {
     },
 }
 
-/// Questions about disks.
+/// Questions about disks, and changes of them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DiskVerb {
     /// Every disk.
@@ -189,6 +190,31 @@ pub(crate) enum DiskVerb {
         #[arg(value_name = "HOST/DISK")]
         disk: DiskSpec,
     },
+    /// Say that a disk is good again that a fault of its medium has latched; its checks must pass.
+    Clear {
+        /// The host and the disk's name.
+        #[arg(value_name = "HOST/DISK")]
+        disk: DiskSpec,
+        #[command(flatten)]
+        why: ReasonArgs,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Make the empty directory of a new disk one that the agent of this host takes; run it on the storage host, as the
+    /// agent's user, once the disk is mounted. The members that were on the old disk are not promoted before
+    /// `quorate group member accept`.
+    Prepare {
+        /// Where the new disk is mounted.
+        directory: PathBuf,
+    },
+}
+
+/// What an operator answers for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReasonArgs {
+    /// Why, for those who read the history.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
 }
 
 /// The id under which a change is sent.
@@ -197,6 +223,13 @@ pub(crate) struct MutationArgs {
     /// Sent again under the same id, a change has no second effect and gets the first answer; default a new id.
     #[arg(long, value_name = "ID")]
     pub(crate) request_id: Option<String>,
+}
+
+impl MutationArgs {
+    /// The id that was given, or a new one.
+    pub(crate) fn id(self) -> String {
+        self.request_id.unwrap_or_else(new_request_id)
+    }
 }
 
 /// Questions about groups, and changes of them.

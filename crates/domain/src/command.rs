@@ -15,6 +15,9 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
+/// The longest reason that an operator gives, in bytes.
+pub const REASON_MAX_BYTES: usize = 256;
+
 /// A member as it is asked for: without a disk, the host's only disk is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberSpec {
@@ -96,6 +99,13 @@ pub enum Command {
         verdict: Verdict,
         /// Why.
         reasons: Vec<VerdictReason>,
+    },
+    /// An operator says that a latched disk is good again.
+    ClearDisk {
+        /// The disk.
+        disk: DiskId,
+        /// Why, in the operator's words.
+        reason: String,
     },
     /// Creates a group and grants it to its first primary.
     CreateGroup {
@@ -275,6 +285,7 @@ impl Command {
             Self::RegisterHost { .. } => "RegisterHost",
             Self::MarkHost { .. } => "MarkHost",
             Self::RecordDisk { .. } => "RecordDisk",
+            Self::ClearDisk { .. } => "ClearDisk",
             Self::CreateGroup { .. } => "CreateGroup",
             Self::SetGroupLabels { .. } => "SetGroupLabels",
             Self::DeleteGroup { .. } => "DeleteGroup",

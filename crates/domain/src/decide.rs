@@ -11,7 +11,7 @@ mod host;
 
 use crate::{
     cause::Cause,
-    command::Command,
+    command::{Command, REASON_MAX_BYTES},
     event::Event,
     group::Group,
     host::Host,
@@ -52,6 +52,7 @@ pub fn decide(state: &State, context: &Context<'_>, command: &Command) -> Result
         Command::RegisterHost { .. } => host::register(state, command),
         Command::MarkHost { .. } => host::mark(state, command),
         Command::RecordDisk { .. } => host::record_disk(state, command),
+        Command::ClearDisk { disk, reason } => host::clear_disk(state, disk, reason),
         Command::CreateGroup { .. } => group::create(state, context, command),
         Command::SetGroupLabels { group, labels } => group::set_labels(state, group, labels),
         Command::DeleteGroup { group } => deletion::begin(state, group),
@@ -108,6 +109,18 @@ fn create_cluster(
         return Err(Rejection::UnsafeSettings(problems.iter().map(ToString::to_string).collect()));
     }
     Ok(vec![Event::ClusterCreated { cluster, formation, settings: settings.clone() }])
+}
+
+/// What an operator answers for carries the operator's words.
+fn check_reason(reason: &str) -> Result<(), Rejection> {
+    let problem = if reason.trim().is_empty() {
+        "none is given".to_owned()
+    } else if reason.len() > REASON_MAX_BYTES {
+        format!("it has {} bytes", reason.len())
+    } else {
+        return Ok(());
+    };
+    Err(Rejection::InvalidReason { problem })
 }
 
 fn find_group<'a>(state: &'a State, group: &GroupId) -> Result<&'a Arc<Group>, Rejection> {

@@ -77,6 +77,12 @@ pub enum Event {
         verdict: Verdict,
         reasons: Vec<VerdictReason>,
     },
+    /// A fault of its medium latched a disk: it stays failed whatever its checks say.
+    DiskLatched { disk: DiskId, codes: Vec<String> },
+    /// The checks of a latched disk pass again, or fail again.
+    LatchedDiskChecked { disk: DiskId, well: bool },
+    /// An operator said that a latched disk is good again.
+    DiskCleared { disk: DiskId, reason: String },
     /// A group was created and granted to its first primary.
     GroupCreated {
         group: GroupId,
@@ -170,6 +176,9 @@ impl Event {
             Self::HostStatusChanged { .. } => "HostStatusChanged",
             Self::DiskAdded { .. } => "DiskAdded",
             Self::DiskChanged { .. } => "DiskChanged",
+            Self::DiskLatched { .. } => "DiskLatched",
+            Self::LatchedDiskChecked { .. } => "LatchedDiskChecked",
+            Self::DiskCleared { .. } => "DiskCleared",
             Self::GroupCreated { .. } => "GroupCreated",
             Self::GroupLabelsChanged { .. } => "GroupLabelsChanged",
             Self::GroupDeletionBegun { .. } => "GroupDeletionBegun",
@@ -204,7 +213,11 @@ impl Event {
             | Self::AssignmentInstalled { host, .. }
             | Self::PrimaryStarted { host, .. }
             | Self::PrimaryStartFailed { host, .. } => Some(host),
-            Self::DiskAdded { disk, .. } | Self::DiskChanged { disk, .. } => Some(&disk.host),
+            Self::DiskAdded { disk, .. }
+            | Self::DiskChanged { disk, .. }
+            | Self::DiskLatched { disk, .. }
+            | Self::LatchedDiskChecked { disk, .. }
+            | Self::DiskCleared { disk, .. } => Some(&disk.host),
             Self::FailoverBegun { from, .. } => Some(from),
             Self::CandidateChosen { candidate, .. } => Some(candidate),
             Self::PrimarySwitched { to, .. } => Some(to),
@@ -275,6 +288,23 @@ impl Event {
                     why.join("; ")
                 )
             }
+            Self::DiskLatched { disk, codes } => {
+                let why = if codes.is_empty() {
+                    "its agent says that it failed".to_owned()
+                } else {
+                    codes.join(", ")
+                };
+                format!(
+                    "disk {disk} latched as failed: {why}; `quorate disk clear {disk}` once it is known to be good"
+                )
+            }
+            Self::LatchedDiskChecked { disk, well: true } => {
+                format!("disk {disk} passes its checks again and stays latched; `quorate disk clear {disk}`")
+            }
+            Self::LatchedDiskChecked { disk, well: false } => {
+                format!("disk {disk} does not pass its checks any more")
+            }
+            Self::DiskCleared { disk, reason } => format!("disk {disk} cleared by an operator: {reason}"),
             Self::GroupCreated { group, primary, epoch, .. } => {
                 format!("group {group} created, primary {primary} under epoch {epoch}")
             }

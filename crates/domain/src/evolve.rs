@@ -5,11 +5,11 @@ mod coordinator;
 use crate::{
     apply::Committed,
     decide::merge_labels,
-    disk::{Disk, Verdict},
+    disk::{Disk, Latch, Verdict},
     event::Event,
     group::{Blocked, Group, HISTORY_MAX, Phase, Switch},
     host::{Host, HostStatus, Transition},
-    ids::{GroupId, HostId, OperationId, Timestamp},
+    ids::{DiskId, GroupId, HostId, OperationId, Timestamp},
     operation::{FINISHED_MAX, Failover, Operation, OperationStatus, Step, StepName, StepStatus, Work},
     state::State,
 };
@@ -29,7 +29,11 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
         | Event::HostUpdated { .. }
         | Event::HostRestarted { .. }
         | Event::HostStatusChanged { .. } => host(state, committed, event),
-        Event::DiskAdded { .. } | Event::DiskChanged { .. } => disk(state, committed, event),
+        Event::DiskAdded { .. }
+        | Event::DiskChanged { .. }
+        | Event::DiskLatched { .. }
+        | Event::LatchedDiskChecked { .. }
+        | Event::DiskCleared { .. } => disk(state, committed, event),
         Event::GroupCreated { .. }
         | Event::GroupLabelsChanged { .. }
         | Event::GroupDeletionBegun { .. }
@@ -102,11 +106,15 @@ fn disk(state: &mut State, committed: &Committed, event: &Event) {
                 reasons: reasons.clone(),
                 error_count: u64::from(is_error(*verdict)),
                 changed_at: committed.at,
+                latched: None,
             };
             state.disks.insert(disk.clone(), Arc::new(record));
         }
         Event::DiskChanged { disk, identity, path, capacity_bytes, from, verdict, reasons } => {
             let Some(record) = state.disks.get_mut(disk).map(Arc::make_mut) else { return };
+            if record.is_another(identity) {
+                record.latched = None;
+            }
             record.identity = identity.clone();
             record.path.clone_from(path);
             record.capacity_bytes = *capacity_bytes;
@@ -117,6 +125,21 @@ fn disk(state: &mut State, committed: &Committed, event: &Event) {
                 record.changed_at = committed.at;
             }
         }
+        Event::DiskLatched { disk, codes } => change_disk(state, disk, |record| {
+            record.latched = Some(Latch { since: committed.at, codes: codes.clone(), well_since: None });
+        }),
+        Event::LatchedDiskChecked { disk, well } => change_disk(state, disk, |record| {
+            if let Some(latch) = &mut record.latched {
+                latch.well_since = well.then_some(committed.at);
+            }
+        }),
+        // What its agent says of it follows at once; until then nobody knows.
+        Event::DiskCleared { disk, .. } => change_disk(state, disk, |record| {
+            record.latched = None;
+            record.verdict = Verdict::Unknown;
+            record.reasons = vec![];
+            record.changed_at = committed.at;
+        }),
         _ => {}
     }
 }
@@ -400,6 +423,12 @@ fn finish(state: &mut State, id: OperationId, at: Timestamp, status: OperationSt
 
 fn change_host(state: &mut State, id: &HostId, change: impl FnOnce(&mut Host)) {
     if let Some(record) = state.hosts.get_mut(id) {
+        change(Arc::make_mut(record));
+    }
+}
+
+fn change_disk(state: &mut State, id: &DiskId, change: impl FnOnce(&mut Disk)) {
+    if let Some(record) = state.disks.get_mut(id) {
         change(Arc::make_mut(record));
     }
 }

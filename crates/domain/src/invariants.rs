@@ -3,6 +3,7 @@
 
 use crate::{
     coordinator::{COORDINATORS_MAX, CoordinatorChange},
+    disk::Verdict,
     group::{Group, HISTORY_MAX, MEMBERS_MAX, Phase},
     operation::{FINISHED_MAX, OperationStatus},
     request::REQUESTS_MAX,
@@ -45,6 +46,9 @@ pub fn violations(state: &State) -> Vec<String> {
     for disk in state.disks.values() {
         if !state.hosts.contains_key(&disk.id.host) {
             found.push(format!("disk {} has no host", disk.id));
+        }
+        if disk.latched.is_some() && disk.verdict != Verdict::Failed {
+            found.push(format!("disk {} is latched and {}", disk.id, disk.verdict));
         }
     }
     check_coordinators(state, &mut found);

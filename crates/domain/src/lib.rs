@@ -36,7 +36,7 @@ pub use assignment::{Assignment, AssignmentDelta, AssignmentEntry, GroupState, R
 pub use cause::{Cause, Evidence};
 pub use command::Command;
 pub use coordinator::{Coordinator, CoordinatorChange, CoordinatorRole, CoordinatorSpec, Heard, RaftMembers};
-pub use disk::{Disk, DiskIdentity, Verdict, VerdictReason};
+pub use disk::{Disk, DiskIdentity, DiskReport, FaultClass, Latch, Verdict, VerdictReason};
 pub use event::Event;
 pub use group::{Group, Member, Phase, Switch};
 pub use host::{Host, HostStatus, ServiceMode};

@@ -1,6 +1,7 @@
 //! Why a command was refused, with a code that clients branch on.
 
 use crate::{
+    command::REASON_MAX_BYTES,
     coordinator::{COORDINATOR_ID_STEP_MAX, lags, listed, quorum_of},
     eligibility::Ineligible,
     ids::{
@@ -56,9 +57,33 @@ pub enum Rejection {
         /// What was offered.
         offered: Incarnation,
     },
-    /// The disk failed and is latched.
-    #[error("disk {0} has failed; only another disk in its place changes that")]
-    DiskFailureLatched(DiskId),
+    /// An operator's reason that is missing or too long.
+    #[error("reason: {problem}; say in 1 to {REASON_MAX_BYTES} bytes why, for those who read the history")]
+    InvalidReason {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is nothing to clear.
+    #[error(
+        "disk {disk} is not latched, it is {verdict}: that passes by itself once what `quorate disk show {disk}` names is put right"
+    )]
+    DiskNotLatched {
+        /// The disk.
+        disk: DiskId,
+        /// What its checks say.
+        verdict: String,
+    },
+    /// A disk that is latched does not pass its checks.
+    #[error(
+        "disk {disk} does not pass its checks{}; put another disk in its place, or clear it once `quorate disk show {disk}` says that they pass again",
+        if findings.is_empty() { String::new() } else { format!(" ({})", findings.join("; ")) }
+    )]
+    DiskStillFailing {
+        /// The disk.
+        disk: DiskId,
+        /// What they found.
+        findings: Vec<String>,
+    },
     /// No such group.
     #[error("group {0} is not known; `quorate group list` shows those that are")]
     GroupNotFound(GroupId),
@@ -339,7 +364,9 @@ impl Rejection {
             Self::DiskAmbiguous { .. } => "DISK_AMBIGUOUS",
             Self::HostIdInUse { .. } => "HOST_ID_IN_USE",
             Self::StaleIncarnation { .. } => "STALE_INCARNATION",
-            Self::DiskFailureLatched(_) => "DISK_FAILURE_LATCHED",
+            Self::InvalidReason { .. } => "INVALID_REASON",
+            Self::DiskNotLatched { .. } => "DISK_NOT_LATCHED",
+            Self::DiskStillFailing { .. } => "DISK_STILL_FAILING",
             Self::GroupNotFound(_) => "GROUP_NOT_FOUND",
             Self::GroupExists(_) => "GROUP_EXISTS",
             Self::DuplicateMember { .. } => "DUPLICATE_MEMBER",

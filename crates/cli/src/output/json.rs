@@ -6,8 +6,9 @@ use quorate_rpc::pb::{
     agent::ListRolesResponse,
     control::{GetStatusResponse, Member as Coordinator, MemberRole},
     types::{
-        Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, MemberChange, Operation,
-        OperationStatus, Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason, View,
+        Disk, Event, Evidence, FaultClass, Group, GroupPhase, Host, HostStatus, Member, MemberChange,
+        Operation, OperationStatus, Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict,
+        VerdictReason, View,
     },
 };
 use serde_json::{Value, json};
@@ -161,6 +162,11 @@ pub(crate) fn disk(disk: &Disk) -> Value {
         "error_count": disk.error_count,
         "changed_at": instant(disk.changed_at_ms),
         "checked_at": disk.checked_at_ms.and_then(instant),
+        "latched": disk.latched.as_ref().map(|latch| json!({
+            "since": instant(latch.since_ms),
+            "codes": latch.codes,
+            "well_since": latch.well_since_ms.and_then(instant),
+        })),
     })
 }
 
@@ -177,6 +183,7 @@ fn verdict_reason(reason: &VerdictReason) -> Value {
         "threshold": text(&reason.threshold),
         "source": text(&reason.source),
         "at": instant(reason.at_ms),
+        "class": word::<FaultClass>(reason.class),
     })
 }
 

@@ -128,7 +128,11 @@ pub(crate) fn disks(all: &[Disk], now_ms: u64, width: Width) -> String {
             disk.checked_at_ms.map_or_else(|| NOTHING.to_owned(), |at| format!("{} ago", age(at, now_ms)));
         [
             format!("{}/{}", disk.host, disk.name),
-            shown::<Verdict>(disk.verdict),
+            format!(
+                "{}{}",
+                shown::<Verdict>(disk.verdict),
+                if disk.latched.is_some() { ", latched" } else { "" }
+            ),
             space(disk),
             disk.error_count.to_string(),
             checked,

@@ -6,9 +6,9 @@ mod coordinators;
 
 use proptest::prelude::*;
 use quorate_domain::{
-    Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, FormationId, GroupId, HostId,
-    HostStatus, Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings, StartId, State, Term,
-    Timestamp, Verdict, VerdictReason, Zone,
+    Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, FaultClass, FormationId,
+    GroupId, HostId, HostStatus, Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings,
+    StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -142,6 +142,7 @@ pub(crate) fn reasons(choice: u8) -> Vec<VerdictReason> {
             threshold: "0".into(),
             source: "probe".into(),
             at: Timestamp(u64::from(choice)),
+            class: if choice % 4 < 3 { FaultClass::Environment } else { FaultClass::Medium },
         })
         .collect()
 }
@@ -239,6 +240,10 @@ impl Move {
                     [usize::from(self.choice % 4)],
                 reason: "test".into(),
                 evidence: vec![Evidence::new("last_contact_ms", self.choice, 3, "leader 1")],
+            },
+            3 if self.flag && self.choice % 3 == 0 => Command::ClearDisk {
+                disk: DiskId { host: id, name: disk(self.disk) },
+                reason: if self.luck == 0 { String::new() } else { "test".into() },
             },
             _ => Command::RecordDisk {
                 incarnation: self.incarnation(state, &id),

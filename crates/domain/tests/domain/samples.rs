@@ -99,6 +99,7 @@ pub(crate) fn stored_disks() -> Vec<Disk> {
             reasons: vec![finding("slow", 7)],
             error_count: 1,
             changed_at: Timestamp(3_000),
+            latched: None,
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 use crate::world::{D, START, World, g1, host, line};
 use quorate_domain::{
-    Command, Evidence, GroupState, HostStatus, Incarnation, Phase, Timestamp, Verdict, VerdictReason,
-    operation::FailoverReason,
+    Command, Evidence, FaultClass, GroupState, HostStatus, Incarnation, Phase, Timestamp, Verdict,
+    VerdictReason, operation::FailoverReason,
 };
 use quorate_planner::{Mono, Plan, failover};
 
@@ -244,6 +244,7 @@ fn a_disk_failover_carries_the_findings_of_the_disk() {
         threshold: String::new(),
         source: "probe".into(),
         at: Timestamp(1),
+        class: FaultClass::Medium,
     };
     let report = world.observed("h1").disks.values_mut().next().unwrap();
     (report.verdict, report.reasons) = (Verdict::Failed, vec![reason]);

@@ -1,7 +1,8 @@
 //! What clients want changed.
 
+use super::read::disk_id;
 use crate::{
-    field::{InvalidField, at_most, each, name, optional_name, present},
+    field::{InvalidField, at_most, each, name, optional_name, present, text},
     pb::{control as wire, types},
 };
 use quorate_domain::{
@@ -75,6 +76,15 @@ impl TryFrom<wire::RequestFailoverRequest> for Mutation {
             evidence: Vec::new(),
         };
         Ok(Self { request_id, command })
+    }
+}
+
+impl TryFrom<wire::ClearDiskRequest> for Mutation {
+    type Error = InvalidField;
+    fn try_from(request: wire::ClearDiskRequest) -> Result<Self, InvalidField> {
+        let request_id = name("request_id", &request.request_id)?;
+        let disk = disk_id(&request.host, &request.name)?;
+        Ok(Self { request_id, command: Command::ClearDisk { disk, reason: text("reason", request.reason)? } })
     }
 }
 

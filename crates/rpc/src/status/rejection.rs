@@ -65,7 +65,10 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         | R::ChangeOnRecord { operation, .. }
         | R::ChangeNotReady { operation, .. } => Kind::State { subject: format!("operation/{operation}") },
         R::HostIdInUse { host: id, .. } | R::StaleIncarnation { host: id, .. } => host(id),
-        R::DiskFailureLatched(disk) => Kind::State { subject: format!("disk/{disk}") },
+        R::InvalidReason { .. } => Kind::Malformed { field: "reason" },
+        R::DiskNotLatched { disk, .. } | R::DiskStillFailing { disk, .. } => {
+            Kind::State { subject: format!("disk/{disk}") }
+        }
         R::GroupDeleting(group)
         | R::FailoverInProgress { group, .. }
         | R::GroupStarting(group)
@@ -89,7 +92,11 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
     let text = |value: &dyn std::fmt::Display| value.to_string();
     match rejection {
         // An id or a field that the kind of refusal names is added by whoever asks.
-        R::ClusterMissing | R::CoordinatorsNotRecorded | R::UnsafeSettings(_) | R::ClusterExists(_) => vec![],
+        R::ClusterMissing
+        | R::CoordinatorsNotRecorded
+        | R::UnsafeSettings(_)
+        | R::ClusterExists(_)
+        | R::InvalidReason { .. } => vec![],
         R::CoordinatorNotFound(id) | R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) => {
             vec![(key::COORDINATOR, text(id))]
         }
@@ -115,7 +122,9 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
             vec![(key::OPERATION, text(operation)), (key::VOTERS, numbers(voters))]
         }
         R::HostNotFound(host) | R::HostIdInUse { host, .. } => vec![(key::HOST, text(host))],
-        R::DiskNotFound(disk) | R::DiskFailureLatched(disk) => vec![(key::DISK, text(disk))],
+        R::DiskNotFound(disk) | R::DiskNotLatched { disk, .. } | R::DiskStillFailing { disk, .. } => {
+            vec![(key::DISK, text(disk))]
+        }
         R::DiskAmbiguous { host, count } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
         R::StaleIncarnation { host, recorded, .. } => {
             vec![(key::HOST, text(host)), (key::INCARNATION, text(recorded))]

@@ -43,7 +43,9 @@ fn rejections() -> Vec<(Rejection, Code)> {
             R::StaleIncarnation { host: host(), recorded: Incarnation(2), offered: Incarnation(1) },
             FailedPrecondition,
         ),
-        (R::DiskFailureLatched(disk()), FailedPrecondition),
+        (R::InvalidReason { problem: "none is given".into() }, InvalidArgument),
+        (R::DiskNotLatched { disk: disk(), verdict: "failed".into() }, FailedPrecondition),
+        (R::DiskStillFailing { disk: disk(), findings: vec![] }, FailedPrecondition),
         (R::GroupNotFound(group()), NotFound),
         (R::GroupExists(group()), AlreadyExists),
         (R::DuplicateMember { group: group(), host: host() }, InvalidArgument),
@@ -107,7 +109,7 @@ fn rejections() -> Vec<(Rejection, Code)> {
 fn every_refusal_has_its_code_and_is_read_back_as_itself() {
     let table = rejections();
     let codes: BTreeSet<_> = table.iter().map(|(rejection, _)| rejection.code()).collect();
-    assert_eq!(codes.len(), 45, "a refusal is missing from this table, or two share a code");
+    assert_eq!(codes.len(), 47, "a refusal is missing from this table, or two share a code");
     for (rejection, expected) in table {
         let (code, message) = (rejection.code(), rejection.to_string());
         let status = Status::from(ApiError::from(rejection));

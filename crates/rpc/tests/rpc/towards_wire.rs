@@ -1,10 +1,10 @@
 //! What the services show of the state.
 
 use quorate_domain::{
-    Cause, Committed, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Failover, Group, GroupId, Host,
-    HostId, HostStatus, Incarnation, Member, Operation, OperationId, OperationStatus, Phase, RequestId,
-    Revision, StartId, Step, StepName, StepStatus, Switch, Timestamp, Verdict, VerdictReason, Work,
-    group::Blocked, host::Transition, operation::FailoverReason,
+    Cause, Committed, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Failover, FaultClass, Group,
+    GroupId, Host, HostId, HostStatus, Incarnation, Latch, Member, Operation, OperationId, OperationStatus,
+    Phase, RequestId, Revision, StartId, Step, StepName, StepStatus, Switch, Timestamp, Verdict,
+    VerdictReason, Work, group::Blocked, host::Transition, operation::FailoverReason,
 };
 use quorate_rpc::pb::types as wire;
 use std::collections::BTreeMap;
@@ -60,6 +60,7 @@ fn a_disk_shows_its_verdict_and_why() {
         threshold: String::new(),
         source: "probe".into(),
         at: Timestamp(9),
+        class: FaultClass::Environment,
     };
     let shown = wire::Disk::from(&Disk {
         id: "h1/d1".parse::<DiskId>().unwrap(),
@@ -70,10 +71,13 @@ fn a_disk_shows_its_verdict_and_why() {
         reasons: vec![reason.clone()],
         error_count: 1,
         changed_at: Timestamp(8),
+        latched: Some(Latch { since: Timestamp(7), codes: vec!["x".into()], well_since: None }),
     });
     assert_eq!((shown.host.as_str(), shown.name.as_str()), ("h1", "d1"));
     assert_eq!(shown.verdict(), wire::Verdict::Failed);
     assert_eq!((shown.free_bytes, shown.checked_at_ms), (None, None));
+    let latch = wire::DiskLatch { since_ms: 7, codes: vec!["x".into()], well_since_ms: None };
+    assert_eq!(shown.latched, Some(latch));
     assert_eq!(VerdictReason::try_from(shown.reasons[0].clone()), Ok(reason));
 }
 

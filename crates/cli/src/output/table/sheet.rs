@@ -8,8 +8,8 @@ use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
     control::{GetStatusResponse, Member as Coordinator, ServiceModes},
     types::{
-        Disk, Group, GroupPhase, Host, HostStatus, Operation, OperationStatus, Role, ServiceMode, StepStatus,
-        Verdict,
+        Disk, DiskLatch, FaultClass, Group, GroupPhase, Host, HostStatus, Operation, OperationStatus, Role,
+        ServiceMode, StepStatus, Verdict,
     },
 };
 
@@ -173,6 +173,21 @@ pub(crate) fn host_sheet(host: &Host, its_disks: &[Disk], now_ms: u64, width: Wi
     sheet
 }
 
+/// Why a disk stays failed, and what ends that.
+fn latched(disk: &Disk, latch: &DiskLatch, now_ms: u64) -> String {
+    let codes = latch.codes.join(", ");
+    let since = format!("since {} by {}", instant_and_age(latch.since_ms, now_ms), text_or_nothing(&codes));
+    match latch.well_since_ms {
+        Some(at) => format!(
+            "{since}; passes its checks again since {}: `quorate disk clear {}/{} --reason TEXT` if it is known to be good",
+            instant_and_age(at, now_ms),
+            disk.host,
+            disk.name
+        ),
+        None => format!("{since}; put another disk in its place"),
+    }
+}
+
 /// A disk with the reasons of its verdict.
 pub(crate) fn disk_sheet(disk: &Disk, now_ms: u64, width: Width) -> String {
     let checked = disk.checked_at_ms.map_or_else(|| NOTHING.to_owned(), |at| instant_and_age(at, now_ms));
@@ -187,6 +202,9 @@ pub(crate) fn disk_sheet(disk: &Disk, now_ms: u64, width: Width) -> String {
         ("checked", checked),
         ("errors", disk.error_count.to_string()),
     ]);
+    if let Some(latch) = &disk.latched {
+        sheet.push_str(&lines([("latched", latched(disk, latch, now_ms))]));
+    }
     if !disk.reasons.is_empty() {
         let row = |reason: &quorate_rpc::pb::types::VerdictReason| {
             [
@@ -195,10 +213,11 @@ pub(crate) fn disk_sheet(disk: &Disk, now_ms: u64, width: Width) -> String {
                 text_or_nothing(&reason.observed),
                 text_or_nothing(&reason.threshold),
                 text_or_nothing(&reason.source),
+                shown::<FaultClass>(reason.class),
                 instant_and_age(reason.at_ms, now_ms),
             ]
         };
-        let header = ["CODE", "ATTRIBUTE", "OBSERVED", "THRESHOLD", "SOURCE", "AT"];
+        let header = ["CODE", "ATTRIBUTE", "OBSERVED", "THRESHOLD", "SOURCE", "CLASS", "AT"];
         sheet.push('\n');
         sheet.push_str(&columns(width, header, disk.reasons.iter().map(row).collect()));
     }

@@ -51,12 +51,20 @@ fn disks_keep_their_names() {
     "free_bytes": null,
     "host": "h1",
     "identity": "disk-1",
+    "latched": {
+      "codes": [
+        "PROBE_FAILED"
+      ],
+      "since": "2026-01-01T00:00:01.000Z",
+      "well_since": "2026-01-01T00:01:00.000Z"
+    },
     "name": "d1",
     "path": "/srv/d1",
     "reasons": [
       {
         "at": "2026-01-01T00:00:01.000Z",
         "attribute": "write",
+        "class": "medium",
         "code": "PROBE_FAILED",
         "observed": "EIO",
         "source": "probe",

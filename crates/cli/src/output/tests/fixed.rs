@@ -4,8 +4,8 @@ use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
     control::{GetStatusResponse, Member as Coordinator, MemberRole, ServiceModes},
     types::{
-        Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, Operation, OperationStatus,
-        Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason,
+        Disk, DiskLatch, Event, Evidence, FaultClass, Group, GroupPhase, Host, HostStatus, Member, Operation,
+        OperationStatus, Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason,
     },
 };
 
@@ -52,11 +52,17 @@ pub(super) fn disk() -> Disk {
             threshold: String::new(),
             source: "probe".into(),
             at_ms: T0_MS + 1_000,
+            class: FaultClass::Medium.into(),
         }],
         error_count: 1,
         changed_at_ms: T0_MS + 1_000,
         free_bytes: None,
         checked_at_ms: Some(T0_MS + 85_000),
+        latched: Some(DiskLatch {
+            since_ms: T0_MS + 1_000,
+            codes: vec!["PROBE_FAILED".into()],
+            well_since_ms: Some(T0_MS + 60_000),
+        }),
     }
 }
 

@@ -39,8 +39,8 @@ primary of    g1 g2
 backup of     -
 errors        2
 
-DISK   VERDICT  FREE          ERRORS  CHECKED   REASON        PATH
-h1/d1  failed   - of 1.5 GiB  1       5.0s ago  PROBE_FAILED  /srv/d1
+DISK   VERDICT          FREE          ERRORS  CHECKED   REASON        PATH
+h1/d1  failed, latched  - of 1.5 GiB  1       5.0s ago  PROBE_FAILED  /srv/d1
 ",
     );
 }
@@ -59,9 +59,10 @@ capacity      1.5 GiB
 free          -
 checked       2026-01-01T00:01:25.000Z (5.0s ago)
 errors        1
+latched       since 2026-01-01T00:00:01.000Z (1m 29s ago) by PROBE_FAILED; passes its checks again since 2026-01-01T00:01:00.000Z (30s ago): `quorate disk clear h1/d1 --reason TEXT` if it is known to be good
 
-CODE          ATTRIBUTE  OBSERVED  THRESHOLD  SOURCE  AT
-PROBE_FAILED  write      EIO       -          probe   2026-01-01T00:00:01.000Z (1m 29s ago)
+CODE          ATTRIBUTE  OBSERVED  THRESHOLD  SOURCE  CLASS   AT
+PROBE_FAILED  write      EIO       -          probe   medium  2026-01-01T00:00:01.000Z (1m 29s ago)
 ",
     );
 }
