@@ -3,6 +3,7 @@
 mod agent_faults;
 mod bad_config;
 mod bad_requests;
+mod blank_disk;
 mod damaged_data;
 mod dead_connections;
 mod disk_failure;
@@ -19,5 +20,6 @@ mod restart;
 mod second_cluster;
 mod service_modes;
 mod storm;
+mod two_agents;
 mod writers;
 mod wrong_peers;

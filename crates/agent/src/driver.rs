@@ -61,6 +61,10 @@ pub(crate) struct Driver {
     stopped: bool,
     lost: Option<StateError>,
     stuck: bool,
+    /// A leader has taken this start in.
+    taken_in: bool,
+    /// What was said when another start had taken its place.
+    superseded: Option<String>,
 }
 
 impl Driver {
@@ -96,6 +100,8 @@ impl Driver {
             stopped: false,
             lost: None,
             stuck: false,
+            taken_in: false,
+            superseded: None,
         }
     }
 
@@ -120,7 +126,7 @@ impl Driver {
             let message = format!("{} says nothing any more", self.link.target());
             self.session_over(Some(&Failure::Unreachable { sent: true, message }));
         }
-        if self.link.wants_session(now) {
+        if self.superseded.is_none() && self.link.wants_session(now) {
             self.link.open(self.hello(), self.events.clone(), now);
         }
         if self.link.is_welcomed() && now >= self.next_heartbeat {
@@ -219,6 +225,9 @@ impl Driver {
 
     /// How it went, once it is done.
     pub(crate) fn outcome(&mut self) -> Result<(), AgentError> {
+        if let Some(said) = self.superseded.take() {
+            return Err(AgentError::Superseded(said));
+        }
         match self.lost.take() {
             Some(error) => Err(AgentError::StateLost(with_sources(&error))),
             None if self.stuck => Err(AgentError::StateLost("the state folder's disk hangs".to_owned())),
@@ -314,6 +323,9 @@ impl Driver {
             ParsedCoordinatorMessage::Delta(delta) => {
                 self.core.assignment_delta(delta.from, delta.to, delta.changed, &delta.removed, now)
             }
+            ParsedCoordinatorMessage::Notice(text) => {
+                return tracing::warn!(coordinator = self.link.target(), "{text}");
+            }
             ParsedCoordinatorMessage::Coordinators(api_addresses) => {
                 return self.learn_coordinators(api_addresses);
             }
@@ -337,7 +349,7 @@ impl Driver {
         if !is_known && self.keeper.learn_cluster(cluster.clone(), formation.clone()) {
             (self.identity.cluster, self.identity.formation) = (Some(cluster), formation);
         }
-        (self.complained, self.stranger) = (None, None);
+        (self.complained, self.stranger, self.taken_in) = (None, None, true);
         self.stale_steps = 0;
         self.link.welcomed(&welcome.api_addresses);
         self.learn_coordinators(welcome.api_addresses);
@@ -380,10 +392,12 @@ impl Driver {
     fn session_over(&mut self, failure: Option<&Failure>) {
         let now = self.now();
         let was_welcomed = self.link.is_welcomed();
-        if let Some(Failure::Refused { code, .. }) = failure
-            && code == "STALE_INCARNATION"
-        {
-            self.raise_incarnation();
+        if let Some(Failure::Refused { code, message }) = failure {
+            match code.as_str() {
+                "STALE_INCARNATION" | "HOST_ID_IN_USE" if self.taken_in => self.give_way(message),
+                "STALE_INCARNATION" => self.raise_incarnation(),
+                _ => {}
+            }
         }
         if convert::is_stranger(failure) {
             self.stranger = failure.map(|failure| format!("{}: {failure}", self.link.target()));
@@ -394,6 +408,24 @@ impl Driver {
         self.link.lost(failure, now);
         let steps = self.core.session_lost(now);
         self.perform(steps);
+    }
+
+    /// This start was the host's, and another one is by now: two of them would take it from each other for ever. The one
+    /// that came later stays, and this one ends for good.
+    fn give_way(&mut self, message: &str) {
+        if self.superseded.is_some() {
+            return;
+        }
+        tracing::error!(
+            error = message,
+            "another start of this host's agent took its place: ending every role"
+        );
+        if !self.keeper.supersede() {
+            tracing::warn!("the state folder's disk hangs: a start on it may ask for the host again");
+        }
+        self.superseded = Some(message.to_owned());
+        let steps = self.core.stop("another start of the agent took its place", self.now());
+        self.begin_stop(steps);
     }
 
     /// The refusal does not say how far behind the incarnation is, so each try goes twice as far.

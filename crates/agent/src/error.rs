@@ -41,6 +41,11 @@ pub enum AgentError {
     /// The reflection service.
     #[error("reflection: {0}")]
     Reflection(#[from] quorate_rpc::reflection::ReflectionError),
+    /// Another start of the host's agent took its place: this one ended every role, and none follows on its folder.
+    #[error(
+        "another start of this host's agent took its place and this one ended every role: {0}; does a copy of its state folder run elsewhere? Stop the one that is not meant"
+    )]
+    Superseded(String),
     /// Roles could not be ended for certain in time.
     #[error(
         "some roles had not ended for certain when the time to stop was over; their leases end by themselves"

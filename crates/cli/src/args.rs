@@ -258,6 +258,9 @@ pub(crate) enum GroupVerb {
         /// Its id.
         group: String,
     },
+    /// The members of a group.
+    #[command(subcommand)]
+    Member(GroupMemberVerb),
     /// Revoke the primary and delete the group once nobody can act for it.
     Delete {
         /// Its id.
@@ -297,6 +300,22 @@ pub(crate) enum GroupVerb {
         /// The labels.
         #[arg(required = true, value_name = "KEY=VALUE")]
         labels: Vec<Label>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+}
+
+/// Changes of a group's members.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupMemberVerb {
+    /// Say that a member holds a copy although its disk was replaced: from then on it may be promoted.
+    Accept {
+        /// The group's id.
+        group: String,
+        /// The member's host.
+        host: String,
+        #[command(flatten)]
+        why: ReasonArgs,
         #[command(flatten)]
         mutation: MutationArgs,
     },

@@ -125,6 +125,15 @@ pub enum Command {
         /// The labels to set; shared with the event that says so.
         labels: Arc<BTreeMap<String, String>>,
     },
+    /// An operator says that a member holds a copy, although its disk was replaced.
+    AcceptMember {
+        /// The group.
+        group: GroupId,
+        /// The member's host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
     /// Revokes the primary for good and forgets the group once nobody can act for it.
     DeleteGroup {
         /// The group.
@@ -288,6 +297,7 @@ impl Command {
             Self::ClearDisk { .. } => "ClearDisk",
             Self::CreateGroup { .. } => "CreateGroup",
             Self::SetGroupLabels { .. } => "SetGroupLabels",
+            Self::AcceptMember { .. } => "AcceptMember",
             Self::DeleteGroup { .. } => "DeleteGroup",
             Self::FinishDeletion { .. } => "FinishDeletion",
             Self::BeginFailover { .. } => "BeginFailover",

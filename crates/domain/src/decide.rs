@@ -8,6 +8,7 @@ mod deletion;
 mod failover;
 mod group;
 mod host;
+mod member;
 
 use crate::{
     cause::Cause,
@@ -55,6 +56,7 @@ pub fn decide(state: &State, context: &Context<'_>, command: &Command) -> Result
         Command::ClearDisk { disk, reason } => host::clear_disk(state, disk, reason),
         Command::CreateGroup { .. } => group::create(state, context, command),
         Command::SetGroupLabels { group, labels } => group::set_labels(state, group, labels),
+        Command::AcceptMember { group, host, reason } => member::accept(state, group, host, reason),
         Command::DeleteGroup { group } => deletion::begin(state, group),
         Command::FinishDeletion { group, epoch, fencing } => {
             deletion::finish(state, context, group, *epoch, fencing)

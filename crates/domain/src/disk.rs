@@ -102,6 +102,12 @@ impl fmt::Display for VerdictReason {
 #[serde(transparent)]
 pub struct DiskIdentity(pub String);
 
+impl fmt::Display for DiskIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(if self.0.is_empty() { "unknown" } else { &self.0 })
+    }
+}
+
 /// Why a disk stays failed whatever its checks say, until an operator clears it or another medium sits in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latch {
@@ -136,6 +142,9 @@ pub struct Disk {
     /// Set by a fault of the medium.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latched: Option<Latch>,
+    /// True from a restart of its agent until the new start has read the medium: another one may sit there by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_report: bool,
 }
 
 /// What a host's agent says of a disk.
@@ -166,6 +175,10 @@ pub struct Judgement {
     pub reasons: Vec<VerdictReason>,
     /// The verdict, its reasons, the place or the medium are other than on record.
     pub changed: bool,
+    /// Another medium sits there than the one on record, which is this one.
+    pub replaces: Option<DiskIdentity>,
+    /// The agent's present start has read the medium for the first time.
+    pub confirms: bool,
     /// It is latched from here on.
     pub latches: bool,
     /// Set when the checks of a latched disk pass again, or fail again.
@@ -175,7 +188,7 @@ pub struct Judgement {
 impl Judgement {
     /// True when the report says something that is not on record.
     pub fn is_news(&self) -> bool {
-        self.changed || self.latches || self.seen_well.is_some()
+        self.changed || self.confirms || self.latches || self.seen_well.is_some()
     }
 }
 
@@ -200,7 +213,8 @@ impl Disk {
     /// What a report makes of the disk. A latched one stays failed whatever its checks say, as long as the same medium
     /// sits there.
     pub fn judge(&self, report: &DiskReport<'_>) -> Judgement {
-        let latch = self.latched.as_ref().filter(|_| !self.is_another(report.identity));
+        let replaces = self.is_another(report.identity).then(|| self.identity.clone());
+        let latch = self.latched.as_ref().filter(|_| replaces.is_none());
         let latches = latch.is_none() && accuses_the_medium(report.verdict, report.reasons);
         let holds = latches || latch.is_some();
         let verdict = if holds { Verdict::Failed } else { report.verdict };
@@ -219,7 +233,18 @@ impl Disk {
             || self.path != report.path
             || (&self.identity, self.capacity_bytes) != (&identity, capacity_bytes);
         let reasons = reasons.to_vec();
-        Judgement { identity, capacity_bytes, verdict, reasons, changed, latches, seen_well }
+        let confirms = self.awaits_report && !report.identity.0.is_empty();
+        Judgement {
+            identity,
+            capacity_bytes,
+            verdict,
+            reasons,
+            changed,
+            replaces,
+            confirms,
+            latches,
+            seen_well,
+        }
     }
 
     /// The identity and size to keep after a report: a medium that cannot be read any more (an empty identity, a size

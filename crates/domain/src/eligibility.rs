@@ -1,10 +1,10 @@
 //! Who may be promoted, and why not.
 
 use crate::{
-    disk::Verdict,
+    disk::{DiskIdentity, Verdict},
     group::{Group, Member, verdict_rank},
     host::HostStatus,
-    ids::DiskId,
+    ids::{DiskId, GroupId},
     state::State,
 };
 use serde::{Deserialize, Serialize};
@@ -29,15 +29,50 @@ pub enum Ineligible {
     /// Its disk was never reported.
     #[error("its disk {0} was never reported")]
     DiskUnknown(DiskId),
+    /// Its agent started anew, and another medium may sit in the disk's place by now.
+    #[error("its disk {0} was not read yet by the present start of its agent")]
+    DiskNotRead(DiskId),
+    /// It holds no copy as far as anybody knows.
+    #[error(
+        "its disk {disk} was replaced ({missed} held the copy, {present} is there now); put that one back, or, once it holds a copy, `quorate group member accept {group} {} --reason TEXT`",
+        disk.host
+    )]
+    NotAccepted {
+        /// The group.
+        group: GroupId,
+        /// The disk.
+        disk: DiskId,
+        /// The medium that held the copy.
+        missed: DiskIdentity,
+        /// The medium that is there.
+        present: DiskIdentity,
+    },
 }
 
 /// Says whether a member may be made primary as things stand.
 ///
-/// Every member of a group counts as in sync in this version: the data itself joins with shards and replicas.
+/// Every member of a group on the medium that it had counts as in sync in this version: the data itself joins with shards
+/// and replicas.
 ///
 /// # Errors
 /// The first reason against it.
-pub fn eligibility(state: &State, member: &Member) -> Result<(), Ineligible> {
+pub fn eligibility(state: &State, group: &Group, member: &Member) -> Result<(), Ineligible> {
+    fitness(state, member)?;
+    #[cfg(planted)]
+    if crate::planted::is(crate::planted::Bug::BlankDiskEligible) {
+        return Ok(());
+    }
+    let Some(missed) = group.unaccepted.get(&member.host) else { return Ok(()) };
+    let disk = member.disk_id();
+    let present = state.disks.get(&disk).map_or_else(|| missed.clone(), |disk| disk.identity.clone());
+    Err(Ineligible::NotAccepted { group: group.id.clone(), disk, missed: missed.clone(), present })
+}
+
+/// Says whether a host and a disk of it may serve any group.
+///
+/// # Errors
+/// The first reason against it.
+pub fn fitness(state: &State, member: &Member) -> Result<(), Ineligible> {
     let host = state.hosts.get(&member.host).ok_or(Ineligible::HostUnknown)?;
     #[cfg(planted)]
     if crate::planted::is(crate::planted::Bug::PromoteUnfit) {
@@ -51,6 +86,13 @@ pub fn eligibility(state: &State, member: &Member) -> Result<(), Ineligible> {
     if disk.verdict == Verdict::Failed {
         return Err(Ineligible::DiskNotUsable { disk: id, verdict: disk.verdict.to_string() });
     }
+    #[cfg(planted)]
+    if crate::planted::is(crate::planted::Bug::BlankDiskEligible) {
+        return Ok(());
+    }
+    if disk.awaits_report {
+        return Err(Ineligible::DiskNotRead(id));
+    }
     Ok(())
 }
 
@@ -62,7 +104,7 @@ pub fn candidates(state: &State, group: &Group, prefer_primary: bool) -> (Vec<Me
     let mut fit = Vec::new();
     let mut unfit = Vec::new();
     for (position, member) in group.members().enumerate() {
-        match eligibility(state, member) {
+        match eligibility(state, group, member) {
             Ok(()) => {
                 let rank =
                     state.disks.get(&member.disk_id()).map_or(u8::MAX, |disk| verdict_rank(disk.verdict));

@@ -77,6 +77,10 @@ pub enum Event {
         verdict: Verdict,
         reasons: Vec<VerdictReason>,
     },
+    /// Another medium sits in a disk's place: it holds no copy of what the disk's members had.
+    DiskReplaced { disk: DiskId, from: DiskIdentity, to: DiskIdentity },
+    /// The present start of its agent has read a disk's medium.
+    DiskConfirmed { disk: DiskId },
     /// A fault of its medium latched a disk: it stays failed whatever its checks say.
     DiskLatched { disk: DiskId, codes: Vec<String> },
     /// The checks of a latched disk pass again, or fail again.
@@ -94,6 +98,8 @@ pub enum Event {
     },
     /// Labels of a group changed; an empty value removed one.
     GroupLabelsChanged { group: GroupId, labels: Arc<BTreeMap<String, String>> },
+    /// An operator said that a member holds a copy; the medium that is there, if it is known.
+    MemberAccepted { group: GroupId, host: HostId, identity: DiskIdentity, reason: String },
     /// A group is going away: its primary was revoked.
     GroupDeletionBegun { group: GroupId, epoch: Epoch },
     /// A group is gone.
@@ -176,11 +182,14 @@ impl Event {
             Self::HostStatusChanged { .. } => "HostStatusChanged",
             Self::DiskAdded { .. } => "DiskAdded",
             Self::DiskChanged { .. } => "DiskChanged",
+            Self::DiskReplaced { .. } => "DiskReplaced",
+            Self::DiskConfirmed { .. } => "DiskConfirmed",
             Self::DiskLatched { .. } => "DiskLatched",
             Self::LatchedDiskChecked { .. } => "LatchedDiskChecked",
             Self::DiskCleared { .. } => "DiskCleared",
             Self::GroupCreated { .. } => "GroupCreated",
             Self::GroupLabelsChanged { .. } => "GroupLabelsChanged",
+            Self::MemberAccepted { .. } => "MemberAccepted",
             Self::GroupDeletionBegun { .. } => "GroupDeletionBegun",
             Self::GroupDeleted { .. } => "GroupDeleted",
             Self::FailoverBegun { .. } => "FailoverBegun",
@@ -209,12 +218,15 @@ impl Event {
             | Self::HostUpdated { host, .. }
             | Self::HostRestarted { host, .. }
             | Self::HostStatusChanged { host, .. }
+            | Self::MemberAccepted { host, .. }
             | Self::PrimaryReleased { host, .. }
             | Self::AssignmentInstalled { host, .. }
             | Self::PrimaryStarted { host, .. }
             | Self::PrimaryStartFailed { host, .. } => Some(host),
             Self::DiskAdded { disk, .. }
             | Self::DiskChanged { disk, .. }
+            | Self::DiskReplaced { disk, .. }
+            | Self::DiskConfirmed { disk }
             | Self::DiskLatched { disk, .. }
             | Self::LatchedDiskChecked { disk, .. }
             | Self::DiskCleared { disk, .. } => Some(&disk.host),
@@ -230,6 +242,7 @@ impl Event {
         match self {
             Self::GroupCreated { group, .. }
             | Self::GroupLabelsChanged { group, .. }
+            | Self::MemberAccepted { group, .. }
             | Self::GroupDeletionBegun { group, .. }
             | Self::GroupDeleted { group, .. }
             | Self::FailoverBegun { group, .. }
@@ -288,6 +301,10 @@ impl Event {
                     why.join("; ")
                 )
             }
+            Self::DiskReplaced { disk, from, to } => format!(
+                "disk {disk} replaced, {from} -> {to}: what was on it is no copy until `quorate group member accept`"
+            ),
+            Self::DiskConfirmed { disk } => format!("disk {disk} read by the present start of its agent"),
             Self::DiskLatched { disk, codes } => {
                 let why = if codes.is_empty() {
                     "its agent says that it failed".to_owned()
@@ -309,6 +326,9 @@ impl Event {
                 format!("group {group} created, primary {primary} under epoch {epoch}")
             }
             Self::GroupLabelsChanged { group, .. } => format!("labels of group {group} changed"),
+            Self::MemberAccepted { group, host, reason, .. } => {
+                format!("group {group}: {host} accepted as a copy by an operator: {reason}")
+            }
             Self::GroupDeletionBegun { group, epoch } => {
                 format!("group {group} revoked at epoch {epoch} to be deleted")
             }

@@ -5,7 +5,7 @@ mod coordinator;
 use crate::{
     apply::Committed,
     decide::merge_labels,
-    disk::{Disk, Latch, Verdict},
+    disk::{Disk, DiskIdentity, Latch, Verdict},
     event::Event,
     group::{Blocked, Group, HISTORY_MAX, Phase, Switch},
     host::{Host, HostStatus, Transition},
@@ -31,11 +31,14 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
         | Event::HostStatusChanged { .. } => host(state, committed, event),
         Event::DiskAdded { .. }
         | Event::DiskChanged { .. }
+        | Event::DiskReplaced { .. }
+        | Event::DiskConfirmed { .. }
         | Event::DiskLatched { .. }
         | Event::LatchedDiskChecked { .. }
         | Event::DiskCleared { .. } => disk(state, committed, event),
         Event::GroupCreated { .. }
         | Event::GroupLabelsChanged { .. }
+        | Event::MemberAccepted { .. }
         | Event::GroupDeletionBegun { .. }
         | Event::GroupDeleted { .. } => group(state, committed, event),
         Event::FailoverBegun { .. }
@@ -79,11 +82,14 @@ fn host(state: &mut State, committed: &Committed, event: &Event) {
             record.zone = zone.clone();
             record.address.clone_from(address);
         }),
-        Event::HostRestarted { host, instance, incarnation, start } => change_host(state, host, |record| {
-            record.instance = instance.clone();
-            (record.incarnation, record.start) = (*incarnation, *start);
-            record.assignment_revision = committed.revision;
-        }),
+        Event::HostRestarted { host, instance, incarnation, start } => {
+            change_host(state, host, |record| {
+                record.instance = instance.clone();
+                (record.incarnation, record.start) = (*incarnation, *start);
+                record.assignment_revision = committed.revision;
+            });
+            await_reports(state, host);
+        }
         Event::HostStatusChanged { host, to, reason, .. } => change_host(state, host, |record| {
             record.last_transition =
                 Transition { at: committed.at, from: Some(record.status), reason: reason.clone() };
@@ -107,14 +113,12 @@ fn disk(state: &mut State, committed: &Committed, event: &Event) {
                 error_count: u64::from(is_error(*verdict)),
                 changed_at: committed.at,
                 latched: None,
+                awaits_report: false,
             };
             state.disks.insert(disk.clone(), Arc::new(record));
         }
         Event::DiskChanged { disk, identity, path, capacity_bytes, from, verdict, reasons } => {
             let Some(record) = state.disks.get_mut(disk).map(Arc::make_mut) else { return };
-            if record.is_another(identity) {
-                record.latched = None;
-            }
             record.identity = identity.clone();
             record.path.clone_from(path);
             record.capacity_bytes = *capacity_bytes;
@@ -125,6 +129,14 @@ fn disk(state: &mut State, committed: &Committed, event: &Event) {
                 record.changed_at = committed.at;
             }
         }
+        Event::DiskReplaced { disk, from, to } => {
+            change_disk(state, disk, |record| {
+                record.identity = to.clone();
+                record.latched = None;
+            });
+            miss_copies(state, committed, disk, from, to);
+        }
+        Event::DiskConfirmed { disk } => change_disk(state, disk, |record| record.awaits_report = false),
         Event::DiskLatched { disk, codes } => change_disk(state, disk, |record| {
             record.latched = Some(Latch { since: committed.at, codes: codes.clone(), well_since: None });
         }),
@@ -141,6 +153,30 @@ fn disk(state: &mut State, committed: &Committed, event: &Event) {
             record.changed_at = committed.at;
         }),
         _ => {}
+    }
+}
+
+/// What is on a host's disks is known anew once its agent's present start has read them.
+fn await_reports(state: &mut State, host: &HostId) {
+    let disks: Vec<DiskId> = state.disks_of(host).map(|disk| disk.id.clone()).collect();
+    for disk in disks {
+        change_disk(state, &disk, |record| record.awaits_report = true);
+    }
+}
+
+/// Another medium sits in the place of a disk: what its members had is not on it.
+fn miss_copies(
+    state: &mut State,
+    committed: &Committed,
+    disk: &DiskId,
+    from: &DiskIdentity,
+    to: &DiskIdentity,
+) {
+    let on_disk = |group: &&Arc<Group>| group.members().any(|member| member.disk_id() == *disk);
+    let groups: Vec<GroupId> =
+        state.groups_of(&disk.host).filter(on_disk).map(|group| group.id.clone()).collect();
+    for group in groups {
+        change_group(state, committed, &group, |record| record.medium_replaced(&disk.host, from, to));
     }
 }
 
@@ -161,6 +197,7 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
                 blocked: None,
                 history: vec![],
                 labels: labels.clone(),
+                unaccepted: BTreeMap::new(),
                 created_at: committed.at,
                 modified: committed.revision,
             };
@@ -171,6 +208,9 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
         Event::GroupLabelsChanged { group, labels } => {
             change_group(state, committed, group, |record| merge_labels(&mut record.labels, labels));
         }
+        Event::MemberAccepted { group, host, .. } => change_group(state, committed, group, |record| {
+            record.unaccepted.remove(host);
+        }),
         Event::GroupDeletionBegun { group, .. } => {
             let released = matches!(
                 state.groups.get(group).map(|record| &record.phase),

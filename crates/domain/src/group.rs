@@ -1,7 +1,7 @@
 //! A failover group: one primary at a time, under an epoch.
 
 use crate::{
-    disk::Verdict,
+    disk::{DiskIdentity, Verdict},
     ids::{DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, OperationId, Revision, Timestamp},
 };
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,10 @@ pub struct Group {
     pub history: Vec<Switch>,
     /// Free words of its owner.
     pub labels: BTreeMap<String, String>,
+    /// Members that hold no copy as far as anybody knows, because another medium sits in their disk's place, and the
+    /// medium that held it. They are not promoted before it is back or an operator accepts what is there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unaccepted: BTreeMap<HostId, DiskIdentity>,
     /// When it was created.
     pub created_at: Timestamp,
     /// The revision that last changed it.
@@ -150,6 +154,19 @@ impl Group {
     /// Every member, the primary first.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         std::iter::once(&self.primary).chain(&self.backups)
+    }
+
+    /// Another medium sits in the place of a member's disk; the one that held the copy may be back by that.
+    pub(crate) fn medium_replaced(&mut self, host: &HostId, from: &DiskIdentity, to: &DiskIdentity) {
+        match self.unaccepted.get(host) {
+            None => {
+                self.unaccepted.insert(host.clone(), from.clone());
+            }
+            Some(missed) if missed == to => {
+                self.unaccepted.remove(host);
+            }
+            Some(_) => {}
+        }
     }
 
     /// The member on a host.

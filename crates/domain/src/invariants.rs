@@ -120,6 +120,9 @@ fn check_group(state: &State, group: &Group, found: &mut Vec<String>) {
             found.push(format!("group {id} has a member on unknown host {}", member.host));
         }
     }
+    if let Some(host) = group.unaccepted.keys().find(|host| group.member(host).is_none()) {
+        found.push(format!("group {id} awaits acceptance of {host}, which is no member"));
+    }
     if group.epoch.0 > state.revision().0 {
         found.push(format!(
             "group {id} has epoch {} above the revision: a group made anew could repeat it",

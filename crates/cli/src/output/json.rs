@@ -197,6 +197,13 @@ pub(crate) fn group(group: &Group) -> Value {
         "id": group.id,
         "primary": group.primary.as_ref().map(member),
         "backups": each(&group.backups, member),
+        "members": each(&group.members, |member| json!({
+            "host": member.host,
+            "disk": member.disk,
+            "primary": member.primary,
+            "accepted": member.accepted,
+            "missed_identity": text(&member.missed_identity),
+        })),
         "epoch": group.epoch,
         "phase": word::<GroupPhase>(group.phase),
         "operation": text(&group.operation),

@@ -7,14 +7,14 @@ use super::{
     pages::{PAGE_SIZE, Page},
 };
 use crate::{
-    args::{ClientArgs, GroupVerb, Label, MemberSpec},
+    args::{ClientArgs, GroupMemberVerb, GroupVerb, Label, MemberSpec},
     output::{self, json, table},
 };
 use anyhow::Context;
 use quorate_rpc::pb::{
     control::{
-        CreateGroupRequest, DeleteGroupRequest, GetGroupHistoryRequest, GetGroupRequest, ListGroupsRequest,
-        RequestFailoverRequest, SetGroupLabelsRequest,
+        AcceptGroupMemberRequest, CreateGroupRequest, DeleteGroupRequest, GetGroupHistoryRequest,
+        GetGroupRequest, ListGroupsRequest, RequestFailoverRequest, SetGroupLabelsRequest,
     },
     types::Member,
 };
@@ -37,6 +37,7 @@ pub(crate) async fn run(args: ClientArgs, verb: GroupVerb) -> anyhow::Result<u8>
         }
         GroupVerb::List => list(&desk).await,
         GroupVerb::Show { group } => show(&desk, group).await,
+        GroupVerb::Member(verb) => change_member(&desk, verb).await,
         GroupVerb::Delete { group, mutation } => {
             delete(&desk, DeleteGroupRequest { request_id: mutation.id(), group }).await
         }
@@ -49,6 +50,18 @@ pub(crate) async fn run(args: ClientArgs, verb: GroupVerb) -> anyhow::Result<u8>
         GroupVerb::Label { group, labels, mutation } => {
             let labels = label_map(labels);
             label(&desk, SetGroupLabelsRequest { request_id: mutation.id(), group, labels }).await
+        }
+    }
+}
+
+async fn change_member(desk: &Desk, verb: GroupMemberVerb) -> anyhow::Result<u8> {
+    match verb {
+        GroupMemberVerb::Accept { group, host, why, mutation } => {
+            let (id, what) = (mutation.id(), format!("{host} accepted as a copy of group {group}"));
+            let request =
+                AcceptGroupMemberRequest { request_id: id.clone(), group, host, reason: why.reason };
+            let revision = desk.client.accept_group_member(request).await?.revision;
+            desk.show_change(&id, revision, &what)
         }
     }
 }

@@ -8,10 +8,10 @@ use quorate_rpc::{
     convert::{Mutation, group_id, page_size},
     pb::{
         control::{
-            CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse,
-            GetGroupHistoryRequest, GetGroupHistoryResponse, GetGroupRequest, GetGroupResponse,
-            ListGroupsRequest, ListGroupsResponse, RequestFailoverRequest, RequestFailoverResponse,
-            SetGroupLabelsRequest, SetGroupLabelsResponse, groups_server::Groups,
+            AcceptGroupMemberRequest, AcceptGroupMemberResponse, CreateGroupRequest, CreateGroupResponse,
+            DeleteGroupRequest, DeleteGroupResponse, GetGroupHistoryRequest, GetGroupHistoryResponse,
+            GetGroupRequest, GetGroupResponse, ListGroupsRequest, ListGroupsResponse, RequestFailoverRequest,
+            RequestFailoverResponse, SetGroupLabelsRequest, SetGroupLabelsResponse, groups_server::Groups,
         },
         types,
     },
@@ -71,6 +71,15 @@ impl Groups for Api {
         let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
         let accepted = self.mutate(mutation).await?;
         Ok(Response::new(SetGroupLabelsResponse { revision: accepted.revision.0 }))
+    }
+
+    async fn accept_group_member(
+        &self,
+        request: Request<AcceptGroupMemberRequest>,
+    ) -> Result<Response<AcceptGroupMemberResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(AcceptGroupMemberResponse { revision: accepted.revision.0 }))
     }
 
     async fn delete_group(

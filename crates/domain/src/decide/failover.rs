@@ -85,6 +85,13 @@ fn check_needed(
             }
             need_backup(state, group)
         }
+        FailoverReason::DiskReplaced => {
+            if !group.unaccepted.contains_key(&group.primary.host) {
+                let disk = group.primary.disk_id();
+                return not_needed(format!("disk {disk} is the one that holds the copy, or was accepted"));
+            }
+            need_backup(state, group)
+        }
         FailoverReason::Released | FailoverReason::StartFailed => {
             not_needed(format!("{reason} is reported by the primary's own agent"))
         }
@@ -114,7 +121,7 @@ fn eligible_member<'a>(state: &State, group: &'a Group, host: &HostId) -> Result
     let member = group
         .member(host)
         .ok_or_else(|| Rejection::NotAMember { group: group.id.clone(), host: host.clone() })?;
-    eligibility(state, member).map_err(|reason| Rejection::NotEligible {
+    eligibility(state, group, member).map_err(|reason| Rejection::NotEligible {
         group: group.id.clone(),
         host: host.clone(),
         reason,

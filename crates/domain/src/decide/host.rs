@@ -78,6 +78,9 @@ pub(super) fn record_disk(state: &State, command: &Command) -> Result<Vec<Event>
     let report = DiskReport { identity, path, capacity_bytes, verdict: *verdict, reasons };
     let judged = known.judge(&report);
     let mut events = Vec::new();
+    if let Some(from) = judged.replaces {
+        events.push(Event::DiskReplaced { disk: disk.clone(), from, to: judged.identity.clone() });
+    }
     if judged.changed {
         events.push(Event::DiskChanged {
             disk: disk.clone(),
@@ -88,6 +91,9 @@ pub(super) fn record_disk(state: &State, command: &Command) -> Result<Vec<Event>
             verdict: judged.verdict,
             reasons: judged.reasons,
         });
+    }
+    if judged.confirms {
+        events.push(Event::DiskConfirmed { disk: disk.clone() });
     }
     if judged.latches {
         events.push(Event::DiskLatched { disk: disk.clone(), codes: medium_codes(reasons) });

@@ -266,10 +266,18 @@ impl Move {
                 backups: (1..=self.other).map(|next| member(self.host + next)).collect(),
                 labels: self.labels(),
             },
-            7 => Command::SetGroupLabels { group, labels: self.labels().into() },
+            7 if self.choice < 12 => Command::SetGroupLabels { group, labels: self.labels().into() },
+            7 => Command::AcceptMember { group, host: self.unaccepted(state), reason: "test".into() },
             8 if self.choice < 6 => Command::DeleteGroup { group },
             _ => Command::FinishDeletion { group, epoch: self.epoch(state), fencing: self.fencing(state) },
         }
+    }
+
+    /// A member that awaits acceptance, if there is one, or any.
+    fn unaccepted(&self, state: &State) -> HostId {
+        let group = state.groups.get(&group(self.group));
+        let waits = group.and_then(|group| group.unaccepted.keys().next());
+        waits.cloned().unwrap_or_else(|| self.candidate(state))
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
@@ -336,6 +344,7 @@ impl Move {
             FailoverReason::DiskFailed,
             FailoverReason::Requested,
             FailoverReason::Released,
+            FailoverReason::DiskReplaced,
         ];
         let reason = reasons[usize::from(self.choice) % reasons.len()];
         let target = (reason == FailoverReason::Requested && self.flag).then(|| self.candidate(state));

@@ -311,6 +311,11 @@ fn a_plan_of_another_operation_or_phase_is_refused() {
 fn the_epoch_is_granted_to_the_candidate_s_present_start() {
     let mut stage = Stage::chosen();
     stage.ok(register("h2", "i-h2", 4));
+    let mut read = report("h2", "d1", "medium-h2", Verdict::Healthy);
+    if let Command::RecordDisk { incarnation, .. } = &mut read {
+        *incarnation = Incarnation(4);
+    }
+    stage.ok(read);
     stage.ok(stage.clone().promote("h2", waited(D, TERM.0)));
     assert_eq!(stage.group().granted_to, Incarnation(4));
 }

@@ -8,5 +8,6 @@ mod failover;
 mod golden;
 mod hosts;
 mod properties;
+mod replaced;
 mod samples;
 mod stage;

@@ -100,6 +100,7 @@ pub(crate) fn stored_disks() -> Vec<Disk> {
             error_count: 1,
             changed_at: Timestamp(3_000),
             latched: None,
+            awaits_report: false,
         })
         .collect()
 }
@@ -133,6 +134,7 @@ pub(crate) fn stored_groups() -> Vec<Group> {
                 reason: "host-lost".into(),
             }],
             labels: labels(),
+            unaccepted: BTreeMap::new(),
             created_at: Timestamp(2_500),
             modified: Revision(60),
         })

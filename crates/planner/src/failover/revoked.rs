@@ -5,7 +5,7 @@ use crate::{Mono, Plan};
 use quorate_domain::{
     Command, Evidence, Failover, Group, GroupState, HostId, Operation, OperationId,
     command::Fencing,
-    eligibility::{candidates, eligibility},
+    eligibility::{Ineligible, candidates, eligibility},
     group::Member,
 };
 
@@ -13,6 +13,9 @@ use quorate_domain::{
 const BACKOFF_MAX_MS: u64 = 30_000;
 /// The pause after the first failed start; each further one doubles it.
 const BACKOFF_FIRST_MS: u64 = 1_000;
+
+/// How long a restarted primary that should have its group back may take to read its disk.
+const READ_DISK_MS: u64 = 2_000;
 
 pub(super) fn plan(
     plan: &mut Plan,
@@ -27,7 +30,7 @@ pub(super) fn plan(
     }
     let Some(fencing) = fencing(plan, view, group, released) else { return };
     if let Some(candidate) = candidate
-        && group.member(candidate).is_some_and(|member| eligibility(view.state, member).is_ok())
+        && group.member(candidate).is_some_and(|member| eligibility(view.state, group, member).is_ok())
         && !view.is_stopping(candidate)
     {
         let (group, candidate) = (group.id.clone(), candidate.clone());
@@ -76,8 +79,26 @@ fn backoff(view: &View<'_>, group: &Group, operation: &Operation) -> Option<Mono
     Some(since.unwrap_or(view.now).plus_ms(pause_ms))
 }
 
+/// Until when a primary that should have the group back may take to read its disk, once its agent has started anew and is
+/// in contact; none when there is nothing to wait for.
+fn reads_disk_until(view: &View<'_>, group: &Group) -> Option<Mono> {
+    let unread = matches!(eligibility(view.state, group, &group.primary), Err(Ineligible::DiskNotRead(_)));
+    let in_contact = view
+        .primary_host(group)
+        .and_then(|host| view.observations.current(host))
+        .is_some_and(|seen| seen.connected && !seen.stopping);
+    if !unread || !in_contact {
+        return None;
+    }
+    let since = view.observations.revoked_since.get(&(group.id.clone(), group.epoch)).copied();
+    Some(since.unwrap_or(view.now).plus_ms(READ_DISK_MS)).filter(|until| view.now < *until)
+}
+
 fn choose(plan: &mut Plan, view: &View<'_>, group: &Group, operation: &Operation, fencing: Fencing) {
     let prefers_old = operation.failover().is_some_and(|failover| failover.reason.prefers_old_primary());
+    if prefers_old && let Some(until) = reads_disk_until(view, group) {
+        return plan.wake(until);
+    }
     let (mut fit, mut unfit) = candidates(view.state, group, prefers_old);
     fit.retain(|member| {
         let stopping = view.is_stopping(&member.host);

@@ -2,19 +2,19 @@
 
 use super::{Client, ClientError, call::Call};
 use crate::pb::control::{
-    AddMemberRequest, AddMemberResponse, CancelMemberChangeRequest, CancelMemberChangeResponse,
-    ClearDiskRequest, ClearDiskResponse, CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest,
-    DeleteGroupResponse, GetDiskRequest, GetDiskResponse, GetGroupHistoryRequest, GetGroupHistoryResponse,
-    GetGroupRequest, GetGroupResponse, GetHostRequest, GetHostResponse, GetOperationRequest,
-    GetOperationResponse, GetStatusRequest, GetStatusResponse, ListDisksRequest, ListDisksResponse,
-    ListEventsRequest, ListEventsResponse, ListGroupsRequest, ListGroupsResponse, ListHostsRequest,
-    ListHostsResponse, ListMembersRequest, ListMembersResponse, ListOperationsRequest,
-    ListOperationsResponse, PromoteMemberRequest, PromoteMemberResponse, RemoveMemberRequest,
-    RemoveMemberResponse, ReplaceMemberRequest, ReplaceMemberResponse, RequestFailoverRequest,
-    RequestFailoverResponse, SetGroupLabelsRequest, SetGroupLabelsResponse, WaitOperationRequest,
-    WaitOperationResponse, cluster_client::ClusterClient, disks_client::DisksClient,
-    events_client::EventsClient, groups_client::GroupsClient, hosts_client::HostsClient,
-    operations_client::OperationsClient,
+    AcceptGroupMemberRequest, AcceptGroupMemberResponse, AddMemberRequest, AddMemberResponse,
+    CancelMemberChangeRequest, CancelMemberChangeResponse, ClearDiskRequest, ClearDiskResponse,
+    CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetDiskRequest,
+    GetDiskResponse, GetGroupHistoryRequest, GetGroupHistoryResponse, GetGroupRequest, GetGroupResponse,
+    GetHostRequest, GetHostResponse, GetOperationRequest, GetOperationResponse, GetStatusRequest,
+    GetStatusResponse, ListDisksRequest, ListDisksResponse, ListEventsRequest, ListEventsResponse,
+    ListGroupsRequest, ListGroupsResponse, ListHostsRequest, ListHostsResponse, ListMembersRequest,
+    ListMembersResponse, ListOperationsRequest, ListOperationsResponse, PromoteMemberRequest,
+    PromoteMemberResponse, RemoveMemberRequest, RemoveMemberResponse, ReplaceMemberRequest,
+    ReplaceMemberResponse, RequestFailoverRequest, RequestFailoverResponse, SetGroupLabelsRequest,
+    SetGroupLabelsResponse, WaitOperationRequest, WaitOperationResponse, cluster_client::ClusterClient,
+    disks_client::DisksClient, events_client::EventsClient, groups_client::GroupsClient,
+    hosts_client::HostsClient, operations_client::OperationsClient,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -131,6 +131,8 @@ mutations! {
         delete_group(DeleteGroupRequest) -> DeleteGroupResponse;
     GroupsClient: /// Moves a group to another host.
         request_failover(RequestFailoverRequest) -> RequestFailoverResponse;
+    GroupsClient: /// Says that a member of a group holds a copy.
+        accept_group_member(AcceptGroupMemberRequest) -> AcceptGroupMemberResponse;
     DisksClient: /// Says that a latched disk is good again.
         clear_disk(ClearDiskRequest) -> ClearDiskResponse;
 }

@@ -79,6 +79,16 @@ impl TryFrom<wire::RequestFailoverRequest> for Mutation {
     }
 }
 
+impl TryFrom<wire::AcceptGroupMemberRequest> for Mutation {
+    type Error = InvalidField;
+    fn try_from(request: wire::AcceptGroupMemberRequest) -> Result<Self, InvalidField> {
+        let request_id = name("request_id", &request.request_id)?;
+        let (group, host) = (name("group", &request.group)?, name("host", &request.host)?);
+        let reason = text("reason", request.reason)?;
+        Ok(Self { request_id, command: Command::AcceptMember { group, host, reason } })
+    }
+}
+
 impl TryFrom<wire::ClearDiskRequest> for Mutation {
     type Error = InvalidField;
     fn try_from(request: wire::ClearDiskRequest) -> Result<Self, InvalidField> {

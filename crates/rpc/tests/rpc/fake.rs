@@ -151,6 +151,13 @@ impl Groups for Service {
         let revision = self.mutation(&request, &request.get_ref().request_id).await?;
         Ok(Response::new(CreateGroupResponse { revision }))
     }
+    async fn accept_group_member(
+        &self,
+        request: Request<AcceptGroupMemberRequest>,
+    ) -> Answer<AcceptGroupMemberResponse> {
+        let revision = self.mutation(&request, &request.get_ref().request_id).await?;
+        Ok(Response::new(AcceptGroupMemberResponse { revision }))
+    }
     async fn delete_group(&self, request: Request<DeleteGroupRequest>) -> Answer<DeleteGroupResponse> {
         let revision = self.mutation(&request, &request.get_ref().request_id).await?;
         Ok(Response::new(DeleteGroupResponse { revision }))

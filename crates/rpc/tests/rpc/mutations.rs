@@ -84,6 +84,7 @@ fn every_mutation_requires_a_request_id() {
         Mutation::try_from(wire::DeleteGroupRequest::default()).unwrap_err(),
         Mutation::try_from(wire::RequestFailoverRequest::default()).unwrap_err(),
         Mutation::try_from(wire::ClearDiskRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::AcceptGroupMemberRequest::default()).unwrap_err(),
     ];
     for refused in refusals {
         assert!(refused.to_string().starts_with("request_id: required"), "{refused}");

@@ -72,6 +72,7 @@ fn a_disk_shows_its_verdict_and_why() {
         error_count: 1,
         changed_at: Timestamp(8),
         latched: Some(Latch { since: Timestamp(7), codes: vec!["x".into()], well_since: None }),
+        awaits_report: false,
     });
     assert_eq!((shown.host.as_str(), shown.name.as_str()), ("h1", "d1"));
     assert_eq!(shown.verdict(), wire::Verdict::Failed);
@@ -93,6 +94,7 @@ fn a_group_shows_its_failover_and_what_is_in_its_way() {
         blocked: Some(Blocked { since: Timestamp(4), reasons: vec!["h2/d1: its host is offline".into()] }),
         history: vec![],
         labels: [("app".to_owned(), "db".to_owned())].into(),
+        unaccepted: [(HostId::new("h3").unwrap(), DiskIdentity("old".into()))].into(),
         created_at: Timestamp(1),
         modified: Revision(11),
     };
@@ -111,6 +113,15 @@ fn a_group_shows_its_failover_and_what_is_in_its_way() {
         created_at_ms: 1,
         modified_revision: 11,
         granted_to_incarnation: 2,
+        members: ["h1", "h2", "h3"]
+            .map(|host| wire::GroupMember {
+                host: host.into(),
+                disk: "d1".into(),
+                primary: host == "h1",
+                accepted: host != "h3",
+                missed_identity: if host == "h3" { "old".into() } else { String::new() },
+            })
+            .to_vec(),
     };
     assert_eq!(shown, expected);
     let active = wire::Group::from(&Group { phase: Phase::Active, blocked: None, ..group });

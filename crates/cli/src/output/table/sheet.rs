@@ -8,8 +8,8 @@ use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
     control::{GetStatusResponse, Member as Coordinator, ServiceModes},
     types::{
-        Disk, DiskLatch, FaultClass, Group, GroupPhase, Host, HostStatus, Operation, OperationStatus, Role,
-        ServiceMode, StepStatus, Verdict,
+        Disk, DiskLatch, FaultClass, Group, GroupMember, GroupPhase, Host, HostStatus, Operation,
+        OperationStatus, Role, ServiceMode, StepStatus, Verdict,
     },
 };
 
@@ -224,6 +224,18 @@ pub(crate) fn disk_sheet(disk: &Disk, now_ms: u64, width: Width) -> String {
     sheet
 }
 
+/// The members in the operator's order, and what is in the way of one.
+fn order(all: &[GroupMember]) -> String {
+    let one = |member: &GroupMember| {
+        let name = format!("{}/{}", member.host, member.disk);
+        if member.accepted {
+            return name;
+        }
+        format!("{name} (not accepted: {} held the copy)", text_or_nothing(&member.missed_identity))
+    };
+    text_or_nothing(&all.iter().map(one).collect::<Vec<_>>().join(" "))
+}
+
 /// A group.
 pub(crate) fn group_sheet(group: &Group, now_ms: u64) -> String {
     let mut labels: Vec<_> = group.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -235,6 +247,7 @@ pub(crate) fn group_sheet(group: &Group, now_ms: u64) -> String {
         ("primary", format!("{primary}, incarnation {}", group.granted_to_incarnation)),
         ("epoch", group.epoch.to_string()),
         ("backups", members(&group.backups)),
+        ("order", order(&group.members)),
         ("operation", text_or_nothing(&group.operation)),
         ("labels", text_or_nothing(&labels.join(" "))),
         ("created", instant_and_age(group.created_at_ms, now_ms)),

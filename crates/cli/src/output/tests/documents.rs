@@ -107,6 +107,29 @@ fn groups_keep_their_names() {
       "app": "db",
       "tier": "gold"
     },
+    "members": [
+      {
+        "accepted": true,
+        "disk": "d1",
+        "host": "h1",
+        "missed_identity": null,
+        "primary": true
+      },
+      {
+        "accepted": true,
+        "disk": "d1",
+        "host": "h2",
+        "missed_identity": null,
+        "primary": false
+      },
+      {
+        "accepted": false,
+        "disk": "d1",
+        "host": "h3",
+        "missed_identity": "disk-3",
+        "primary": false
+      }
+    ],
     "modified_revision": 41,
     "operation": "op-7",
     "phase": "revoked",

@@ -4,8 +4,9 @@ use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
     control::{GetStatusResponse, Member as Coordinator, MemberRole, ServiceModes},
     types::{
-        Disk, DiskLatch, Event, Evidence, FaultClass, Group, GroupPhase, Host, HostStatus, Member, Operation,
-        OperationStatus, Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason,
+        Disk, DiskLatch, Event, Evidence, FaultClass, Group, GroupMember, GroupPhase, Host, HostStatus,
+        Member, Operation, OperationStatus, Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict,
+        VerdictReason,
     },
 };
 
@@ -66,6 +67,11 @@ pub(super) fn disk() -> Disk {
     }
 }
 
+fn group_member(host: &str, primary: bool, missed_identity: &str) -> GroupMember {
+    let (accepted, missed_identity) = (missed_identity.is_empty(), missed_identity.to_owned());
+    GroupMember { host: host.into(), disk: "d1".into(), primary, accepted, missed_identity }
+}
+
 pub(super) fn group() -> Group {
     Group {
         id: "g1".into(),
@@ -80,6 +86,11 @@ pub(super) fn group() -> Group {
         created_at_ms: T0_MS,
         modified_revision: 41,
         granted_to_incarnation: 3,
+        members: vec![
+            group_member("h1", true, ""),
+            group_member("h2", false, ""),
+            group_member("h3", false, "disk-3"),
+        ],
     }
 }
 

@@ -88,6 +88,7 @@ phase         revoked
 primary       h1/d1, incarnation 3
 epoch         4
 backups       h2/d1 h3/d1
+order         h1/d1 h2/d1 h3/d1 (not accepted: disk-3 held the copy)
 operation     op-7
 labels        app=db tier=gold
 created       2026-01-01T00:00:00.000Z (1m 30s ago)
