@@ -14,6 +14,7 @@ mod hung_leader;
 mod isolated_leader;
 mod leader_kills;
 mod members;
+mod operators;
 mod python_client;
 mod reflection;
 mod restart;

@@ -2,7 +2,7 @@
 
 use crate::{
     config::AgentOptions,
-    convert::{self, OTHER_CLUSTER},
+    convert,
     disks::DiskState,
     error::AgentError,
     event::{Event, SessionEvent},
@@ -13,13 +13,14 @@ use crate::{
     state_folder::{Identity, StateError},
 };
 use quorate_agent_core::{BootMs, Core, HookKind, Step};
-use quorate_domain::{DiskName, Epoch, GroupId, Incarnation, ServiceMode, StartId, Timestamp};
+use quorate_domain::{ClusterId, DiskName, Epoch, GroupId, Incarnation, ServiceMode, StartId, Timestamp};
 use quorate_rpc::{
     ApiError, Failure,
     session::{
         ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHeartbeat, ParsedHello, ParsedReport,
         ParsedWelcome, SESSION_PROTOCOL,
     },
+    status::Reason,
 };
 use quorate_runtime::clock::Clock;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -359,15 +360,20 @@ impl Driver {
         self.report_due = true;
     }
 
+    /// The cluster that the host belongs to: by its state folder, or by its configuration before it was ever taken in.
+    fn cluster(&self) -> Option<&ClusterId> {
+        self.identity.cluster.as_ref().or(self.options.cluster.as_ref())
+    }
+
     /// Why a welcome is none: whoever says it leads another cluster, or another forming of one of this name. Before
     /// anything else of it is looked at: what it says of the coordinators would be taken for where the real ones are.
     fn strange(&self, welcome: &ParsedWelcome) -> Option<Failure> {
         let cluster = &welcome.cluster;
-        if let Some(known) = self.identity.cluster.as_ref().filter(|known| *known != cluster) {
+        if let Some(known) = self.cluster().filter(|known| *known != cluster) {
             let message = format!(
                 "this coordinator is of cluster {cluster} and this agent belongs to {known}; correct coordinators, or use another state_dir"
             );
-            return Some(Failure::Refused { code: OTHER_CLUSTER.to_owned(), message });
+            return Some(Failure::Refused { code: Reason::OtherCluster.as_str().to_owned(), message });
         }
         let known = self.identity.formation.as_ref()?;
         if welcome.formation.as_ref() == Some(known) {
@@ -476,7 +482,7 @@ impl Driver {
 
     fn hello(&self) -> ParsedHello {
         ParsedHello {
-            cluster: self.identity.cluster.clone(),
+            cluster: self.cluster().cloned(),
             formation: self.identity.formation.clone(),
             host: self.options.host.clone(),
             zone: self.options.zone.clone(),

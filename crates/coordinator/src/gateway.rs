@@ -103,11 +103,8 @@ impl Gateway {
     /// of their folders can form a second cluster, and what its leader says must not pass for the first one's word.
     fn refuse_strangers(&self, hello: &ParsedHello, state: &State) -> Result<(), Status> {
         let cluster = self.consensus.folder().cluster();
-        if hello.cluster.as_ref().is_some_and(|named| named != cluster) {
-            let problem = "belongs to another cluster";
-            let remedy =
-                format!("this is {cluster}; correct the agent's coordinators, or give it an empty state_dir");
-            return Err(ApiError::Invalid(InvalidField::new("cluster_id", problem, remedy)).into());
+        if let Some(theirs) = hello.cluster.clone().filter(|named| named != cluster) {
+            return Err(ApiError::OtherCluster { ours: cluster.clone(), theirs }.into());
         }
         let ours = &state.cluster.formation;
         match &hello.formation {

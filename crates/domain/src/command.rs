@@ -70,6 +70,32 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "StartId::is_unknown")]
         start: StartId,
     },
+    /// Forgets a host that is gone for good, with its disks.
+    ForgetHost {
+        /// The host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Frees a host's name for an agent on another state folder.
+    ResetHost {
+        /// The host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Keeps a host from becoming primary of anything more.
+    CordonHost {
+        /// The host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Takes that back.
+    UncordonHost {
+        /// The host.
+        host: HostId,
+    },
     /// A host's status changed.
     MarkHost {
         /// The host.
@@ -99,6 +125,13 @@ pub enum Command {
         verdict: Verdict,
         /// Why.
         reasons: Vec<VerdictReason>,
+    },
+    /// Forgets a disk that is gone for good.
+    ForgetDisk {
+        /// The disk.
+        disk: DiskId,
+        /// Why, in the operator's words.
+        reason: String,
     },
     /// An operator says that a latched disk is good again.
     ClearDisk {
@@ -133,6 +166,33 @@ pub enum Command {
         host: HostId,
         /// Why, in the operator's words.
         reason: String,
+    },
+    /// Adds a member at the end of a group's order.
+    AddMember {
+        /// The group.
+        group: GroupId,
+        /// Who.
+        member: MemberSpec,
+        /// The operator says that it holds a copy; otherwise it is not promoted before somebody says so.
+        accepted: bool,
+        /// Why it holds one, in the operator's words.
+        reason: String,
+    },
+    /// Takes a member that is not primary out of a group.
+    RemoveMember {
+        /// The group.
+        group: GroupId,
+        /// The member's host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Puts the members of a group into another order of preference.
+    ReorderMembers {
+        /// The group.
+        group: GroupId,
+        /// The hosts of all members, most preferred first.
+        order: Vec<HostId>,
     },
     /// Revokes the primary for good and forgets the group once nobody can act for it.
     DeleteGroup {
@@ -292,12 +352,20 @@ impl Command {
         match self {
             Self::CreateCluster { .. } => "CreateCluster",
             Self::RegisterHost { .. } => "RegisterHost",
+            Self::ForgetHost { .. } => "ForgetHost",
+            Self::ResetHost { .. } => "ResetHost",
+            Self::CordonHost { .. } => "CordonHost",
+            Self::UncordonHost { .. } => "UncordonHost",
             Self::MarkHost { .. } => "MarkHost",
             Self::RecordDisk { .. } => "RecordDisk",
+            Self::ForgetDisk { .. } => "ForgetDisk",
             Self::ClearDisk { .. } => "ClearDisk",
             Self::CreateGroup { .. } => "CreateGroup",
             Self::SetGroupLabels { .. } => "SetGroupLabels",
             Self::AcceptMember { .. } => "AcceptMember",
+            Self::AddMember { .. } => "AddMember",
+            Self::RemoveMember { .. } => "RemoveMember",
+            Self::ReorderMembers { .. } => "ReorderMembers",
             Self::DeleteGroup { .. } => "DeleteGroup",
             Self::FinishDeletion { .. } => "FinishDeletion",
             Self::BeginFailover { .. } => "BeginFailover",

@@ -9,6 +9,7 @@ mod failover;
 mod group;
 mod host;
 mod member;
+mod upkeep;
 
 use crate::{
     cause::Cause,
@@ -51,12 +52,22 @@ pub fn decide(state: &State, context: &Context<'_>, command: &Command) -> Result
     match command {
         Command::CreateCluster { .. } => Ok(vec![]),
         Command::RegisterHost { .. } => host::register(state, command),
+        Command::ForgetHost { host, reason } => upkeep::forget_host(state, host, reason),
+        Command::ResetHost { host, reason } => upkeep::reset_host(state, host, reason),
+        Command::CordonHost { host, reason } => upkeep::cordon(state, host, reason),
+        Command::UncordonHost { host } => upkeep::uncordon(state, host),
         Command::MarkHost { .. } => host::mark(state, command),
         Command::RecordDisk { .. } => host::record_disk(state, command),
+        Command::ForgetDisk { disk, reason } => upkeep::forget_disk(state, disk, reason),
         Command::ClearDisk { disk, reason } => host::clear_disk(state, disk, reason),
         Command::CreateGroup { .. } => group::create(state, context, command),
         Command::SetGroupLabels { group, labels } => group::set_labels(state, group, labels),
         Command::AcceptMember { group, host, reason } => member::accept(state, group, host, reason),
+        Command::AddMember { group, member, accepted, reason } => {
+            member::add(state, group, member, *accepted, reason)
+        }
+        Command::RemoveMember { group, host, reason } => member::remove(state, group, host, reason),
+        Command::ReorderMembers { group, order } => member::reorder(state, group, order),
         Command::DeleteGroup { group } => deletion::begin(state, group),
         Command::FinishDeletion { group, epoch, fencing } => {
             deletion::finish(state, context, group, *epoch, fencing)

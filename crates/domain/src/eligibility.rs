@@ -3,8 +3,8 @@
 use crate::{
     disk::{DiskIdentity, Verdict},
     group::{Group, Member, verdict_rank},
-    host::HostStatus,
-    ids::{DiskId, GroupId},
+    host::{Cordon, HostStatus},
+    ids::{DiskId, GroupId, HostId},
     state::State,
 };
 use serde::{Deserialize, Serialize};
@@ -32,9 +32,17 @@ pub enum Ineligible {
     /// Its agent started anew, and another medium may sit in the disk's place by now.
     #[error("its disk {0} was not read yet by the present start of its agent")]
     DiskNotRead(DiskId),
+    /// An operator keeps its host from becoming primary of anything more.
+    #[error("host {host} is cordoned ({reason}); `quorate host uncordon {host}` first")]
+    Cordoned {
+        /// The host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
     /// It holds no copy as far as anybody knows.
     #[error(
-        "its disk {disk} was replaced ({missed} held the copy, {present} is there now); put that one back, or, once it holds a copy, `quorate group member accept {group} {} --reason TEXT`",
+        "its disk {disk} is not known to hold a copy ({missed} did, {present} is there); put that one back, or, once it holds a copy, `quorate group member accept {group} {} --reason TEXT`",
         disk.host
     )]
     NotAccepted {
@@ -49,6 +57,12 @@ pub enum Ineligible {
     },
 }
 
+impl Ineligible {
+    pub(crate) fn cordoned(host: &HostId, cordon: &Cordon) -> Self {
+        Self::Cordoned { host: host.clone(), reason: cordon.reason.clone() }
+    }
+}
+
 /// Says whether a member may be made primary as things stand.
 ///
 /// Every member of a group on the medium that it had counts as in sync in this version: the data itself joins with shards
@@ -58,6 +72,12 @@ pub enum Ineligible {
 /// The first reason against it.
 pub fn eligibility(state: &State, group: &Group, member: &Member) -> Result<(), Ineligible> {
     fitness(state, member)?;
+    // Where it is primary already it may stay so, under a new epoch too.
+    if member.host != group.primary.host
+        && let Some(cordon) = state.hosts.get(&member.host).and_then(|host| host.cordoned.as_ref())
+    {
+        return Err(Ineligible::cordoned(&member.host, cordon));
+    }
     #[cfg(planted)]
     if crate::planted::is(crate::planted::Bug::BlankDiskEligible) {
         return Ok(());

@@ -50,6 +50,14 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "StartId::is_unknown")]
         start: StartId,
     },
+    /// A host is gone for good, and its disks with it.
+    HostForgotten { host: HostId, reason: String },
+    /// A host's name is free for an agent on another state folder.
+    HostReset { host: HostId, reason: String },
+    /// A host becomes primary of nothing more.
+    HostCordoned { host: HostId, reason: String },
+    /// A host may become primary again.
+    HostUncordoned { host: HostId },
     /// A host's status changed.
     HostStatusChanged {
         host: HostId,
@@ -85,6 +93,8 @@ pub enum Event {
     DiskLatched { disk: DiskId, codes: Vec<String> },
     /// The checks of a latched disk pass again, or fail again.
     LatchedDiskChecked { disk: DiskId, well: bool },
+    /// A disk is gone for good.
+    DiskForgotten { disk: DiskId, reason: String },
     /// An operator said that a latched disk is good again.
     DiskCleared { disk: DiskId, reason: String },
     /// A group was created and granted to its first primary.
@@ -100,6 +110,12 @@ pub enum Event {
     GroupLabelsChanged { group: GroupId, labels: Arc<BTreeMap<String, String>> },
     /// An operator said that a member holds a copy; the medium that is there, if it is known.
     MemberAccepted { group: GroupId, host: HostId, identity: DiskIdentity, reason: String },
+    /// A group has another member, at the end of its order.
+    MemberAdded { group: GroupId, member: Member, accepted: bool, reason: String },
+    /// A member is one no more.
+    MemberRemoved { group: GroupId, host: HostId, reason: String },
+    /// The members of a group stand in another order of preference.
+    MembersReordered { group: GroupId, order: Vec<HostId> },
     /// A group is going away: its primary was revoked.
     GroupDeletionBegun { group: GroupId, epoch: Epoch },
     /// A group is gone.
@@ -179,6 +195,10 @@ impl Event {
             Self::HostRegistered { .. } => "HostRegistered",
             Self::HostUpdated { .. } => "HostUpdated",
             Self::HostRestarted { .. } => "HostRestarted",
+            Self::HostForgotten { .. } => "HostForgotten",
+            Self::HostReset { .. } => "HostReset",
+            Self::HostCordoned { .. } => "HostCordoned",
+            Self::HostUncordoned { .. } => "HostUncordoned",
             Self::HostStatusChanged { .. } => "HostStatusChanged",
             Self::DiskAdded { .. } => "DiskAdded",
             Self::DiskChanged { .. } => "DiskChanged",
@@ -186,10 +206,14 @@ impl Event {
             Self::DiskConfirmed { .. } => "DiskConfirmed",
             Self::DiskLatched { .. } => "DiskLatched",
             Self::LatchedDiskChecked { .. } => "LatchedDiskChecked",
+            Self::DiskForgotten { .. } => "DiskForgotten",
             Self::DiskCleared { .. } => "DiskCleared",
             Self::GroupCreated { .. } => "GroupCreated",
             Self::GroupLabelsChanged { .. } => "GroupLabelsChanged",
             Self::MemberAccepted { .. } => "MemberAccepted",
+            Self::MemberAdded { .. } => "MemberAdded",
+            Self::MemberRemoved { .. } => "MemberRemoved",
+            Self::MembersReordered { .. } => "MembersReordered",
             Self::GroupDeletionBegun { .. } => "GroupDeletionBegun",
             Self::GroupDeleted { .. } => "GroupDeleted",
             Self::FailoverBegun { .. } => "FailoverBegun",
@@ -217,6 +241,11 @@ impl Event {
             Self::HostRegistered { host, .. }
             | Self::HostUpdated { host, .. }
             | Self::HostRestarted { host, .. }
+            | Self::HostForgotten { host, .. }
+            | Self::HostReset { host, .. }
+            | Self::HostCordoned { host, .. }
+            | Self::HostUncordoned { host }
+            | Self::MemberRemoved { host, .. }
             | Self::HostStatusChanged { host, .. }
             | Self::MemberAccepted { host, .. }
             | Self::PrimaryReleased { host, .. }
@@ -229,7 +258,9 @@ impl Event {
             | Self::DiskConfirmed { disk }
             | Self::DiskLatched { disk, .. }
             | Self::LatchedDiskChecked { disk, .. }
+            | Self::DiskForgotten { disk, .. }
             | Self::DiskCleared { disk, .. } => Some(&disk.host),
+            Self::MemberAdded { member, .. } => Some(&member.host),
             Self::FailoverBegun { from, .. } => Some(from),
             Self::CandidateChosen { candidate, .. } => Some(candidate),
             Self::PrimarySwitched { to, .. } => Some(to),
@@ -243,6 +274,9 @@ impl Event {
             Self::GroupCreated { group, .. }
             | Self::GroupLabelsChanged { group, .. }
             | Self::MemberAccepted { group, .. }
+            | Self::MemberAdded { group, .. }
+            | Self::MemberRemoved { group, .. }
+            | Self::MembersReordered { group, .. }
             | Self::GroupDeletionBegun { group, .. }
             | Self::GroupDeleted { group, .. }
             | Self::FailoverBegun { group, .. }
@@ -289,6 +323,14 @@ impl Event {
             Self::HostRestarted { host, incarnation, .. } => {
                 format!("host {host} restarted, incarnation {incarnation}")
             }
+            Self::HostForgotten { host, reason } => {
+                format!("host {host} forgotten, with its disks: {reason}")
+            }
+            Self::HostReset { host, reason } => {
+                format!("host {host} is free for an agent on another state folder: {reason}")
+            }
+            Self::HostCordoned { host, reason } => format!("host {host} cordoned: {reason}"),
+            Self::HostUncordoned { host } => format!("host {host} may become primary again"),
             Self::HostStatusChanged { host, from, to, reason, .. } => {
                 format!("host {host} {from} -> {to}: {reason}")
             }
@@ -321,11 +363,23 @@ impl Event {
             Self::LatchedDiskChecked { disk, well: false } => {
                 format!("disk {disk} does not pass its checks any more")
             }
+            Self::DiskForgotten { disk, reason } => format!("disk {disk} forgotten: {reason}"),
             Self::DiskCleared { disk, reason } => format!("disk {disk} cleared by an operator: {reason}"),
             Self::GroupCreated { group, primary, epoch, .. } => {
                 format!("group {group} created, primary {primary} under epoch {epoch}")
             }
             Self::GroupLabelsChanged { group, .. } => format!("labels of group {group} changed"),
+            Self::MemberAdded { group, member, accepted: true, reason } => {
+                format!("group {group}: {member} added as a copy: {reason}")
+            }
+            Self::MemberAdded { group, member, accepted: false, .. } => {
+                format!("group {group}: {member} added, no copy until `quorate group member accept`")
+            }
+            Self::MemberRemoved { group, host, reason } => format!("group {group}: {host} removed: {reason}"),
+            Self::MembersReordered { group, order } => {
+                let order: Vec<_> = order.iter().map(HostId::as_str).collect();
+                format!("group {group}: order of preference {}", order.join(", "))
+            }
             Self::MemberAccepted { group, host, reason, .. } => {
                 format!("group {group}: {host} accepted as a copy by an operator: {reason}")
             }

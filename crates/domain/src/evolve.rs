@@ -1,6 +1,7 @@
 //! Folds events into the state. Never fails, never decides: an event about something unknown changes nothing.
 
 mod coordinator;
+mod member;
 
 use crate::{
     apply::Committed,
@@ -8,7 +9,7 @@ use crate::{
     disk::{Disk, DiskIdentity, Latch, Verdict},
     event::Event,
     group::{Blocked, Group, HISTORY_MAX, Phase, Switch},
-    host::{Host, HostStatus, Transition},
+    host::{Cordon, Host, HostStatus, Transition},
     ids::{DiskId, GroupId, HostId, OperationId, Timestamp},
     operation::{FINISHED_MAX, Failover, Operation, OperationStatus, Step, StepName, StepStatus, Work},
     state::State,
@@ -28,19 +29,27 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
         Event::HostRegistered { .. }
         | Event::HostUpdated { .. }
         | Event::HostRestarted { .. }
+        | Event::HostForgotten { .. }
+        | Event::HostReset { .. }
+        | Event::HostCordoned { .. }
+        | Event::HostUncordoned { .. }
         | Event::HostStatusChanged { .. } => host(state, committed, event),
         Event::DiskAdded { .. }
         | Event::DiskChanged { .. }
         | Event::DiskReplaced { .. }
         | Event::DiskConfirmed { .. }
+        | Event::DiskForgotten { .. }
         | Event::DiskLatched { .. }
         | Event::LatchedDiskChecked { .. }
         | Event::DiskCleared { .. } => disk(state, committed, event),
         Event::GroupCreated { .. }
         | Event::GroupLabelsChanged { .. }
-        | Event::MemberAccepted { .. }
         | Event::GroupDeletionBegun { .. }
         | Event::GroupDeleted { .. } => group(state, committed, event),
+        Event::MemberAccepted { .. }
+        | Event::MemberAdded { .. }
+        | Event::MemberRemoved { .. }
+        | Event::MembersReordered { .. } => member::member(state, committed, event),
         Event::FailoverBegun { .. }
         | Event::OperationFailed { .. }
         | Event::PrimaryReleased { .. }
@@ -75,6 +84,8 @@ fn host(state: &mut State, committed: &Committed, event: &Event) {
                 last_transition: Transition { at: committed.at, from: None, reason: "registered".into() },
                 assignment_revision: committed.revision,
                 registered_at: committed.at,
+                cordoned: None,
+                unbound: false,
             };
             state.hosts.insert(host.clone(), Arc::new(record));
         }
@@ -86,10 +97,23 @@ fn host(state: &mut State, committed: &Committed, event: &Event) {
             change_host(state, host, |record| {
                 record.instance = instance.clone();
                 (record.incarnation, record.start) = (*incarnation, *start);
+                record.unbound = false;
                 record.assignment_revision = committed.revision;
             });
             await_reports(state, host);
         }
+        Event::HostForgotten { host, .. } => {
+            let disks: Vec<DiskId> = state.disks_of(host).map(|disk| disk.id.clone()).collect();
+            for disk in disks {
+                state.disks.remove(&disk);
+            }
+            state.hosts.remove(host);
+        }
+        Event::HostReset { host, .. } => change_host(state, host, |record| record.unbound = true),
+        Event::HostCordoned { host, reason } => change_host(state, host, |record| {
+            record.cordoned = Some(Cordon { since: committed.at, reason: reason.clone() });
+        }),
+        Event::HostUncordoned { host } => change_host(state, host, |record| record.cordoned = None),
         Event::HostStatusChanged { host, to, reason, .. } => change_host(state, host, |record| {
             record.last_transition =
                 Transition { at: committed.at, from: Some(record.status), reason: reason.clone() };
@@ -135,6 +159,9 @@ fn disk(state: &mut State, committed: &Committed, event: &Event) {
                 record.latched = None;
             });
             miss_copies(state, committed, disk, from, to);
+        }
+        Event::DiskForgotten { disk, .. } => {
+            state.disks.remove(disk);
         }
         Event::DiskConfirmed { disk } => change_disk(state, disk, |record| record.awaits_report = false),
         Event::DiskLatched { disk, codes } => change_disk(state, disk, |record| {
@@ -192,6 +219,7 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
                 primary: primary.clone(),
                 granted_to: *granted_to,
                 backups: backups.clone(),
+                before_primary: 0,
                 epoch: *epoch,
                 phase: Phase::Starting { operation: None },
                 blocked: None,
@@ -208,9 +236,6 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
         Event::GroupLabelsChanged { group, labels } => {
             change_group(state, committed, group, |record| merge_labels(&mut record.labels, labels));
         }
-        Event::MemberAccepted { group, host, .. } => change_group(state, committed, group, |record| {
-            record.unaccepted.remove(host);
-        }),
         Event::GroupDeletionBegun { group, .. } => {
             let released = matches!(
                 state.groups.get(group).map(|record| &record.phase),
@@ -299,7 +324,7 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
     match event {
         Event::PrimarySwitched { operation, group, from, to, granted_to, epoch, reason } => {
             reassign(state, committed, group, |record| {
-                name_primary(record, to);
+                record.name_primary(to);
                 record.granted_to = *granted_to;
                 record.epoch = *epoch;
                 record.phase = Phase::Starting { operation: Some(*operation) };
@@ -374,15 +399,6 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
             });
         }
         _ => {}
-    }
-}
-
-/// Makes the member on that host the primary; the old primary becomes the last backup.
-fn name_primary(group: &mut Group, to: &HostId) {
-    if let Some(position) = group.backups.iter().position(|member| member.host == *to) {
-        let promoted = group.backups.remove(position);
-        let demoted = std::mem::replace(&mut group.primary, promoted);
-        group.backups.push(demoted);
     }
 }
 

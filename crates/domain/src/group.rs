@@ -128,8 +128,11 @@ pub struct Group {
     pub primary: Member,
     /// The start of the primary's agent that the epoch was granted to: another start may not act under it.
     pub granted_to: Incarnation,
-    /// Who may follow, in order.
+    /// Who may follow, in the operator's order.
     pub backups: Vec<Member>,
+    /// How many of the backups stand before the primary in the operator's order: who leads does not change that order.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub before_primary: usize,
     /// The fencing token.
     pub epoch: Epoch,
     /// Where it stands.
@@ -169,10 +172,54 @@ impl Group {
         }
     }
 
+    /// Every member, in the operator's order.
+    pub fn in_order(&self) -> impl Iterator<Item = &Member> {
+        let (before, after) = self.backups.split_at(self.before_primary.min(self.backups.len()));
+        before.iter().chain(std::iter::once(&self.primary)).chain(after)
+    }
+
+    /// Makes the member on that host the primary; everybody keeps their place in the operator's order.
+    pub(crate) fn name_primary(&mut self, to: &HostId) {
+        if self.member(to).is_some() {
+            let members = self.in_order().cloned().collect();
+            self.arrange(members, to);
+        }
+    }
+
+    /// Puts the members into another order; those that it does not name keep theirs, behind the others.
+    pub(crate) fn reorder(&mut self, order: &[HostId]) {
+        let place =
+            |member: &Member| order.iter().position(|host| *host == member.host).unwrap_or(order.len());
+        let mut members: Vec<Member> = self.in_order().cloned().collect();
+        members.sort_by_key(place);
+        let primary = self.primary.host.clone();
+        self.arrange(members, &primary);
+    }
+
+    /// Takes a backup out.
+    pub(crate) fn remove_backup(&mut self, host: &HostId) {
+        let Some(place) = self.backups.iter().position(|member| member.host == *host) else { return };
+        self.backups.remove(place);
+        self.before_primary -= usize::from(place < self.before_primary);
+        self.unaccepted.remove(host);
+    }
+
+    fn arrange(&mut self, mut members: Vec<Member>, primary: &HostId) {
+        let Some(place) = members.iter().position(|member| member.host == *primary) else { return };
+        self.primary = members.remove(place);
+        self.before_primary = place;
+        self.backups = members;
+    }
+
     /// The member on a host.
     pub fn member(&self, host: &HostId) -> Option<&Member> {
         self.members().find(|member| member.host == *host)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// The order in which verdicts are preferred for a primary, best first.

@@ -112,6 +112,9 @@ fn check_group(state: &State, group: &Group, found: &mut Vec<String>) {
     if hosts.len() != 1 + group.backups.len() {
         found.push(format!("group {id} names a host twice"));
     }
+    if group.before_primary > group.backups.len() {
+        found.push(format!("group {id} has a primary behind all of its members"));
+    }
     if group.backups.len() >= MEMBERS_MAX {
         found.push(format!("group {id} has too many members"));
     }

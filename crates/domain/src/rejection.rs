@@ -39,7 +39,7 @@ pub enum Rejection {
     },
     /// Another agent speaks for the host.
     #[error(
-        "host id {host} is in use by another agent (instance {instance}); stop that one, or give this host another id; it is free once the host is offline"
+        "host id {host} is in use by another agent (instance {instance}); stop that one, or give this host another id; it is free once the host is offline, or `quorate host reset {host}` frees it"
     )]
     HostIdInUse {
         /// The host.
@@ -56,6 +56,58 @@ pub enum Rejection {
         recorded: Incarnation,
         /// What was offered.
         offered: Incarnation,
+    },
+    /// An agent may speak for the host yet.
+    #[error("host {host} is {status}; stop its agent and wait until `quorate host show {host}` says offline")]
+    HostNotOffline {
+        /// The host.
+        host: HostId,
+        /// Its status.
+        status: String,
+    },
+    /// Groups count on the host.
+    #[error(
+        "host {host} is a member of {}; move and remove it there first: `quorate group member remove GROUP {host}`",
+        listed_groups(groups, *count)
+    )]
+    HostIsMember {
+        /// The host.
+        host: HostId,
+        /// Some of the groups.
+        groups: Vec<GroupId>,
+        /// How many there are.
+        count: usize,
+    },
+    /// Groups count on the disk.
+    #[error(
+        "disk {disk} is that of a member of {}; remove it there first: `quorate group member remove GROUP {}`",
+        listed_groups(groups, *count), disk.host
+    )]
+    DiskIsMember {
+        /// The disk.
+        disk: DiskId,
+        /// Some of the groups.
+        groups: Vec<GroupId>,
+        /// How many there are.
+        count: usize,
+    },
+    /// A primary is moved before it is removed.
+    #[error(
+        "host {host} is the primary of group {group}, or was last; `quorate group failover {group}` first"
+    )]
+    MemberIsPrimary {
+        /// The group.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+    },
+    /// Not an order of the group's members.
+    #[error("order of group {group}: {problem}; name every member once, most preferred first")]
+    InvalidOrder {
+        /// The group.
+        group: GroupId,
+        /// What is wrong with it.
+        problem: String,
     },
     /// An operator's reason that is missing or too long.
     #[error("reason: {problem}; say in 1 to {REASON_MAX_BYTES} bytes why, for those who read the history")]
@@ -352,6 +404,14 @@ pub enum Rejection {
     },
 }
 
+/// `groups a, b and 3 more`
+fn listed_groups(groups: &[GroupId], count: usize) -> String {
+    let names: Vec<_> = groups.iter().map(GroupId::as_str).collect();
+    let more = count.saturating_sub(groups.len());
+    let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{} {}{rest}", if count == 1 { "group" } else { "groups" }, names.join(", "))
+}
+
 impl Rejection {
     /// The stable code that clients branch on.
     pub fn code(&self) -> &'static str {
@@ -364,6 +424,11 @@ impl Rejection {
             Self::DiskAmbiguous { .. } => "DISK_AMBIGUOUS",
             Self::HostIdInUse { .. } => "HOST_ID_IN_USE",
             Self::StaleIncarnation { .. } => "STALE_INCARNATION",
+            Self::HostNotOffline { .. } => "HOST_NOT_OFFLINE",
+            Self::HostIsMember { .. } => "HOST_IS_MEMBER",
+            Self::DiskIsMember { .. } => "DISK_IS_MEMBER",
+            Self::MemberIsPrimary { .. } => "MEMBER_IS_PRIMARY",
+            Self::InvalidOrder { .. } => "INVALID_ORDER",
             Self::InvalidReason { .. } => "INVALID_REASON",
             Self::DiskNotLatched { .. } => "DISK_NOT_LATCHED",
             Self::DiskStillFailing { .. } => "DISK_STILL_FAILING",

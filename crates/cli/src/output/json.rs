@@ -140,6 +140,10 @@ pub(crate) fn host(host: &Host) -> Value {
         "installed_revision": host.installed_revision,
         "primary_of": host.primary_of,
         "backup_of": host.backup_of,
+        "cordoned": host.cordoned.as_ref().map(|cordon| json!({
+            "since": instant(cordon.since_ms),
+            "reason": text(&cordon.reason),
+        })),
     })
 }
 

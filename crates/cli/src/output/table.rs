@@ -108,7 +108,11 @@ pub(crate) fn hosts(all: &[Host], now_ms: u64, width: Width) -> String {
         [
             host.id.clone(),
             host.zone.clone(),
-            shown::<HostStatus>(host.status),
+            format!(
+                "{}{}",
+                shown::<HostStatus>(host.status),
+                if host.cordoned.is_some() { ", cordoned" } else { "" }
+            ),
             shown::<ServiceMode>(host.service_mode),
             contact,
             age(host.last_transition_at_ms, now_ms),

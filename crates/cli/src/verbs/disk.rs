@@ -9,7 +9,7 @@ use crate::{
     args::{ClientArgs, DiskSpec, DiskVerb, Format},
     output::{json, table},
 };
-use quorate_rpc::pb::control::{ClearDiskRequest, GetDiskRequest, ListDisksRequest};
+use quorate_rpc::pb::control::{ClearDiskRequest, ForgetDiskRequest, GetDiskRequest, ListDisksRequest};
 use serde_json::json;
 use std::path::Path;
 
@@ -21,8 +21,19 @@ pub(crate) async fn run(args: ClientArgs, verb: DiskVerb) -> anyhow::Result<u8> 
         DiskVerb::Clear { disk, why, mutation } => {
             clear(&Desk::open(&args)?, disk, why.reason, mutation.id()).await
         }
+        DiskVerb::Forget { disk, why, mutation } => {
+            forget(&Desk::open(&args)?, disk, why.reason, mutation.id()).await
+        }
         DiskVerb::Prepare { directory } => prepare(args.output, &directory),
     }
+}
+
+async fn forget(desk: &Desk, disk: DiskSpec, reason: String, request_id: String) -> anyhow::Result<u8> {
+    let DiskSpec { host, name } = disk;
+    let what = format!("disk {host}/{name} forgotten");
+    let request = ForgetDiskRequest { request_id: request_id.clone(), host, name, reason };
+    let revision = desk.client.forget_disk(request).await?.revision;
+    desk.show_change(&request_id, revision, &what)
 }
 
 async fn clear(desk: &Desk, disk: DiskSpec, reason: String, request_id: String) -> anyhow::Result<u8> {

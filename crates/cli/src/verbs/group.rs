@@ -13,8 +13,9 @@ use crate::{
 use anyhow::Context;
 use quorate_rpc::pb::{
     control::{
-        AcceptGroupMemberRequest, CreateGroupRequest, DeleteGroupRequest, GetGroupHistoryRequest,
-        GetGroupRequest, ListGroupsRequest, RequestFailoverRequest, SetGroupLabelsRequest,
+        AcceptGroupMemberRequest, AddGroupMemberRequest, CreateGroupRequest, DeleteGroupRequest,
+        GetGroupHistoryRequest, GetGroupRequest, ListGroupsRequest, RemoveGroupMemberRequest,
+        ReorderGroupMembersRequest, RequestFailoverRequest, SetGroupLabelsRequest,
     },
     types::Member,
 };
@@ -56,6 +57,32 @@ pub(crate) async fn run(args: ClientArgs, verb: GroupVerb) -> anyhow::Result<u8>
 
 async fn change_member(desk: &Desk, verb: GroupMemberVerb) -> anyhow::Result<u8> {
     match verb {
+        GroupMemberVerb::Add { group, member: added, accept, reason, mutation } => {
+            let id = mutation.id();
+            let what = if accept {
+                format!("{} added to group {group} as a copy", added.host)
+            } else {
+                format!(
+                    "{0} added to group {group}; `quorate group member accept {group} {0}` once it holds a copy",
+                    added.host
+                )
+            };
+            let (member, reason) = (Some(member(added)), reason.unwrap_or_default());
+            let request_id = id.clone();
+            let request = AddGroupMemberRequest { request_id, group, member, accepted: accept, reason };
+            desk.show_change(&id, desk.client.add_group_member(request).await?.revision, &what)
+        }
+        GroupMemberVerb::Remove { group, host, why, mutation } => {
+            let (id, what) = (mutation.id(), format!("{host} removed from group {group}"));
+            let request =
+                RemoveGroupMemberRequest { request_id: id.clone(), group, host, reason: why.reason };
+            desk.show_change(&id, desk.client.remove_group_member(request).await?.revision, &what)
+        }
+        GroupMemberVerb::Reorder { group, hosts, mutation } => {
+            let (id, what) = (mutation.id(), format!("order of group {group}: {}", hosts.join(" ")));
+            let request = ReorderGroupMembersRequest { request_id: id.clone(), group, hosts };
+            desk.show_change(&id, desk.client.reorder_group_members(request).await?.revision, &what)
+        }
         GroupMemberVerb::Accept { group, host, why, mutation } => {
             let (id, what) = (mutation.id(), format!("{host} accepted as a copy of group {group}"));
             let request =

@@ -50,6 +50,7 @@ impl Desk {
         let options = ClientOptions {
             deadline: args.deadline,
             per_try_timeout: usual.per_try_timeout.min(args.deadline),
+            cluster: args.cluster.clone(),
             ..usual
         };
         let client = Client::connect(&args.endpoints, options)?;

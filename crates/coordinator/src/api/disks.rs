@@ -8,8 +8,8 @@ use quorate_rpc::{
     convert::{Mutation, disk_id, host_id, page_size},
     pb::{
         control::{
-            ClearDiskRequest, ClearDiskResponse, GetDiskRequest, GetDiskResponse, ListDisksRequest,
-            ListDisksResponse, disks_server::Disks,
+            ClearDiskRequest, ClearDiskResponse, ForgetDiskRequest, ForgetDiskResponse, GetDiskRequest,
+            GetDiskResponse, ListDisksRequest, ListDisksResponse, disks_server::Disks,
         },
         types,
     },
@@ -71,5 +71,14 @@ impl Disks for Api {
         let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
         let accepted = self.mutate(mutation).await?;
         Ok(Response::new(ClearDiskResponse { revision: accepted.revision.0 }))
+    }
+
+    async fn forget_disk(
+        &self,
+        request: Request<ForgetDiskRequest>,
+    ) -> Result<Response<ForgetDiskResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(ForgetDiskResponse { revision: accepted.revision.0 }))
     }
 }

@@ -26,7 +26,8 @@ pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, R
         }
         return Ok(vec![Event::HostRegistered { host, zone, address, instance, incarnation, start }]);
     };
-    if known.instance != instance && known.status != HostStatus::Offline {
+    let is_free = known.unbound || known.status == HostStatus::Offline;
+    if known.instance != instance && !is_free {
         return Err(Rejection::HostIdInUse { host, instance: known.instance.to_string() });
     }
     let same_start = (&known.instance, known.incarnation, known.start) == (&instance, incarnation, start);

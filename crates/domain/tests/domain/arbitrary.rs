@@ -15,7 +15,7 @@ use quorate_domain::{
 use std::collections::BTreeMap;
 
 /// How many different moves there are.
-const KINDS: u8 = 27;
+const KINDS: u8 = 33;
 
 /// A command in the making.
 #[derive(Debug, Clone)]
@@ -166,6 +166,7 @@ impl Move {
             5..=9 => self.about_groups(state),
             10..=16 => self.about_failovers(self.kind, state),
             17..=20 => self.about_failovers(self.next_step(state), state),
+            27..KINDS => self.upkeep(state),
             _ => self.about_coordinators(state),
         }
     }
@@ -271,6 +272,39 @@ impl Move {
             8 if self.choice < 6 => Command::DeleteGroup { group },
             _ => Command::FinishDeletion { group, epoch: self.epoch(state), fencing: self.fencing(state) },
         }
+    }
+
+    /// What operators do to hosts, disks and members.
+    fn upkeep(&self, state: &State) -> Command {
+        let (id, group) = (host(self.host), group(self.group));
+        let reason = if self.luck == 0 { String::new() } else { "test".to_owned() };
+        let known = DiskId { host: id.clone(), name: disk(self.disk) };
+        match (self.kind, self.choice % 3) {
+            (27, 0) => Command::CordonHost { host: id, reason },
+            (27, _) => Command::UncordonHost { host: id },
+            (28, 0) => Command::ResetHost { host: id, reason },
+            (28, _) => Command::ForgetHost { host: self.unneeded(state).unwrap_or(id), reason },
+            (29, _) => Command::ForgetDisk { disk: known, reason },
+            (30, _) => Command::AddMember { group, member: member(self.host), accepted: self.flag, reason },
+            (31, _) => Command::RemoveMember { group, host: self.candidate(state), reason },
+            _ => {
+                let members = state.groups.get(&group).into_iter().flat_map(|group| group.in_order());
+                let mut order: Vec<_> = members.map(|member| member.host.clone()).collect();
+                let places = order.len().max(1);
+                order.rotate_left(usize::from(self.choice) % places);
+                if self.luck == 1 {
+                    order.pop();
+                }
+                Command::ReorderMembers { group, order }
+            }
+        }
+    }
+
+    /// A host that is offline and no member, if there is one.
+    fn unneeded(&self, state: &State) -> Option<HostId> {
+        let offline = state.hosts.values().filter(|host| host.status == HostStatus::Offline);
+        let mut free = offline.filter(|host| state.groups_of(&host.id).next().is_none());
+        free.next().filter(|_| self.flag).map(|host| host.id.clone())
     }
 
     /// A member that awaits acceptance, if there is one, or any.

@@ -75,7 +75,7 @@ fn the_five_steps_of_a_failover_are_committed_one_by_one() {
     );
     assert_eq!(statuses(&stage, operation), [Done, Done, Done, Running, Pending]);
     let backups: Vec<_> = stage.group().backups.iter().map(|member| member.host.as_str()).collect();
-    assert_eq!(backups, ["h3", "h1"], "the old primary becomes the last backup");
+    assert_eq!(backups, ["h1", "h3"], "everybody keeps their place in the operator's order");
     assert_eq!(roles(&stage)[1], ("h2".to_owned(), Role::Primary));
 
     let installed = stage.installed("h2");

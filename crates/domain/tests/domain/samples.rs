@@ -82,6 +82,8 @@ pub(crate) fn stored_hosts() -> Vec<Host> {
         last_transition: Transition { at: Timestamp(4_000), from, reason: "why".into() },
         assignment_revision: Revision(66),
         registered_at: Timestamp(2_000),
+        cordoned: None,
+        unbound: false,
     })
     .collect()
 }
@@ -121,6 +123,7 @@ pub(crate) fn stored_groups() -> Vec<Group> {
             primary: member("h1"),
             granted_to: Incarnation(300),
             backups: vec![member("h2"), member("h3")],
+            before_primary: 0,
             epoch: Epoch(44),
             phase,
             blocked: Some(Blocked { since: Timestamp(5_000), reasons: vec!["nobody".into()] }),

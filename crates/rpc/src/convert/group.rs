@@ -28,7 +28,7 @@ impl From<&Group> for wire::Group {
             created_at_ms: group.created_at.0,
             modified_revision: group.modified.0,
             granted_to_incarnation: group.granted_to.0,
-            members: group.members().map(|member| described(group, member)).collect(),
+            members: group.in_order().map(|member| described(group, member)).collect(),
         }
     }
 }

@@ -1,8 +1,7 @@
 //! What clients want changed.
 
-use super::read::disk_id;
 use crate::{
-    field::{InvalidField, at_most, each, name, optional_name, present, text},
+    field::{InvalidField, at_most, each, name, optional_name, present},
     pb::{control as wire, types},
 };
 use quorate_domain::{
@@ -79,26 +78,7 @@ impl TryFrom<wire::RequestFailoverRequest> for Mutation {
     }
 }
 
-impl TryFrom<wire::AcceptGroupMemberRequest> for Mutation {
-    type Error = InvalidField;
-    fn try_from(request: wire::AcceptGroupMemberRequest) -> Result<Self, InvalidField> {
-        let request_id = name("request_id", &request.request_id)?;
-        let (group, host) = (name("group", &request.group)?, name("host", &request.host)?);
-        let reason = text("reason", request.reason)?;
-        Ok(Self { request_id, command: Command::AcceptMember { group, host, reason } })
-    }
-}
-
-impl TryFrom<wire::ClearDiskRequest> for Mutation {
-    type Error = InvalidField;
-    fn try_from(request: wire::ClearDiskRequest) -> Result<Self, InvalidField> {
-        let request_id = name("request_id", &request.request_id)?;
-        let disk = disk_id(&request.host, &request.name)?;
-        Ok(Self { request_id, command: Command::ClearDisk { disk, reason: text("reason", request.reason)? } })
-    }
-}
-
-fn member(member: &types::Member) -> Result<MemberSpec, InvalidField> {
+pub(super) fn member(member: &types::Member) -> Result<MemberSpec, InvalidField> {
     Ok(MemberSpec { host: name("host", &member.host)?, disk: optional_name("disk", &member.disk)? })
 }
 

@@ -65,6 +65,10 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         | R::ChangeOnRecord { operation, .. }
         | R::ChangeNotReady { operation, .. } => Kind::State { subject: format!("operation/{operation}") },
         R::HostIdInUse { host: id, .. } | R::StaleIncarnation { host: id, .. } => host(id),
+        R::HostNotOffline { host: id, .. } | R::HostIsMember { host: id, .. } => host(id),
+        R::DiskIsMember { disk, .. } => Kind::State { subject: format!("disk/{disk}") },
+        R::MemberIsPrimary { group, .. } => Kind::State { subject: format!("group/{group}") },
+        R::InvalidOrder { .. } => Kind::Malformed { field: "hosts" },
         R::InvalidReason { .. } => Kind::Malformed { field: "reason" },
         R::DiskNotLatched { disk, .. } | R::DiskStillFailing { disk, .. } => {
             Kind::State { subject: format!("disk/{disk}") }
@@ -125,6 +129,10 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::DiskNotFound(disk) | R::DiskNotLatched { disk, .. } | R::DiskStillFailing { disk, .. } => {
             vec![(key::DISK, text(disk))]
         }
+        R::HostNotOffline { host, .. } => vec![(key::HOST, text(host))],
+        R::HostIsMember { host, count, .. } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
+        R::DiskIsMember { disk, count, .. } => vec![(key::DISK, text(disk)), (key::COUNT, text(count))],
+        R::InvalidOrder { group, .. } => vec![(key::GROUP, text(group))],
         R::DiskAmbiguous { host, count } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
         R::StaleIncarnation { host, recorded, .. } => {
             vec![(key::HOST, text(host)), (key::INCARNATION, text(recorded))]
@@ -138,6 +146,7 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::DuplicateMember { group, host }
         | R::AlreadyPrimary { group, host }
         | R::NotAMember { group, host }
+        | R::MemberIsPrimary { group, host }
         | R::NotEligible { group, host, .. } => vec![(key::GROUP, text(group)), (key::HOST, text(host))],
         R::StaleEpoch { group, current, .. } => {
             vec![(key::GROUP, text(group)), (key::EPOCH, text(current))]

@@ -181,6 +181,21 @@ impl Groups for Service {
         self.reply().await?;
         Ok(Response::new(GetGroupResponse::default()))
     }
+    async fn add_group_member(&self, _: Request<AddGroupMemberRequest>) -> Answer<AddGroupMemberResponse> {
+        Err(Status::unimplemented("not in the script"))
+    }
+    async fn remove_group_member(
+        &self,
+        _: Request<RemoveGroupMemberRequest>,
+    ) -> Answer<RemoveGroupMemberResponse> {
+        Err(Status::unimplemented("not in the script"))
+    }
+    async fn reorder_group_members(
+        &self,
+        _: Request<ReorderGroupMembersRequest>,
+    ) -> Answer<ReorderGroupMembersResponse> {
+        Err(Status::unimplemented("not in the script"))
+    }
     async fn list_groups(&self, _: Request<ListGroupsRequest>) -> Answer<ListGroupsResponse> {
         Err(Status::unimplemented("not in the script"))
     }

@@ -1,10 +1,10 @@
 //! What the services show of the state.
 
 use quorate_domain::{
-    Cause, Committed, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Failover, FaultClass, Group,
-    GroupId, Host, HostId, HostStatus, Incarnation, Latch, Member, Operation, OperationId, OperationStatus,
-    Phase, RequestId, Revision, StartId, Step, StepName, StepStatus, Switch, Timestamp, Verdict,
-    VerdictReason, Work, group::Blocked, host::Transition, operation::FailoverReason,
+    Cause, Committed, Cordon, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Failover, FaultClass,
+    Group, GroupId, Host, HostId, HostStatus, Incarnation, Latch, Member, Operation, OperationId,
+    OperationStatus, Phase, RequestId, Revision, StartId, Step, StepName, StepStatus, Switch, Timestamp,
+    Verdict, VerdictReason, Work, group::Blocked, host::Transition, operation::FailoverReason,
 };
 use quorate_rpc::pb::types as wire;
 use std::collections::BTreeMap;
@@ -34,6 +34,8 @@ fn a_host_leaves_what_only_the_leader_knows_to_the_caller() {
         },
         assignment_revision: Revision(7),
         registered_at: Timestamp(1),
+        cordoned: Some(Cordon { since: Timestamp(6), reason: "why".into() }),
+        unbound: false,
     });
     let expected = wire::Host {
         id: "h1".into(),
@@ -45,6 +47,7 @@ fn a_host_leaves_what_only_the_leader_knows_to_the_caller() {
         last_transition_at_ms: 5,
         last_transition_reason: "3 missed".into(),
         assignment_revision: 7,
+        cordoned: Some(wire::Cordon { since_ms: 6, reason: "why".into() }),
         ..wire::Host::default()
     };
     assert_eq!(shown, expected);
@@ -89,6 +92,7 @@ fn a_group_shows_its_failover_and_what_is_in_its_way() {
         primary: member("h1"),
         granted_to: Incarnation(2),
         backups: vec![member("h2"), member("h3")],
+        before_primary: 1,
         epoch: Epoch(6),
         phase: Phase::Revoked { operation: OperationId(9), released: false, candidate: None },
         blocked: Some(Blocked { since: Timestamp(4), reasons: vec!["h2/d1: its host is offline".into()] }),
@@ -113,7 +117,7 @@ fn a_group_shows_its_failover_and_what_is_in_its_way() {
         created_at_ms: 1,
         modified_revision: 11,
         granted_to_incarnation: 2,
-        members: ["h1", "h2", "h3"]
+        members: ["h2", "h1", "h3"]
             .map(|host| wire::GroupMember {
                 host: host.into(),
                 disk: "d1".into(),

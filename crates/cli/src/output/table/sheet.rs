@@ -168,6 +168,10 @@ pub(crate) fn host_sheet(host: &Host, its_disks: &[Disk], now_ms: u64, width: Wi
         ("backup of", text_or_nothing(&host.backup_of.join(" "))),
         ("errors", host.error_count.to_string()),
     ]);
+    if let Some(cordon) = &host.cordoned {
+        let since = instant_and_age(cordon.since_ms, now_ms);
+        sheet.push_str(&lines([("cordoned", format!("since {since}: {}", cordon.reason))]));
+    }
     sheet.push('\n');
     sheet.push_str(&disks(its_disks, now_ms, width));
     sheet

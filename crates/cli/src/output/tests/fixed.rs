@@ -4,9 +4,9 @@ use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
     control::{GetStatusResponse, Member as Coordinator, MemberRole, ServiceModes},
     types::{
-        Disk, DiskLatch, Event, Evidence, FaultClass, Group, GroupMember, GroupPhase, Host, HostStatus,
-        Member, Operation, OperationStatus, Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict,
-        VerdictReason,
+        Cordon, Disk, DiskLatch, Event, Evidence, FaultClass, Group, GroupMember, GroupPhase, Host,
+        HostStatus, Member, Operation, OperationStatus, Revision, Role, ServiceMode, Step, StepStatus,
+        Switch, Verdict, VerdictReason,
     },
 };
 
@@ -35,6 +35,7 @@ pub(super) fn host() -> Host {
         installed_revision: 40,
         primary_of: vec!["g1".into(), "g2".into()],
         backup_of: vec![],
+        cordoned: Some(Cordon { since_ms: T0_MS + 30_000, reason: "new kernel".into() }),
     }
 }
 
