@@ -4,7 +4,7 @@ use crate::{
     disk::{DiskIdentity, Verdict},
     group::{Group, Member, verdict_rank},
     host::{Cordon, HostStatus},
-    ids::{DiskId, GroupId, HostId},
+    ids::{DiskId, Epoch, GroupId, HostId},
     state::State,
 };
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub enum Ineligible {
         /// The verdict.
         verdict: String,
     },
+    /// It was primary, and what it ran may still run.
+    #[error("its service of epoch {0} is not known to have stopped")]
+    NotStopped(Epoch),
     /// Its disk was never reported.
     #[error("its disk {0} was never reported")]
     DiskUnknown(DiskId),
@@ -63,7 +66,7 @@ impl Ineligible {
     }
 }
 
-/// Says whether a member may be made primary as things stand.
+/// Says whether a member of the group may be made its primary as things stand.
 ///
 /// Every member of a group on the medium that it had counts as in sync in this version: the data itself joins with shards
 /// and replicas.
@@ -72,6 +75,9 @@ impl Ineligible {
 /// The first reason against it.
 pub fn eligibility(state: &State, group: &Group, member: &Member) -> Result<(), Ineligible> {
     fitness(state, member)?;
+    if let Some(epoch) = group.unstopped.get(&member.host) {
+        return Err(Ineligible::NotStopped(*epoch));
+    }
     // Where it is primary already it may stay so, under a new epoch too.
     if member.host != group.primary.host
         && let Some(cordon) = state.hosts.get(&member.host).and_then(|host| host.cordoned.as_ref())

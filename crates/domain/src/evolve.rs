@@ -53,6 +53,7 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
         Event::FailoverBegun { .. }
         | Event::OperationFailed { .. }
         | Event::PrimaryReleased { .. }
+        | Event::OldPrimaryStopped { .. }
         | Event::FailoverBlocked { .. }
         | Event::FailoverUnblocked { .. }
         | Event::CandidateChosen { .. } => revoke(state, committed, event),
@@ -71,7 +72,7 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
 
 fn host(state: &mut State, committed: &Committed, event: &Event) {
     match event {
-        Event::HostRegistered { host, zone, address, instance, incarnation, start } => {
+        Event::HostRegistered { host, zone, address, instance, incarnation, start, hook_times } => {
             let record = Host {
                 id: host.clone(),
                 address: address.clone(),
@@ -79,6 +80,7 @@ fn host(state: &mut State, committed: &Committed, event: &Event) {
                 instance: instance.clone(),
                 incarnation: *incarnation,
                 start: *start,
+                hook_times: *hook_times,
                 status: HostStatus::Online,
                 error_count: 0,
                 last_transition: Transition { at: committed.at, from: None, reason: "registered".into() },
@@ -93,10 +95,11 @@ fn host(state: &mut State, committed: &Committed, event: &Event) {
             record.zone = zone.clone();
             record.address.clone_from(address);
         }),
-        Event::HostRestarted { host, instance, incarnation, start } => {
+        Event::HostRestarted { host, instance, incarnation, start, hook_times } => {
             change_host(state, host, |record| {
                 record.instance = instance.clone();
                 (record.incarnation, record.start) = (*incarnation, *start);
+                record.hook_times = *hook_times;
                 record.unbound = false;
                 record.assignment_revision = committed.revision;
             });
@@ -218,8 +221,10 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
                 id: group.clone(),
                 primary: primary.clone(),
                 granted_to: *granted_to,
+                demotion_ms: demotion_ms(state, &primary.host),
                 backups: backups.clone(),
                 before_primary: 0,
+                unstopped: BTreeMap::new(),
                 epoch: *epoch,
                 phase: Phase::Starting { operation: None },
                 blocked: None,
@@ -230,6 +235,7 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
                 modified: committed.revision,
             };
             state.index_group(&record);
+            state.index_phase(group, Some(&record.phase));
             touch_members(state, committed, &record);
             state.groups.insert(group.clone(), Arc::new(record));
         }
@@ -250,7 +256,7 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
             let Some(record) = state.groups.remove(group) else { return };
             touch_members(state, committed, &record);
             state.unindex_group(&record);
-            state.revoked.remove(group);
+            state.index_phase(group, None);
         }
         _ => {}
     }
@@ -292,6 +298,11 @@ fn revoke(state: &mut State, committed: &Committed, event: &Event) {
                 Phase::Starting { .. } | Phase::Active => {}
             });
         }
+        Event::OldPrimaryStopped { group, host, .. } => {
+            change_group(state, committed, group, |record| {
+                record.unstopped.remove(host);
+            });
+        }
         Event::FailoverBlocked { group, reasons } => change_group(state, committed, group, |record| {
             let since = record.blocked.as_ref().map_or(committed.at, |blocked| blocked.since);
             record.blocked = Some(Blocked { since, reasons: reasons.clone() });
@@ -323,8 +334,15 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
     let at = committed.at;
     match event {
         Event::PrimarySwitched { operation, group, from, to, granted_to, epoch, reason } => {
+            let demotion_ms = demotion_ms(state, to);
             reassign(state, committed, group, |record| {
+                let released = matches!(record.phase, Phase::Revoked { released: true, .. });
+                if !released && from != to {
+                    // Time has passed, and nobody has said that what ran there has stopped.
+                    record.unstopped.insert(from.clone(), record.epoch);
+                }
                 record.name_primary(to);
+                record.demotion_ms = demotion_ms;
                 record.granted_to = *granted_to;
                 record.epoch = *epoch;
                 record.phase = Phase::Starting { operation: Some(*operation) };
@@ -400,6 +418,11 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
         }
         _ => {}
     }
+}
+
+/// The longest demotion that the present start of the host's agent allows itself.
+fn demotion_ms(state: &State, host: &HostId) -> u64 {
+    state.hosts.get(host).map_or(0, |record| record.hook_times.demotion_ms)
 }
 
 /// The steps of an operation that begins with the first of them.
@@ -499,11 +522,8 @@ fn change_group(state: &mut State, committed: &Committed, id: &GroupId, change: 
     if let Some(record) = state.groups.get_mut(id).map(Arc::make_mut) {
         change(record);
         record.modified = committed.revision;
-        if record.phase.grants() {
-            state.revoked.remove(id);
-        } else {
-            state.revoked.insert(id.clone());
-        }
+        let phase = record.phase.clone();
+        state.index_phase(id, Some(&phase));
     }
 }
 

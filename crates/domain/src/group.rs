@@ -128,11 +128,18 @@ pub struct Group {
     pub primary: Member,
     /// The start of the primary's agent that the epoch was granted to: another start may not act under it.
     pub granted_to: Incarnation,
+    /// The longest demotion that this start allows itself after its lease, in milliseconds on its clock: D covers it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub demotion_ms: u64,
     /// Who may follow, in the operator's order.
     pub backups: Vec<Member>,
     /// How many of the backups stand before the primary in the operator's order: who leads does not change that order.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_first")]
     pub before_primary: usize,
+    /// Hosts that were primary and whose service is not known to have stopped, with the last epoch that was taken from
+    /// them without their word. None of them is promoted before it says so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unstopped: BTreeMap<HostId, Epoch>,
     /// The fencing token.
     pub epoch: Epoch,
     /// Where it stands.
@@ -202,6 +209,7 @@ impl Group {
         self.backups.remove(place);
         self.before_primary -= usize::from(place < self.before_primary);
         self.unaccepted.remove(host);
+        self.unstopped.remove(host);
     }
 
     fn arrange(&mut self, mut members: Vec<Member>, primary: &HostId) {
@@ -218,7 +226,12 @@ impl Group {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
-fn is_zero(number: &usize) -> bool {
+fn is_first(place: &usize) -> bool {
+    *place == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 

@@ -351,6 +351,8 @@ pub enum FailoverReason {
     StartFailed,
     /// Another medium sits in the place of the primary's disk.
     DiskReplaced,
+    /// The primary took too long to start.
+    StartTimedOut,
 }
 
 impl FailoverReason {
@@ -370,6 +372,7 @@ impl fmt::Display for FailoverReason {
             Self::DiskFailed => "disk-failed",
             Self::StartFailed => "start-failed",
             Self::DiskReplaced => "disk-replaced",
+            Self::StartTimedOut => "start-timed-out",
         })
     }
 }

@@ -101,6 +101,18 @@ pub enum Rejection {
         /// The host.
         host: HostId,
     },
+    /// What a member ran may still run.
+    #[error(
+        "host {host} was primary of group {group}, and its service of epoch {epoch} is not known to have stopped; wait for its agent, or until the host is offline"
+    )]
+    MemberNotStopped {
+        /// The group.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+        /// The epoch that was taken from it.
+        epoch: Epoch,
+    },
     /// Not an order of the group's members.
     #[error("order of group {group}: {problem}; name every member once, most preferred first")]
     InvalidOrder {
@@ -181,9 +193,6 @@ pub enum Rejection {
         /// The failover.
         operation: OperationId,
     },
-    /// The primary has not acknowledged yet.
-    #[error("group {0} is starting: its primary has not acknowledged yet; wait until it is active")]
-    GroupStarting(GroupId),
     /// The target is the primary already.
     #[error("host {host} is the primary of group {group} already")]
     AlreadyPrimary {
@@ -428,6 +437,7 @@ impl Rejection {
             Self::HostIsMember { .. } => "HOST_IS_MEMBER",
             Self::DiskIsMember { .. } => "DISK_IS_MEMBER",
             Self::MemberIsPrimary { .. } => "MEMBER_IS_PRIMARY",
+            Self::MemberNotStopped { .. } => "MEMBER_NOT_STOPPED",
             Self::InvalidOrder { .. } => "INVALID_ORDER",
             Self::InvalidReason { .. } => "INVALID_REASON",
             Self::DiskNotLatched { .. } => "DISK_NOT_LATCHED",
@@ -439,7 +449,6 @@ impl Rejection {
             Self::InvalidLabels { .. } => "INVALID_LABELS",
             Self::GroupDeleting(_) => "GROUP_DELETING",
             Self::FailoverInProgress { .. } => "FAILOVER_IN_PROGRESS",
-            Self::GroupStarting(_) => "GROUP_STARTING",
             Self::AlreadyPrimary { .. } => "ALREADY_PRIMARY",
             Self::NotAMember { .. } => "NOT_A_MEMBER",
             Self::NotEligible { .. } => "NOT_ELIGIBLE",

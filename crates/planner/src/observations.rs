@@ -1,8 +1,8 @@
 //! What the leader has seen with its own eyes: the one input of a planner that is not agreed by anybody.
 
 use quorate_domain::{
-    CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, GroupState, Host, HostId, Incarnation, State,
-    Term, Timestamp, Verdict, VerdictReason,
+    CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, GroupState, Host, HostId, Incarnation, Phase,
+    State, Term, Timestamp, Verdict, VerdictReason,
 };
 use std::collections::BTreeMap;
 
@@ -38,6 +38,8 @@ pub struct Observations {
     pub hosts: BTreeMap<HostId, HostObservation>,
     /// When this leadership first saw a (group, epoch) revoked in the applied state.
     pub revoked_since: BTreeMap<(GroupId, Epoch), Mono>,
+    /// When this leadership first saw that the primary of a (group, epoch) has not acknowledged yet.
+    pub starting_since: BTreeMap<(GroupId, Epoch), Mono>,
 }
 
 /// What was heard of one host in this leadership.
@@ -59,8 +61,11 @@ pub struct HostObservation {
     pub disks_complete: bool,
     /// What it last said of its disks.
     pub disks: BTreeMap<DiskName, DiskObservation>,
-    /// What it last said of the groups that it is, or was, primary of.
+    /// What it last said of the groups that it is, or was, primary of: of the newest epoch of each.
     pub groups: BTreeMap<GroupId, GroupObservation>,
+    /// Epochs whose service is not known to have stopped there, the newest of each group. None before it has said what its
+    /// groups are: nothing is concluded from a group's absence then.
+    pub not_stopped: Option<BTreeMap<GroupId, GroupObservation>>,
 }
 
 /// What a host's agent last said of a disk.
@@ -94,16 +99,23 @@ pub struct GroupObservation {
 }
 
 impl Observations {
-    /// Call it after each applied change: notes the groups newly revoked and forgets those that no longer are.
+    /// Call it after each applied change: notes the groups newly revoked or starting and forgets those that no longer are.
     ///
-    /// The wait D counts from here, so calling late only makes a failover later. The cost grows with the groups that
-    /// are revoked at this moment, not with all groups: with none revoked it is two look-ups, whatever their number.
+    /// The wait D and the time that a start is given count from here, so calling late only makes a failover later. The cost
+    /// grows with the groups that are revoked or starting at this moment, not with all groups.
     pub fn note_applied(&mut self, state: &State, now: Mono) {
         self.revoked_since.retain(|(id, epoch), _| {
             state.groups.get(id).is_some_and(|group| group.epoch == *epoch && !group.phase.grants())
         });
         for group in state.revoked_groups() {
             self.revoked_since.entry((group.id.clone(), group.epoch)).or_insert(now);
+        }
+        self.starting_since.retain(|(id, epoch), _| {
+            let group = state.groups.get(id);
+            group.is_some_and(|group| group.epoch == *epoch && matches!(group.phase, Phase::Starting { .. }))
+        });
+        for group in state.starting_groups() {
+            self.starting_since.entry((group.id.clone(), group.epoch)).or_insert(now);
         }
     }
 

@@ -144,6 +144,8 @@ pub(crate) fn host(host: &Host) -> Value {
             "since": instant(cordon.since_ms),
             "reason": text(&cordon.reason),
         })),
+        "promotion_ms": host.promotion_ms,
+        "demotion_ms": host.demotion_ms,
     })
 }
 
@@ -217,6 +219,7 @@ pub(crate) fn group(group: &Group) -> Value {
         "created_at": instant(group.created_at_ms),
         "modified_revision": group.modified_revision,
         "granted_to_incarnation": group.granted_to_incarnation,
+        "unstopped": each(&group.unstopped, |old| json!({ "host": old.host, "epoch": old.epoch })),
     })
 }
 

@@ -5,6 +5,7 @@ use crate::{
     command::MemberSpec,
     event::Event,
     group::{Group, MEMBERS_MAX, Phase},
+    host::HostStatus,
     ids::{GroupId, HostId},
     rejection::Rejection,
     state::State,
@@ -66,6 +67,11 @@ pub(super) fn remove(
     // Also one that was revoked: it may still act, and is asked for its release.
     if group.primary.host == *host {
         return Err(Rejection::MemberIsPrimary { group: id.clone(), host: host.clone() });
+    }
+    // Of one that is gone for good nobody will ever hear that it stopped: that is the operator's word.
+    let is_offline = state.hosts.get(host).is_none_or(|known| known.status == HostStatus::Offline);
+    if let Some(epoch) = group.unstopped.get(host).filter(|_| !is_offline) {
+        return Err(Rejection::MemberNotStopped { group: id.clone(), host: host.clone(), epoch: *epoch });
     }
     if let Phase::Revoked { operation, candidate: Some(candidate), .. } = &group.phase
         && candidate == host

@@ -6,9 +6,9 @@ mod coordinators;
 
 use proptest::prelude::*;
 use quorate_domain::{
-    Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, FaultClass, FormationId,
-    GroupId, HostId, HostStatus, Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings,
-    StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone,
+    Cause, ClusterId, Command, Disk, DiskId, DiskIdentity, DiskName, Epoch, Evidence, FaultClass,
+    FormationId, GroupId, HookTimes, HostId, HostStatus, Incarnation, InstanceId, OperationId, Proposal,
+    RequestId, Settings, StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -71,6 +71,7 @@ pub(crate) fn opening() -> Vec<(Term, Proposal)> {
             instance: instance(number),
             incarnation: Incarnation(1),
             start: StartId(1),
+            hook_times: HookTimes::default(),
         });
         commands.push(Command::RecordDisk {
             disk: DiskId { host: host(number), name: disk(0) },
@@ -209,11 +210,12 @@ impl Move {
             Revoked { released, .. } | Deleting { released } => *released,
             Starting { .. } | Active => false,
         });
+        let demotion_ms = state.groups.get(&group(self.group)).map_or(0, |group| group.demotion_ms);
         if released != (self.luck == 12) {
             return Fencing::Released;
         }
         Fencing::Waited {
-            waited_ms: near(state.settings().lease.wait_ms, self.luck, 8),
+            waited_ms: near(state.settings().lease.wait_for_ms(demotion_ms), self.luck, 8),
             term: Term(near(self.term, self.luck, 10)),
         }
     }
@@ -232,6 +234,10 @@ impl Move {
                     instance: instance(if self.luck < 4 { self.other } else { self.host }),
                     incarnation,
                     start: StartId(u64::from(self.luck) % 2),
+                    hook_times: HookTimes {
+                        promotion_ms: 0,
+                        demotion_ms: u64::from(self.choice % 3) * 1_000,
+                    },
                 }
             }
             1 | 2 => Command::MarkHost {
@@ -242,14 +248,10 @@ impl Move {
                 reason: "test".into(),
                 evidence: vec![Evidence::new("last_contact_ms", self.choice, 3, "leader 1")],
             },
-            3 if self.flag && self.choice % 3 == 0 => Command::ClearDisk {
-                disk: DiskId { host: id, name: disk(self.disk) },
-                reason: if self.luck == 0 { String::new() } else { "test".into() },
-            },
             _ => Command::RecordDisk {
                 incarnation: self.incarnation(state, &id),
                 disk: DiskId { host: id, name: disk(self.disk) },
-                identity: DiskIdentity(["", "medium-a", "medium-b"][usize::from(self.choice % 3)].into()),
+                identity: self.identity(state),
                 path: "/data".into(),
                 capacity_bytes: u64::from(self.choice % 2) * 1_000,
                 verdict: verdict(self.choice / 3),
@@ -284,7 +286,8 @@ impl Move {
             (27, _) => Command::UncordonHost { host: id },
             (28, 0) => Command::ResetHost { host: id, reason },
             (28, _) => Command::ForgetHost { host: self.unneeded(state).unwrap_or(id), reason },
-            (29, _) => Command::ForgetDisk { disk: known, reason },
+            (29, 0) => Command::ForgetDisk { disk: known, reason },
+            (29, _) => Command::ClearDisk { disk: clearable(state).unwrap_or(known), reason },
             (30, _) => Command::AddMember { group, member: member(self.host), accepted: self.flag, reason },
             (31, _) => Command::RemoveMember { group, host: self.candidate(state), reason },
             _ => {
@@ -304,7 +307,16 @@ impl Move {
     fn unneeded(&self, state: &State) -> Option<HostId> {
         let offline = state.hosts.values().filter(|host| host.status == HostStatus::Offline);
         let mut free = offline.filter(|host| state.groups_of(&host.id).next().is_none());
-        free.next().filter(|_| self.flag).map(|host| host.id.clone())
+        free.next().map(|host| host.id.clone())
+    }
+
+    /// The medium that is on record, or another one.
+    fn identity(&self, state: &State) -> DiskIdentity {
+        let known = state.disks.get(&DiskId { host: host(self.host), name: disk(self.disk) });
+        match known.filter(|_| self.flag) {
+            Some(disk) => disk.identity.clone(),
+            None => DiskIdentity(["", "medium-a", "medium-b"][usize::from(self.choice % 3)].into()),
+        }
     }
 
     /// A member that awaits acceptance, if there is one, or any.
@@ -338,6 +350,7 @@ impl Move {
         let reason = "test".to_owned();
         match kind {
             10 => self.begin(state),
+            11 if self.flag => self.stopped(state),
             11 => Command::RecordRelease { group, epoch, host, incarnation, reason },
             12 => Command::ReportBlocked {
                 group,
@@ -370,6 +383,16 @@ impl Move {
         }
     }
 
+    /// Somebody who was primary says that its service has stopped, of the right epoch more often than not.
+    fn stopped(&self, state: &State) -> Command {
+        let id = group(self.group);
+        let known = state.groups.get(&id).and_then(|group| group.unstopped.iter().next());
+        let (host, epoch) = known.map_or((host(self.host), Epoch(1)), |(host, epoch)| (host.clone(), *epoch));
+        let incarnation = self.incarnation(state, &host);
+        let epoch = if self.luck == 7 { epoch.next() } else { epoch };
+        Command::RecordStopped { group: id, epoch, host, incarnation }
+    }
+
     fn begin(&self, state: &State) -> Command {
         let reasons = [
             FailoverReason::Requested,
@@ -379,6 +402,7 @@ impl Move {
             FailoverReason::Requested,
             FailoverReason::Released,
             FailoverReason::DiskReplaced,
+            FailoverReason::StartTimedOut,
         ];
         let reason = reasons[usize::from(self.choice) % reasons.len()];
         let target = (reason == FailoverReason::Requested && self.flag).then(|| self.candidate(state));
@@ -390,4 +414,10 @@ impl Move {
             evidence: vec![],
         }
     }
+}
+
+/// A latched disk that passes its checks, if there is one.
+fn clearable(state: &State) -> Option<DiskId> {
+    let well = |disk: &Disk| disk.latched.as_ref().is_some_and(|latch| latch.well_since.is_some());
+    state.disks.values().find(|disk| well(disk)).map(|disk| disk.id.clone())
 }

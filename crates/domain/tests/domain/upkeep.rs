@@ -5,8 +5,11 @@ use crate::stage::{
     waited,
 };
 use quorate_domain::{
-    Command, Event, HostStatus, Member, Role, Verdict, assignment::assignment, command::MemberSpec,
-    group::MEMBERS_MAX, operation::FailoverReason,
+    Command, Event, HostStatus, Member, Role, Verdict,
+    assignment::assignment,
+    command::{Fencing, MemberSpec},
+    group::MEMBERS_MAX,
+    operation::FailoverReason,
 };
 
 fn forget(host: &str) -> Command {
@@ -53,9 +56,11 @@ impl Stage {
 
     /// Moves the group there, and it acts.
     fn fail_over(&mut self, to: &str) {
+        let from = self.group().primary.host.to_string();
         self.ok(request(Some(to)));
-        self.ok(self.clone().choose(to, waited(D, TERM.0)));
-        self.ok(self.clone().promote(to, waited(D, TERM.0)));
+        self.ok(self.release(&from));
+        self.ok(self.clone().choose(to, Fencing::Released));
+        self.ok(self.clone().promote(to, Fencing::Released));
         self.ok(self.acknowledge(to));
     }
 }
@@ -130,11 +135,11 @@ fn a_cordoned_host_becomes_primary_of_nothing_more_and_keeps_what_it_has() {
     // Where it is primary it stays so, through a restart too.
     stage.ok(cordon("h1"));
     stage.ok(stage.release("h1"));
-    stage.ok(stage.clone().choose("h1", quorate_domain::command::Fencing::Released));
+    stage.ok(stage.clone().choose("h1", Fencing::Released));
     assert_eq!(stage.refused(Command::UncordonHost { host: h("h9") }), "HOST_NOT_FOUND");
     assert_eq!(stage.ok(Command::UncordonHost { host: h("h2") }).len(), 1);
     assert_eq!(stage.ok(Command::UncordonHost { host: h("h2") }), []);
-    stage.ok(stage.clone().choose("h2", quorate_domain::command::Fencing::Released));
+    stage.ok(stage.clone().choose("h2", Fencing::Released));
 }
 
 #[test]
@@ -216,6 +221,16 @@ fn a_member_is_removed_unless_it_is_primary_or_about_to_be() {
     assert_eq!(stage.group().unaccepted.len(), 0);
     assert_eq!(assignment(&stage.state, &h("h2")).unwrap().entries, []);
     assert_eq!(stage.host("h2").assignment_revision, stage.state.revision(), "it hears of it");
+}
+
+#[test]
+fn a_member_whose_service_may_still_run_is_removed_only_once_its_host_is_offline() {
+    let mut stage = Stage::switched();
+    stage.ok(stage.clone().acknowledge("h2"));
+    assert_eq!(stage.refused(remove("h1")), "MEMBER_NOT_STOPPED");
+    stage.ok(mark("h1", 1, HostStatus::Offline));
+    stage.ok(remove("h1"));
+    assert!(stage.group().unstopped.is_empty());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Groups that were taken from their primary: who follows, and when is that safe?
 
 use super::{View, fencing::fencing, record_release, report_blocked};
-use crate::{Mono, Plan};
+use crate::{Mono, Plan, liveness};
 use quorate_domain::{
     Command, Evidence, Failover, Group, GroupState, HostId, Operation, OperationId,
     command::Fencing,
@@ -25,7 +25,7 @@ pub(super) fn plan(
     released: bool,
     candidate: Option<&HostId>,
 ) {
-    if !released && release(plan, view, group) {
+    if !released && (release(plan, view, group) || awaits_word(plan, view, group)) {
         return;
     }
     let Some(fencing) = fencing(plan, view, group, released) else { return };
@@ -46,7 +46,7 @@ pub(super) fn plan(
 }
 
 pub(super) fn plan_deletion(plan: &mut Plan, view: &View<'_>, group: &Group, released: bool) {
-    if !released && release(plan, view, group) {
+    if !released && (release(plan, view, group) || awaits_word(plan, view, group)) {
         return;
     }
     let Some(fencing) = fencing(plan, view, group, released) else { return };
@@ -63,6 +63,27 @@ fn release(plan: &mut Plan, view: &View<'_>, group: &Group) -> bool {
         record_release(plan, group, host, report);
     }
     ended
+}
+
+/// True while the old primary's agent is in contact and says that its service is not known to have stopped: time alone proves
+/// nothing against that word (DESIGN section 5, rule 11).
+fn awaits_word(plan: &mut Plan, view: &View<'_>, group: &Group) -> bool {
+    let lease = &view.state.settings().lease;
+    let seen = view.primary_host(group).and_then(|host| view.observations.current(host));
+    let Some(seen) = seen.filter(|seen| liveness::in_contact(lease, seen, view.now)) else { return false };
+    let word = seen.not_stopped.as_ref().and_then(|words| words.get(&group.id));
+    let Some(word) = word.filter(|word| word.epoch == group.epoch) else {
+        return false;
+    };
+    // One that acts on has not heard of the revoke yet: no renewal covers it, so D decides.
+    if !matches!(word.state, GroupState::Stopping | GroupState::StopFailed) {
+        return false;
+    }
+    plan.wake(seen.last_contact.plus_ms(lease.suspect_after_ms()));
+    if word.state == GroupState::StopFailed {
+        report_blocked(plan, group, vec![format!("{}: {}", group.primary, word.reason)]);
+    }
+    true
 }
 
 /// When the next host may be chosen after failed starts; none when nobody failed yet.
@@ -107,9 +128,13 @@ fn choose(plan: &mut Plan, view: &View<'_>, group: &Group, operation: &Operation
         }
         !stopping
     });
-    // The host that an operator asked for comes first, and, like everybody, behind those that failed less often.
+    // The host that an operator asked for comes first, and, like everybody, behind those that failed less often. The one
+    // that the group is moved away from comes last, wherever it stands in the operator's order.
     let target = operation.failover().and_then(|failover| failover.target.as_ref());
-    fit.sort_by_key(|member| (attempts(operation, member), target != Some(&member.host)));
+    let from = operation.failover().filter(|_| !prefers_old).map(|failover| &failover.from);
+    fit.sort_by_key(|member| {
+        (attempts(operation, member), target != Some(&member.host), from == Some(&member.host))
+    });
     let Some(best) = fit.first() else { return report_blocked(plan, group, unfit) };
     let command = Command::ChooseCandidate {
         group: group.id.clone(),

@@ -1,7 +1,7 @@
 //! Groups, towards the wire.
 
 use crate::pb::types as wire;
-use quorate_domain::{Group, Member, Switch};
+use quorate_domain::{Epoch, Group, HostId, Member, Switch};
 
 impl From<&Member> for wire::Member {
     fn from(member: &Member) -> Self {
@@ -29,6 +29,7 @@ impl From<&Group> for wire::Group {
             modified_revision: group.modified.0,
             granted_to_incarnation: group.granted_to.0,
             members: group.in_order().map(|member| described(group, member)).collect(),
+            unstopped: group.unstopped.iter().map(unstopped).collect(),
         }
     }
 }
@@ -42,6 +43,10 @@ fn described(group: &Group, member: &Member) -> wire::GroupMember {
         accepted: missed.is_none(),
         missed_identity: missed.map(|identity| identity.0.clone()).unwrap_or_default(),
     }
+}
+
+fn unstopped((host, epoch): (&HostId, &Epoch)) -> wire::Unstopped {
+    wire::Unstopped { host: host.to_string(), epoch: epoch.0 }
 }
 
 impl From<&Switch> for wire::Switch {

@@ -26,6 +26,8 @@ impl From<&Host> for wire::Host {
                 .cordoned
                 .as_ref()
                 .map(|cordon| wire::Cordon { since_ms: cordon.since.0, reason: cordon.reason.clone() }),
+            promotion_ms: host.hook_times.promotion_ms,
+            demotion_ms: host.hook_times.demotion_ms,
         }
     }
 }

@@ -67,7 +67,9 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         R::HostIdInUse { host: id, .. } | R::StaleIncarnation { host: id, .. } => host(id),
         R::HostNotOffline { host: id, .. } | R::HostIsMember { host: id, .. } => host(id),
         R::DiskIsMember { disk, .. } => Kind::State { subject: format!("disk/{disk}") },
-        R::MemberIsPrimary { group, .. } => Kind::State { subject: format!("group/{group}") },
+        R::MemberIsPrimary { group, .. } | R::MemberNotStopped { group, .. } => {
+            Kind::State { subject: format!("group/{group}") }
+        }
         R::InvalidOrder { .. } => Kind::Malformed { field: "hosts" },
         R::InvalidReason { .. } => Kind::Malformed { field: "reason" },
         R::DiskNotLatched { disk, .. } | R::DiskStillFailing { disk, .. } => {
@@ -75,7 +77,6 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         }
         R::GroupDeleting(group)
         | R::FailoverInProgress { group, .. }
-        | R::GroupStarting(group)
         | R::AlreadyPrimary { group, .. }
         | R::NotAMember { group, .. }
         | R::NotEligible { group, .. }
@@ -132,6 +133,9 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::HostNotOffline { host, .. } => vec![(key::HOST, text(host))],
         R::HostIsMember { host, count, .. } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
         R::DiskIsMember { disk, count, .. } => vec![(key::DISK, text(disk)), (key::COUNT, text(count))],
+        R::MemberNotStopped { group, host, epoch } => {
+            vec![(key::GROUP, text(group)), (key::HOST, text(host)), (key::EPOCH, text(epoch))]
+        }
         R::InvalidOrder { group, .. } => vec![(key::GROUP, text(group))],
         R::DiskAmbiguous { host, count } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
         R::StaleIncarnation { host, recorded, .. } => {
@@ -164,7 +168,6 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         | R::GroupExists(group)
         | R::InvalidLabels { group, .. }
         | R::GroupDeleting(group)
-        | R::GroupStarting(group)
         | R::NoEligibleBackup { group, .. }
         | R::WrongPhase { group, .. }
         | R::NotNeeded { group, .. }

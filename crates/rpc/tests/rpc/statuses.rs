@@ -47,6 +47,7 @@ fn rejections() -> Vec<(Rejection, Code)> {
         (R::HostIsMember { host: host(), groups: vec![group()], count: 9 }, FailedPrecondition),
         (R::DiskIsMember { disk: disk(), groups: vec![group()], count: 1 }, FailedPrecondition),
         (R::MemberIsPrimary { group: group(), host: host() }, FailedPrecondition),
+        (R::MemberNotStopped { group: group(), host: host(), epoch: Epoch(4) }, FailedPrecondition),
         (R::InvalidOrder { group: group(), problem: "h2 is not named".into() }, InvalidArgument),
         (R::InvalidReason { problem: "none is given".into() }, InvalidArgument),
         (R::DiskNotLatched { disk: disk(), verdict: "failed".into() }, FailedPrecondition),
@@ -58,7 +59,6 @@ fn rejections() -> Vec<(Rejection, Code)> {
         (R::InvalidLabels { group: group(), problem: "p".into() }, InvalidArgument),
         (R::GroupDeleting(group()), FailedPrecondition),
         (R::FailoverInProgress { group: group(), operation: OperationId(4) }, FailedPrecondition),
-        (R::GroupStarting(group()), FailedPrecondition),
         (R::AlreadyPrimary { group: group(), host: host() }, FailedPrecondition),
         (R::NotAMember { group: group(), host: host() }, FailedPrecondition),
         (
@@ -361,7 +361,7 @@ fn only_what_a_retry_can_help_tells_when_to_retry() {
     assert!(retried(ApiError::NoQuorum));
     assert!(retried(ApiError::Overloaded));
     assert!(retried(ApiError::Unknown { request_id: None, timeout_ms: 1 }));
-    assert!(!retried(ApiError::Rejected(Rejection::GroupStarting(group()))));
+    assert!(!retried(ApiError::Rejected(Rejection::GroupDeleting(group()))));
     assert!(!retried(ApiError::Compacted { first_kept: Revision(1) }));
 }
 

@@ -2,7 +2,7 @@
 
 use quorate_domain::{
     Cause, Committed, Cordon, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Failover, FaultClass,
-    Group, GroupId, Host, HostId, HostStatus, Incarnation, Latch, Member, Operation, OperationId,
+    Group, GroupId, HookTimes, Host, HostId, HostStatus, Incarnation, Latch, Member, Operation, OperationId,
     OperationStatus, Phase, RequestId, Revision, StartId, Step, StepName, StepStatus, Switch, Timestamp,
     Verdict, VerdictReason, Work, group::Blocked, host::Transition, operation::FailoverReason,
 };
@@ -25,6 +25,7 @@ fn a_host_leaves_what_only_the_leader_knows_to_the_caller() {
         instance: "i1".parse().unwrap(),
         incarnation: Incarnation(3),
         start: StartId(4),
+        hook_times: HookTimes { promotion_ms: 10_000, demotion_ms: 11_000 },
         status: HostStatus::Suspect,
         error_count: 2,
         last_transition: Transition {
@@ -48,6 +49,8 @@ fn a_host_leaves_what_only_the_leader_knows_to_the_caller() {
         last_transition_reason: "3 missed".into(),
         assignment_revision: 7,
         cordoned: Some(wire::Cordon { since_ms: 6, reason: "why".into() }),
+        promotion_ms: 10_000,
+        demotion_ms: 11_000,
         ..wire::Host::default()
     };
     assert_eq!(shown, expected);
@@ -91,6 +94,8 @@ fn a_group_shows_its_failover_and_what_is_in_its_way() {
         id: "g1".parse().unwrap(),
         primary: member("h1"),
         granted_to: Incarnation(2),
+        demotion_ms: 0,
+        unstopped: [(host("h3"), Epoch(5))].into(),
         backups: vec![member("h2"), member("h3")],
         before_primary: 1,
         epoch: Epoch(6),
@@ -126,6 +131,7 @@ fn a_group_shows_its_failover_and_what_is_in_its_way() {
                 missed_identity: if host == "h3" { "old".into() } else { String::new() },
             })
             .to_vec(),
+        unstopped: vec![wire::Unstopped { host: "h3".into(), epoch: 5 }],
     };
     assert_eq!(shown, expected);
     let active = wire::Group::from(&Group { phase: Phase::Active, blocked: None, ..group });

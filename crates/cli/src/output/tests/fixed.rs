@@ -6,7 +6,7 @@ use quorate_rpc::pb::{
     types::{
         Cordon, Disk, DiskLatch, Event, Evidence, FaultClass, Group, GroupMember, GroupPhase, Host,
         HostStatus, Member, Operation, OperationStatus, Revision, Role, ServiceMode, Step, StepStatus,
-        Switch, Verdict, VerdictReason,
+        Switch, Unstopped, Verdict, VerdictReason,
     },
 };
 
@@ -36,6 +36,8 @@ pub(super) fn host() -> Host {
         primary_of: vec!["g1".into(), "g2".into()],
         backup_of: vec![],
         cordoned: Some(Cordon { since_ms: T0_MS + 30_000, reason: "new kernel".into() }),
+        promotion_ms: 10_000,
+        demotion_ms: 11_000,
     }
 }
 
@@ -92,6 +94,7 @@ pub(super) fn group() -> Group {
             group_member("h2", false, ""),
             group_member("h3", false, "disk-3"),
         ],
+        unstopped: vec![Unstopped { host: "h3".into(), epoch: 2 }],
     }
 }
 

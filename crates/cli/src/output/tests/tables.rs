@@ -14,8 +14,8 @@ fn hosts_stand_one_per_line() {
     expect(
         &table::hosts(&[host()], NOW_MS, WIDTH),
         r"
-HOST  ZONE  STATUS   MODE       LAST CONTACT  SINCE   PRIMARY  BACKUP  ADDRESS
-h1    z1    suspect  read_only  3.2s ago      1m 30s  2        0       127.0.0.1:7402
+HOST  ZONE  STATUS             MODE       LAST CONTACT  SINCE   PRIMARY  BACKUP  ADDRESS
+h1    z1    suspect, cordoned  read_only  3.2s ago      1m 30s  2        0       127.0.0.1:7402
 ",
     );
 }
@@ -38,6 +38,8 @@ assignment    revision 41, installed 40
 primary of    g1 g2
 backup of     -
 errors        2
+hooks take    at most 10.0s to promote, 11.0s to demote
+cordoned      since 2026-01-01T00:00:30.000Z (1m 0s ago): new kernel
 
 DISK   VERDICT          FREE          ERRORS  CHECKED   REASON        PATH
 h1/d1  failed, latched  - of 1.5 GiB  1       5.0s ago  PROBE_FAILED  /srv/d1
@@ -93,6 +95,9 @@ operation     op-7
 labels        app=db tier=gold
 created       2026-01-01T00:00:00.000Z (1m 30s ago)
 modified      revision 41
+
+Not known to have stopped their service, and not promoted before
+  - h3, epoch 2
 
 Failover blocked since 2026-01-01T00:01:00.000Z (30s ago)
   - h2: offline
