@@ -1,7 +1,7 @@
 //! What an agent is told by its operator.
 
 use crate::error::AgentError;
-use quorate_domain::{DiskName, HookTimes, HostId, Zone};
+use quorate_domain::{ClusterId, DiskName, HookTimes, HostId, Zone};
 use quorate_runtime::address::Address;
 use quorate_warden::{CgroupUse, Service, Settings};
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
@@ -23,6 +23,9 @@ pub struct AgentOptions {
     pub zone: Zone,
     /// Where it keeps what must outlive it.
     pub state_dir: PathBuf,
+    /// The cluster that it belongs to; coordinators of another one are refused, and refuse. None: the first that takes it
+    /// in.
+    pub cluster: Option<ClusterId>,
     /// Some coordinators' API addresses, as `host:port`; the others are learnt from them.
     pub coordinators: Vec<String>,
     /// Where it answers local processes, as `host:port`.
@@ -246,6 +249,7 @@ mod tests {
             host: HostId::new("h1").unwrap(),
             zone: Zone::new("z1").unwrap(),
             state_dir: "state".into(),
+            cluster: None,
             coordinators: vec!["10.0.0.1:7400".into()],
             listen: "127.0.0.1:7500".into(),
             advertise: "10.0.0.9:7500".into(),

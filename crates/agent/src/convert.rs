@@ -41,15 +41,13 @@ pub(crate) fn disk_report(disk: &DiskState) -> ParsedDisk {
     }
 }
 
-/// The code by which this agent refuses a coordinator of another cluster.
-pub(crate) const OTHER_CLUSTER: &str = "OTHER_CLUSTER";
-
 /// True for what comes of asking a coordinator of another cluster, or of another forming of one of this name.
 pub(crate) fn is_stranger(failure: Option<&Failure>) -> bool {
     match failure {
         Some(Failure::Refused { code, .. }) => {
-            code == OTHER_CLUSTER || code == Reason::OtherFormation.as_str()
+            code == Reason::OtherCluster.as_str() || code == Reason::OtherFormation.as_str()
         }
+        // As coordinators said it once.
         Some(Failure::Invalid { field, .. }) => field == "cluster_id",
         _ => false,
     }

@@ -7,6 +7,7 @@ mod check;
 mod io;
 mod watch;
 
+pub use check::{PrepareError, prepare};
 pub use io::{DiskIo, Space, SystemIo, WriteFault};
 
 pub(crate) use check::DiskState;

@@ -2,7 +2,7 @@
 
 use crate::{
     config::AgentOptions,
-    convert::{self, OTHER_CLUSTER},
+    convert,
     disks::DiskState,
     error::AgentError,
     event::{Event, SessionEvent, WardenEvent},
@@ -13,13 +13,14 @@ use crate::{
     state_folder::{Identity, StateError},
 };
 use quorate_agent_core::{BootMs, Core, Step};
-use quorate_domain::{DiskName, GroupId, Incarnation, ServiceMode, StartId, Timestamp};
+use quorate_domain::{ClusterId, DiskName, GroupId, Incarnation, ServiceMode, StartId, Timestamp};
 use quorate_rpc::{
     ApiError, Failure,
     session::{
         ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHeartbeat, ParsedHello, ParsedReport,
         ParsedWelcome, SESSION_PROTOCOL,
     },
+    status::Reason,
 };
 use quorate_runtime::clock::Clock;
 use quorate_warden::protocol::Disk;
@@ -61,6 +62,10 @@ pub(crate) struct Driver {
     stopped: bool,
     lost: Option<StateError>,
     stuck: bool,
+    /// A leader has taken this start in.
+    taken_in: bool,
+    /// What was said when another start had taken its place.
+    superseded: Option<String>,
 }
 
 impl Driver {
@@ -97,6 +102,8 @@ impl Driver {
             stopped: false,
             lost: None,
             stuck: false,
+            taken_in: false,
+            superseded: None,
         }
     }
 
@@ -121,7 +128,7 @@ impl Driver {
             let message = format!("{} says nothing any more", self.link.target());
             self.session_over(Some(&Failure::Unreachable { sent: true, message }));
         }
-        if self.link.wants_session(now) {
+        if self.superseded.is_none() && self.link.wants_session(now) {
             self.link.open(self.hello(), self.events.clone(), now);
         }
         if self.link.is_welcomed() && now >= self.next_heartbeat {
@@ -216,6 +223,9 @@ impl Driver {
 
     /// How it went, once it is done.
     pub(crate) fn outcome(&mut self) -> Result<(), AgentError> {
+        if let Some(said) = self.superseded.take() {
+            return Err(AgentError::Superseded(said));
+        }
         match self.lost.take() {
             Some(error) => Err(AgentError::StateLost(with_sources(&error))),
             None if self.stuck => Err(AgentError::StateLost("the state folder's disk hangs".to_owned())),
@@ -327,6 +337,9 @@ impl Driver {
             ParsedCoordinatorMessage::Delta(delta) => {
                 self.core.assignment_delta(delta.from, delta.to, delta.changed, &delta.removed, now)
             }
+            ParsedCoordinatorMessage::Notice(text) => {
+                return tracing::warn!(coordinator = self.link.target(), "{text}");
+            }
             ParsedCoordinatorMessage::Coordinators(api_addresses) => {
                 return self.learn_coordinators(api_addresses);
             }
@@ -350,7 +363,7 @@ impl Driver {
         if !is_known && self.keeper.learn_cluster(cluster.clone(), formation.clone()) {
             (self.identity.cluster, self.identity.formation) = (Some(cluster), formation);
         }
-        (self.complained, self.stranger) = (None, None);
+        (self.complained, self.stranger, self.taken_in) = (None, None, true);
         self.stale_steps = 0;
         self.link.welcomed(&welcome.api_addresses);
         self.learn_coordinators(welcome.api_addresses);
@@ -360,15 +373,20 @@ impl Driver {
         self.report_due = true;
     }
 
+    /// The cluster that the host belongs to: by its state folder, or by its configuration before it was ever taken in.
+    fn cluster(&self) -> Option<&ClusterId> {
+        self.identity.cluster.as_ref().or(self.options.cluster.as_ref())
+    }
+
     /// Why a welcome is none: whoever says it leads another cluster, or another forming of one of this name. Before
     /// anything else of it is looked at: what it says of the coordinators would be taken for where the real ones are.
     fn strange(&self, welcome: &ParsedWelcome) -> Option<Failure> {
         let cluster = &welcome.cluster;
-        if let Some(known) = self.identity.cluster.as_ref().filter(|known| *known != cluster) {
+        if let Some(known) = self.cluster().filter(|known| *known != cluster) {
             let message = format!(
                 "this coordinator is of cluster {cluster} and this agent belongs to {known}; correct coordinators, or use another state_dir"
             );
-            return Some(Failure::Refused { code: OTHER_CLUSTER.to_owned(), message });
+            return Some(Failure::Refused { code: Reason::OtherCluster.as_str().to_owned(), message });
         }
         let known = self.identity.formation.as_ref()?;
         if welcome.formation.as_ref() == Some(known) {
@@ -393,10 +411,12 @@ impl Driver {
     fn session_over(&mut self, failure: Option<&Failure>) {
         let now = self.now();
         let was_welcomed = self.link.is_welcomed();
-        if let Some(Failure::Refused { code, .. }) = failure
-            && code == "STALE_INCARNATION"
-        {
-            self.raise_incarnation();
+        if let Some(Failure::Refused { code, message }) = failure {
+            match code.as_str() {
+                "STALE_INCARNATION" | "HOST_ID_IN_USE" if self.taken_in => self.give_way(message),
+                "STALE_INCARNATION" => self.raise_incarnation(),
+                _ => {}
+            }
         }
         if convert::is_stranger(failure) {
             self.stranger = failure.map(|failure| format!("{}: {failure}", self.link.target()));
@@ -407,6 +427,24 @@ impl Driver {
         self.link.lost(failure, now);
         let steps = self.core.session_lost(now);
         self.perform(steps);
+    }
+
+    /// This start was the host's, and another one is by now: two of them would take it from each other for ever. The one
+    /// that came later stays, and this one ends for good.
+    fn give_way(&mut self, message: &str) {
+        if self.superseded.is_some() {
+            return;
+        }
+        tracing::error!(
+            error = message,
+            "another start of this host's agent took its place: ending every role"
+        );
+        if !self.keeper.supersede() {
+            tracing::warn!("the state folder's disk hangs: a start on it may ask for the host again");
+        }
+        self.superseded = Some(message.to_owned());
+        let steps = self.core.stop("another start of the agent took its place", self.now());
+        self.begin_stop(steps);
     }
 
     /// The refusal does not say how far behind the incarnation is, so each try goes twice as far.
@@ -457,7 +495,7 @@ impl Driver {
 
     fn hello(&self) -> ParsedHello {
         ParsedHello {
-            cluster: self.identity.cluster.clone(),
+            cluster: self.cluster().cloned(),
             formation: self.identity.formation.clone(),
             host: self.options.host.clone(),
             zone: self.options.zone.clone(),

@@ -47,6 +47,11 @@ pub enum AgentError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// Another start of the host's agent took its place: this one ended every role, and none follows on its folder.
+    #[error(
+        "another start of this host's agent took its place and this one ended every role: {0}; does a copy of its state folder run elsewhere? Stop the one that is not meant"
+    )]
+    Superseded(String),
     /// Roles could not be ended for certain in time.
     #[error(
         "some roles had not ended for certain when the time to stop was over; their leases end by themselves"

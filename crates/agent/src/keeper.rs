@@ -20,6 +20,7 @@ enum Request {
     Coordinators(Vec<String>),
     Disk(DiskName, String),
     RaiseAbove(Incarnation),
+    Supersede,
 }
 
 /// The way to the thread.
@@ -72,6 +73,11 @@ impl Keeper {
         self.requests.try_send(Request::RaiseAbove(above)).is_ok()
     }
 
+    /// Notes that another start has taken the host away. False when the thread is stuck or gone.
+    pub(crate) fn supersede(&self) -> bool {
+        self.requests.try_send(Request::Supersede).is_ok()
+    }
+
     /// Ends the thread and waits until the folder is free, though not for ever: its disk may hang.
     pub(crate) async fn close(self) {
         drop(self.requests);
@@ -94,6 +100,7 @@ fn keep(mut folder: StateFolder, mut requests: mpsc::Receiver<Request>, events: 
             }
             Request::Coordinators(addresses) => folder.learn_coordinators(addresses).map(|()| None),
             Request::Disk(name, identity) => folder.record_disk(&name, &identity).map(|()| None),
+            Request::Supersede => folder.supersede().map(|()| None),
             Request::RaiseAbove(above) => {
                 folder.raise_incarnation(above).map(|incarnation| Some(Event::Renumbered(incarnation)))
             }

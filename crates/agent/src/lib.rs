@@ -25,7 +25,7 @@ mod state_folder;
 mod warden;
 
 pub use config::{AgentOptions, DiskOptions, HookOptions, ProbeOptions, WardenOptions};
-pub use disks::{DiskIo, Space, SystemIo, WriteFault};
+pub use disks::{DiskIo, PrepareError, Space, SystemIo, WriteFault, prepare};
 pub use error::AgentError;
 pub use quorate_warden::{CgroupUse, Service};
 pub use run::{Agent, run};

@@ -71,6 +71,16 @@ impl Agent {
         let listener = TcpListener::bind(&options.listen).await.map_err(refused)?;
         let local_addr = listener.local_addr().map_err(refused)?;
         let (folder, on_disk) = StateFolder::open(&options.state_dir, &options.host, clock.unix_ms())?;
+        let known = folder.identity().cluster.as_ref();
+        if let (Some(meant), Some(known)) = (&options.cluster, known)
+            && meant != known
+        {
+            let folder = options.state_dir.display();
+            let problem = format!(
+                "is {meant}, and the state folder {folder} belongs to cluster {known}; correct one of them, or use another state_dir"
+            );
+            return Err(AgentError::Option { option: "cluster.id".to_owned(), problem });
+        }
         // After the lock: a lease of the start before cannot have been renewed since.
         let at = BootMs(clock.boottime().as_ms());
         let incarnation = folder.identity().incarnation;

@@ -82,6 +82,16 @@ pub enum StateError {
         /// Who answered.
         wanted: ClusterId,
     },
+    /// Another start took its host away from it.
+    #[error(
+        "state folder {folder} speaks for host {host} no more: another start of its agent, on a copy of this folder or under the same host.id, took its place while this one ran; if that one is right, remove this folder or give this agent a host.id of its own; if this one is, stop the other, and once `quorate host show {host}` says that the host is offline, remove this folder so that the agent registers anew"
+    )]
+    Superseded {
+        /// The folder.
+        folder: PathBuf,
+        /// The host.
+        host: HostId,
+    },
     /// The folder of another forming of the cluster.
     #[error(
         "state folder {folder} belongs to the cluster formed under {found}, and the coordinators are of one formed under {wanted}; correct coordinators, or use another state_dir"
@@ -117,6 +127,9 @@ pub struct Identity {
     /// The API addresses of the coordinators, as a leader last named them.
     #[serde(default)]
     pub coordinators: Vec<String>,
+    /// Another start took the host away from a start on this folder: none may follow on it.
+    #[serde(default)]
+    pub superseded: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -163,10 +176,14 @@ impl StateFolder {
             disks: BTreeMap::new(),
             place: place.clone(),
             coordinators: Vec::new(),
+            superseded: false,
         });
         if identity.host != *host {
             let (found, wanted) = (identity.host, host.clone());
             return Err(StateError::OtherHost { folder: folder.to_owned(), found, wanted });
+        }
+        if identity.superseded {
+            return Err(StateError::Superseded { folder: folder.to_owned(), host: host.clone() });
         }
         let mut epochs = read_epochs(folder)?;
         if identity.place != place {
@@ -195,6 +212,19 @@ impl StateFolder {
         let incarnation = self.identity.incarnation.max(above).next();
         self.replace_identity(Identity { incarnation, ..self.identity.clone() })?;
         Ok(incarnation)
+    }
+
+    /// Notes that another start has taken the host away: no start on this folder may follow. Where that other start runs
+    /// on this very folder, as on a file system that two machines share, the folder is its own and stays as it is.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn supersede(&mut self) -> Result<(), StateError> {
+        let known = read_file::<Identity>(&self.folder.join(IDENTITY))?;
+        if known.is_none_or(|known| known.incarnation != self.identity.incarnation) {
+            return Ok(());
+        }
+        self.replace_identity(Identity { superseded: true, ..self.identity.clone() })
     }
 
     /// Notes which cluster the agent belongs to, and which forming of it, if a leader says one.
@@ -491,6 +521,22 @@ mod tests {
         drop(state);
         let (state, _) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
         assert_eq!(state.identity().incarnation, Incarnation(44));
+    }
+
+    #[test]
+    fn no_start_follows_on_a_folder_whose_host_was_taken_away_unless_it_was_by_a_start_on_that_very_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut state, _) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
+        let later = Identity { incarnation: Incarnation(9), ..state.identity().clone() };
+        write_file(dir.path(), IDENTITY, &later).unwrap();
+        state.supersede().unwrap();
+        drop(state);
+        let (mut state, _) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
+        state.supersede().unwrap();
+        drop(state);
+        let error = StateFolder::open(dir.path(), &host("h1"), 0).unwrap_err();
+        assert!(matches!(error, StateError::Superseded { .. }), "{error}");
+        assert!(error.to_string().contains("remove this folder"), "{error}");
     }
 
     #[test]

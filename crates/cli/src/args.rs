@@ -8,8 +8,10 @@ pub(crate) use spec::{DiskSpec, Label, MemberSpec};
 
 use crate::{config::Role, dev::DevArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use quorate_domain::ClusterId;
+use quorate_rpc::client::new_request_id;
 use quorate_runtime::address::Address;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 unreachable or no leader, \
                           4 refused or not found.";
@@ -41,6 +43,9 @@ pub(crate) struct ClientArgs {
         default_value = "127.0.0.1:7401"
     )]
     pub(crate) endpoints: Vec<String>,
+    /// The cluster that is meant; a coordinator of another one refuses. Default: whichever answers.
+    #[arg(long, global = true, env = "QUORATE_CLUSTER", value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterId>,
     /// Give up after this many seconds.
     #[arg(long, global = true, value_name = "SECS", value_parser = spec::seconds, default_value = "10")]
     pub(crate) deadline: Duration,
@@ -162,7 +167,7 @@ pub(crate) struct HealthcheckArgs {
     pub(crate) source: SourceArgs,
 }
 
-/// Questions about hosts.
+/// Questions about hosts, and changes of them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum HostVerb {
     /// Every host.
@@ -172,9 +177,43 @@ pub(crate) enum HostVerb {
         /// Its id.
         host: String,
     },
+    /// Forget a host that is gone for good, with its disks; it must be offline and a member of no group.
+    Forget {
+        /// Its id.
+        host: String,
+        #[command(flatten)]
+        why: ReasonArgs,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Free the name of a host that is not online for an agent on another state folder, as when the first was lost.
+    Reset {
+        /// Its id.
+        host: String,
+        #[command(flatten)]
+        why: ReasonArgs,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Keep a host from becoming primary of anything more; what it is primary of it keeps until it is moved.
+    Cordon {
+        /// Its id.
+        host: String,
+        #[command(flatten)]
+        why: ReasonArgs,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Let a host become primary again.
+    Uncordon {
+        /// Its id.
+        host: String,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
 }
 
-/// Questions about disks.
+/// Questions about disks, and changes of them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DiskVerb {
     /// Every disk.
@@ -189,6 +228,41 @@ pub(crate) enum DiskVerb {
         #[arg(value_name = "HOST/DISK")]
         disk: DiskSpec,
     },
+    /// Forget a disk that is gone for good; no group may have a member on it. One that its agent still names comes back.
+    Forget {
+        /// The host and the disk's name.
+        #[arg(value_name = "HOST/DISK")]
+        disk: DiskSpec,
+        #[command(flatten)]
+        why: ReasonArgs,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Say that a disk is good again that a fault of its medium has latched; its checks must pass.
+    Clear {
+        /// The host and the disk's name.
+        #[arg(value_name = "HOST/DISK")]
+        disk: DiskSpec,
+        #[command(flatten)]
+        why: ReasonArgs,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Make the empty directory of a new disk one that the agent of this host takes; run it on the storage host, as the
+    /// agent's user, once the disk is mounted. The members that were on the old disk are not promoted before
+    /// `quorate group member accept`.
+    Prepare {
+        /// Where the new disk is mounted.
+        directory: PathBuf,
+    },
+}
+
+/// What an operator answers for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReasonArgs {
+    /// Why, for those who read the history.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
 }
 
 /// The id under which a change is sent.
@@ -197,6 +271,13 @@ pub(crate) struct MutationArgs {
     /// Sent again under the same id, a change has no second effect and gets the first answer; default a new id.
     #[arg(long, value_name = "ID")]
     pub(crate) request_id: Option<String>,
+}
+
+impl MutationArgs {
+    /// The id that was given, or a new one.
+    pub(crate) fn id(self) -> String {
+        self.request_id.unwrap_or_else(new_request_id)
+    }
 }
 
 /// Questions about groups, and changes of them.
@@ -225,6 +306,9 @@ pub(crate) enum GroupVerb {
         /// Its id.
         group: String,
     },
+    /// The members of a group.
+    #[command(subcommand)]
+    Member(GroupMemberVerb),
     /// Revoke the primary and delete the group once nobody can act for it.
     Delete {
         /// Its id.
@@ -264,6 +348,59 @@ pub(crate) enum GroupVerb {
         /// The labels.
         #[arg(required = true, value_name = "KEY=VALUE")]
         labels: Vec<Label>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+}
+
+/// Changes of a group's members.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupMemberVerb {
+    /// Add a member at the end of the order. Without --accept it is not promoted before `accept`.
+    Add {
+        /// The group's id.
+        group: String,
+        /// The host; the disk may be left out when the host has one only.
+        #[arg(value_name = "HOST[/DISK]")]
+        member: MemberSpec,
+        /// It holds a copy already: it may be promoted from now on.
+        #[arg(long, requires = "reason")]
+        accept: bool,
+        /// Why it holds one, for those who read the history.
+        #[arg(long, value_name = "TEXT", requires = "accept")]
+        reason: Option<String>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Take a member out that is not primary.
+    Remove {
+        /// The group's id.
+        group: String,
+        /// The member's host.
+        host: String,
+        #[command(flatten)]
+        why: ReasonArgs,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Put the members into another order of preference. It stays, whoever leads.
+    Reorder {
+        /// The group's id.
+        group: String,
+        /// Every member's host once, most preferred first.
+        #[arg(required = true, value_name = "HOST")]
+        hosts: Vec<String>,
+        #[command(flatten)]
+        mutation: MutationArgs,
+    },
+    /// Say that a member holds a copy although its disk was replaced: from then on it may be promoted.
+    Accept {
+        /// The group's id.
+        group: String,
+        /// The member's host.
+        host: String,
+        #[command(flatten)]
+        why: ReasonArgs,
         #[command(flatten)]
         mutation: MutationArgs,
     },

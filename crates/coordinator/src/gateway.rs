@@ -3,7 +3,7 @@
 
 use crate::memory::{Memory, Outbox};
 use quorate_consensus::{Consensus, Leadership, ProposeError, View};
-use quorate_domain::{Cause, Outcome, State, Term};
+use quorate_domain::{Cause, Outcome, Rejection, State, Term};
 use quorate_leader_core::{Assignments, Hello, Report, SessionId};
 use quorate_planner::{DiskObservation, GroupObservation};
 use quorate_rpc::{
@@ -63,13 +63,30 @@ impl Gateway {
             self.memory.tell(|leader, now| leader.expect_host(&hello.host, hello.incarnation, term, now));
         }
         if let Some(command) = hello.registration(&known.state) {
-            match self.consensus.propose(Cause::Agent { host: hello.host }, command).await {
+            match self.consensus.propose(Cause::Agent { host: hello.host.clone() }, command).await {
                 Ok(Outcome::Accepted { .. }) => {}
-                Ok(Outcome::Refused(rejection)) => return Err(ApiError::Rejected(rejection).into()),
+                Ok(Outcome::Refused(rejection)) => {
+                    self.tell_holder(&hello, &rejection);
+                    return Err(ApiError::Rejected(rejection).into());
+                }
                 Err(error) => return Err(propose_error(error)),
             }
         }
         self.consensus.confirmed_view().await.map_err(|error| crate::api::read_error(error).into())
+    }
+
+    /// The agent that speaks for a host hears of another one that wanted to.
+    fn tell_holder(&self, hello: &Hello, refusal: &Rejection) {
+        if !matches!(refusal, Rejection::StaleIncarnation { .. } | Rejection::HostIdInUse { .. }) {
+            return;
+        }
+        let Hello { host, instance, incarnation, address, .. } = hello;
+        let text = format!(
+            "another agent asked for host {host} and was refused: start {incarnation} on state folder {instance}, at {address}; stop it, or give it a host.id and a state_dir of its own"
+        );
+        if self.memory.notice(host, &text) {
+            tracing::warn!(host.id = %host, incarnation = incarnation.0, address, code = refusal.code(), "two agents want one host");
+        }
     }
 
     /// Where the coordinators are reached: those on record, and those that Raft has before any are.
@@ -86,11 +103,8 @@ impl Gateway {
     /// of their folders can form a second cluster, and what its leader says must not pass for the first one's word.
     fn refuse_strangers(&self, hello: &ParsedHello, state: &State) -> Result<(), Status> {
         let cluster = self.consensus.folder().cluster();
-        if hello.cluster.as_ref().is_some_and(|named| named != cluster) {
-            let problem = "belongs to another cluster";
-            let remedy =
-                format!("this is {cluster}; correct the agent's coordinators, or give it an empty state_dir");
-            return Err(ApiError::Invalid(InvalidField::new("cluster_id", problem, remedy)).into());
+        if let Some(theirs) = hello.cluster.clone().filter(|named| named != cluster) {
+            return Err(ApiError::OtherCluster { ours: cluster.clone(), theirs }.into());
         }
         let ours = &state.cluster.formation;
         match &hello.formation {

@@ -11,6 +11,7 @@
 
 mod api;
 mod bootstrap;
+mod cluster_guard;
 mod driver;
 mod gateway;
 mod health;

@@ -27,11 +27,16 @@ const IDLE_REST: Duration = Duration::from_millis(50);
 pub(crate) type Outbox = mpsc::Sender<Result<CoordinatorMessage, Status>>;
 
 /// The way to an agent in session.
+/// An agent is told of another one that wants its host at most this often.
+const NOTICE_EVERY_MS: u64 = 10_000;
+
 #[derive(Debug)]
 struct Way {
     /// Rings when the host's assignment may have changed, or the session is over.
     bell: Arc<Notify>,
     outbox: Outbox,
+    /// When its agent was last told of another one that asked for its host.
+    noticed: Option<Mono>,
 }
 
 /// The memory itself.
@@ -117,10 +122,23 @@ impl Memory {
         let id = inner.leader.open_session(host, incarnation, term, self.now())?;
         let bell = Arc::new(Notify::new());
         inner.end(std::slice::from_ref(host));
-        inner.ways.insert(host.clone(), Way { bell: Arc::clone(&bell), outbox });
+        inner.ways.insert(host.clone(), Way { bell: Arc::clone(&bell), outbox, noticed: None });
         drop(inner);
         self.notify();
         Some((id, bell))
+    }
+
+    /// Tells a host's agent something, not more often than every while: whoever is refused may ask again and again. False
+    /// when it was told lately, or is not in session here.
+    pub(crate) fn notice(&self, host: &HostId, text: &str) -> bool {
+        let mut inner = self.lock();
+        let now = self.now();
+        let Some(way) = inner.ways.get_mut(host) else { return false };
+        if way.noticed.is_some_and(|at| now.since_ms(at) < NOTICE_EVERY_MS) {
+            return false;
+        }
+        way.noticed = Some(now);
+        way.outbox.try_send(Ok((&ParsedCoordinatorMessage::Notice(text.to_owned())).into())).is_ok()
     }
 
     /// Closes a session, unless another has taken its place.

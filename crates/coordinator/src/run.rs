@@ -3,6 +3,7 @@
 use crate::{
     api::Api,
     bootstrap,
+    cluster_guard::ClusterGuard,
     driver::Driver,
     gateway::{self, Gateway},
     health,
@@ -32,6 +33,7 @@ use quorate_rpc::{
 use quorate_runtime::{clock::Clock, lane::Lane, shutdown::Shutdown};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, runtime::Handle};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{
     Server,
     server::{Router, TcpIncoming},
@@ -118,7 +120,8 @@ pub async fn run(
         Api::new(consensus.clone(), memory.clone(), peers.clone(), watch.clone(), lease.clone(), deadline);
     let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
     let (reporter, health_service) = health::begin().await;
-    let router = api_router(&api, gateway, options.max_message_bytes)?.add_service(health_service);
+    let guard = ClusterGuard(options.cluster.clone());
+    let router = api_router(&api, gateway, &guard, options.max_message_bytes)?.add_service(health_service);
     serve("api server", router, api_listener, &shutdown, &here);
 
     let renewals = gateway::acknowledge_renewals(consensus.clone(), memory.clone());
@@ -174,7 +177,12 @@ fn server() -> Server {
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
 }
 
-fn api_router(api: &Api, gateway: Gateway, max_message_bytes: usize) -> Result<Router, CoordinatorError> {
+fn api_router(
+    api: &Api,
+    gateway: Gateway,
+    guard: &ClusterGuard,
+    max_message_bytes: usize,
+) -> Result<Router, CoordinatorError> {
     let named = services::API.into_iter().chain([health_server::SERVICE_NAME]);
     let agents = AgentGatewayServer::new(gateway).max_decoding_message_size(max_message_bytes);
     let cluster = ClusterServer::new(api.clone()).max_decoding_message_size(max_message_bytes);
@@ -186,12 +194,17 @@ fn api_router(api: &Api, gateway: Gateway, max_message_bytes: usize) -> Result<R
     Ok(server()
         .add_routes(reflection(named)?)
         .add_service(Measured::new(agents, max_message_bytes))
-        .add_service(Measured::new(cluster, max_message_bytes))
-        .add_service(Measured::new(hosts, max_message_bytes))
-        .add_service(Measured::new(disks, max_message_bytes))
-        .add_service(Measured::new(groups, max_message_bytes))
-        .add_service(Measured::new(events, max_message_bytes))
-        .add_service(Measured::new(operations, max_message_bytes)))
+        .add_service(Measured::new(guarded(cluster, guard), max_message_bytes))
+        .add_service(Measured::new(guarded(hosts, guard), max_message_bytes))
+        .add_service(Measured::new(guarded(disks, guard), max_message_bytes))
+        .add_service(Measured::new(guarded(groups, guard), max_message_bytes))
+        .add_service(Measured::new(guarded(events, guard), max_message_bytes))
+        .add_service(Measured::new(guarded(operations, guard), max_message_bytes)))
+}
+
+/// A service for those who mean this cluster.
+fn guarded<S>(service: S, guard: &ClusterGuard) -> InterceptedService<S, ClusterGuard> {
+    InterceptedService::new(service, guard.clone())
 }
 
 /// Runs a task that has nothing to finish when the process stops.

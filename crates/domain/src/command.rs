@@ -15,6 +15,9 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
+/// The longest reason that an operator gives, in bytes.
+pub const REASON_MAX_BYTES: usize = 256;
+
 /// A member as it is asked for: without a disk, the host's only disk is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberSpec {
@@ -70,6 +73,32 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "HookTimes::is_none")]
         hook_times: HookTimes,
     },
+    /// Forgets a host that is gone for good, with its disks.
+    ForgetHost {
+        /// The host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Frees a host's name for an agent on another state folder.
+    ResetHost {
+        /// The host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Keeps a host from becoming primary of anything more.
+    CordonHost {
+        /// The host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Takes that back.
+    UncordonHost {
+        /// The host.
+        host: HostId,
+    },
     /// A host's status changed.
     MarkHost {
         /// The host.
@@ -100,6 +129,20 @@ pub enum Command {
         /// Why.
         reasons: Vec<VerdictReason>,
     },
+    /// Forgets a disk that is gone for good.
+    ForgetDisk {
+        /// The disk.
+        disk: DiskId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// An operator says that a latched disk is good again.
+    ClearDisk {
+        /// The disk.
+        disk: DiskId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
     /// Creates a group and grants it to its first primary.
     CreateGroup {
         /// Its name.
@@ -117,6 +160,42 @@ pub enum Command {
         group: GroupId,
         /// The labels to set; shared with the event that says so.
         labels: Arc<BTreeMap<String, String>>,
+    },
+    /// An operator says that a member holds a copy, although its disk was replaced.
+    AcceptMember {
+        /// The group.
+        group: GroupId,
+        /// The member's host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Adds a member at the end of a group's order.
+    AddMember {
+        /// The group.
+        group: GroupId,
+        /// Who.
+        member: MemberSpec,
+        /// The operator says that it holds a copy; otherwise it is not promoted before somebody says so.
+        accepted: bool,
+        /// Why it holds one, in the operator's words.
+        reason: String,
+    },
+    /// Takes a member that is not primary out of a group.
+    RemoveMember {
+        /// The group.
+        group: GroupId,
+        /// The member's host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Puts the members of a group into another order of preference.
+    ReorderMembers {
+        /// The group.
+        group: GroupId,
+        /// The hosts of all members, most preferred first.
+        order: Vec<HostId>,
     },
     /// Revokes the primary for good and forgets the group once nobody can act for it.
     DeleteGroup {
@@ -287,10 +366,20 @@ impl Command {
         match self {
             Self::CreateCluster { .. } => "CreateCluster",
             Self::RegisterHost { .. } => "RegisterHost",
+            Self::ForgetHost { .. } => "ForgetHost",
+            Self::ResetHost { .. } => "ResetHost",
+            Self::CordonHost { .. } => "CordonHost",
+            Self::UncordonHost { .. } => "UncordonHost",
             Self::MarkHost { .. } => "MarkHost",
             Self::RecordDisk { .. } => "RecordDisk",
+            Self::ForgetDisk { .. } => "ForgetDisk",
+            Self::ClearDisk { .. } => "ClearDisk",
             Self::CreateGroup { .. } => "CreateGroup",
             Self::SetGroupLabels { .. } => "SetGroupLabels",
+            Self::AcceptMember { .. } => "AcceptMember",
+            Self::AddMember { .. } => "AddMember",
+            Self::RemoveMember { .. } => "RemoveMember",
+            Self::ReorderMembers { .. } => "ReorderMembers",
             Self::DeleteGroup { .. } => "DeleteGroup",
             Self::FinishDeletion { .. } => "FinishDeletion",
             Self::BeginFailover { .. } => "BeginFailover",

@@ -8,10 +8,12 @@ mod deletion;
 mod failover;
 mod group;
 mod host;
+mod member;
+mod upkeep;
 
 use crate::{
     cause::Cause,
-    command::Command,
+    command::{Command, REASON_MAX_BYTES},
     event::Event,
     group::Group,
     host::Host,
@@ -50,10 +52,22 @@ pub fn decide(state: &State, context: &Context<'_>, command: &Command) -> Result
     match command {
         Command::CreateCluster { .. } => Ok(vec![]),
         Command::RegisterHost { .. } => host::register(state, command),
+        Command::ForgetHost { host, reason } => upkeep::forget_host(state, host, reason),
+        Command::ResetHost { host, reason } => upkeep::reset_host(state, host, reason),
+        Command::CordonHost { host, reason } => upkeep::cordon(state, host, reason),
+        Command::UncordonHost { host } => upkeep::uncordon(state, host),
         Command::MarkHost { .. } => host::mark(state, command),
         Command::RecordDisk { .. } => host::record_disk(state, command),
+        Command::ForgetDisk { disk, reason } => upkeep::forget_disk(state, disk, reason),
+        Command::ClearDisk { disk, reason } => host::clear_disk(state, disk, reason),
         Command::CreateGroup { .. } => group::create(state, context, command),
         Command::SetGroupLabels { group, labels } => group::set_labels(state, group, labels),
+        Command::AcceptMember { group, host, reason } => member::accept(state, group, host, reason),
+        Command::AddMember { group, member, accepted, reason } => {
+            member::add(state, group, member, *accepted, reason)
+        }
+        Command::RemoveMember { group, host, reason } => member::remove(state, group, host, reason),
+        Command::ReorderMembers { group, order } => member::reorder(state, group, order),
         Command::DeleteGroup { group } => deletion::begin(state, group),
         Command::FinishDeletion { group, epoch, fencing } => {
             deletion::finish(state, context, group, *epoch, fencing)
@@ -111,6 +125,18 @@ fn create_cluster(
         return Err(Rejection::UnsafeSettings(problems.iter().map(ToString::to_string).collect()));
     }
     Ok(vec![Event::ClusterCreated { cluster, formation, settings: settings.clone() }])
+}
+
+/// What an operator answers for carries the operator's words.
+fn check_reason(reason: &str) -> Result<(), Rejection> {
+    let problem = if reason.trim().is_empty() {
+        "none is given".to_owned()
+    } else if reason.len() > REASON_MAX_BYTES {
+        format!("it has {} bytes", reason.len())
+    } else {
+        return Ok(());
+    };
+    Err(Rejection::InvalidReason { problem })
 }
 
 fn find_group<'a>(state: &'a State, group: &GroupId) -> Result<&'a Arc<Group>, Rejection> {

@@ -1,10 +1,10 @@
 //! Who may be promoted, and why not.
 
 use crate::{
-    disk::Verdict,
+    disk::{DiskIdentity, Verdict},
     group::{Group, Member, verdict_rank},
-    host::HostStatus,
-    ids::{DiskId, Epoch},
+    host::{Cordon, HostStatus},
+    ids::{DiskId, Epoch, GroupId, HostId},
     state::State,
 };
 use serde::{Deserialize, Serialize};
@@ -32,27 +32,73 @@ pub enum Ineligible {
     /// Its disk was never reported.
     #[error("its disk {0} was never reported")]
     DiskUnknown(DiskId),
+    /// Its agent started anew, and another medium may sit in the disk's place by now.
+    #[error("its disk {0} was not read yet by the present start of its agent")]
+    DiskNotRead(DiskId),
+    /// An operator keeps its host from becoming primary of anything more.
+    #[error("host {host} is cordoned ({reason}); `quorate host uncordon {host}` first")]
+    Cordoned {
+        /// The host.
+        host: HostId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// It holds no copy as far as anybody knows.
+    #[error(
+        "its disk {disk} is not known to hold a copy ({missed} did, {present} is there); put that one back, or, once it holds a copy, `quorate group member accept {group} {} --reason TEXT`",
+        disk.host
+    )]
+    NotAccepted {
+        /// The group.
+        group: GroupId,
+        /// The disk.
+        disk: DiskId,
+        /// The medium that held the copy.
+        missed: DiskIdentity,
+        /// The medium that is there.
+        present: DiskIdentity,
+    },
+}
+
+impl Ineligible {
+    pub(crate) fn cordoned(host: &HostId, cordon: &Cordon) -> Self {
+        Self::Cordoned { host: host.clone(), reason: cordon.reason.clone() }
+    }
 }
 
 /// Says whether a member of the group may be made its primary as things stand.
 ///
-/// Every member of a group counts as in sync in this version: the data itself joins with shards and replicas.
+/// Every member of a group on the medium that it had counts as in sync in this version: the data itself joins with shards
+/// and replicas.
 ///
 /// # Errors
 /// The first reason against it.
 pub fn eligibility(state: &State, group: &Group, member: &Member) -> Result<(), Ineligible> {
     fitness(state, member)?;
-    match group.unstopped.get(&member.host) {
-        Some(epoch) => Err(Ineligible::NotStopped(*epoch)),
-        None => Ok(()),
+    if let Some(epoch) = group.unstopped.get(&member.host) {
+        return Err(Ineligible::NotStopped(*epoch));
     }
+    // Where it is primary already it may stay so, under a new epoch too.
+    if member.host != group.primary.host
+        && let Some(cordon) = state.hosts.get(&member.host).and_then(|host| host.cordoned.as_ref())
+    {
+        return Err(Ineligible::cordoned(&member.host, cordon));
+    }
+    #[cfg(planted)]
+    if crate::planted::is(crate::planted::Bug::BlankDiskEligible) {
+        return Ok(());
+    }
+    let Some(missed) = group.unaccepted.get(&member.host) else { return Ok(()) };
+    let disk = member.disk_id();
+    let present = state.disks.get(&disk).map_or_else(|| missed.clone(), |disk| disk.identity.clone());
+    Err(Ineligible::NotAccepted { group: group.id.clone(), disk, missed: missed.clone(), present })
 }
 
-/// Says whether a host and its disk can serve any group as things stand.
+/// Says whether a host and a disk of it may serve any group.
 ///
 /// # Errors
 /// The first reason against it.
-pub(crate) fn fitness(state: &State, member: &Member) -> Result<(), Ineligible> {
+pub fn fitness(state: &State, member: &Member) -> Result<(), Ineligible> {
     let host = state.hosts.get(&member.host).ok_or(Ineligible::HostUnknown)?;
     #[cfg(planted)]
     if crate::planted::is(crate::planted::Bug::PromoteUnfit) {
@@ -65,6 +111,13 @@ pub(crate) fn fitness(state: &State, member: &Member) -> Result<(), Ineligible> 
     let Some(disk) = state.disks.get(&id) else { return Err(Ineligible::DiskUnknown(id)) };
     if disk.verdict == Verdict::Failed {
         return Err(Ineligible::DiskNotUsable { disk: id, verdict: disk.verdict.to_string() });
+    }
+    #[cfg(planted)]
+    if crate::planted::is(crate::planted::Bug::BlankDiskEligible) {
+        return Ok(());
+    }
+    if disk.awaits_report {
+        return Err(Ineligible::DiskNotRead(id));
     }
     Ok(())
 }

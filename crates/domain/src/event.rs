@@ -54,6 +54,14 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "HookTimes::is_none")]
         hook_times: HookTimes,
     },
+    /// A host is gone for good, and its disks with it.
+    HostForgotten { host: HostId, reason: String },
+    /// A host's name is free for an agent on another state folder.
+    HostReset { host: HostId, reason: String },
+    /// A host becomes primary of nothing more.
+    HostCordoned { host: HostId, reason: String },
+    /// A host may become primary again.
+    HostUncordoned { host: HostId },
     /// A host's status changed.
     HostStatusChanged {
         host: HostId,
@@ -81,6 +89,18 @@ pub enum Event {
         verdict: Verdict,
         reasons: Vec<VerdictReason>,
     },
+    /// Another medium sits in a disk's place: it holds no copy of what the disk's members had.
+    DiskReplaced { disk: DiskId, from: DiskIdentity, to: DiskIdentity },
+    /// The present start of its agent has read a disk's medium.
+    DiskConfirmed { disk: DiskId },
+    /// A fault of its medium latched a disk: it stays failed whatever its checks say.
+    DiskLatched { disk: DiskId, codes: Vec<String> },
+    /// The checks of a latched disk pass again, or fail again.
+    LatchedDiskChecked { disk: DiskId, well: bool },
+    /// A disk is gone for good.
+    DiskForgotten { disk: DiskId, reason: String },
+    /// An operator said that a latched disk is good again.
+    DiskCleared { disk: DiskId, reason: String },
     /// A group was created and granted to its first primary.
     GroupCreated {
         group: GroupId,
@@ -92,6 +112,14 @@ pub enum Event {
     },
     /// Labels of a group changed; an empty value removed one.
     GroupLabelsChanged { group: GroupId, labels: Arc<BTreeMap<String, String>> },
+    /// An operator said that a member holds a copy; the medium that is there, if it is known.
+    MemberAccepted { group: GroupId, host: HostId, identity: DiskIdentity, reason: String },
+    /// A group has another member, at the end of its order.
+    MemberAdded { group: GroupId, member: Member, accepted: bool, reason: String },
+    /// A member is one no more.
+    MemberRemoved { group: GroupId, host: HostId, reason: String },
+    /// The members of a group stand in another order of preference.
+    MembersReordered { group: GroupId, order: Vec<HostId> },
     /// A group is going away: its primary was revoked.
     GroupDeletionBegun { group: GroupId, epoch: Epoch },
     /// A group is gone.
@@ -173,11 +201,25 @@ impl Event {
             Self::HostRegistered { .. } => "HostRegistered",
             Self::HostUpdated { .. } => "HostUpdated",
             Self::HostRestarted { .. } => "HostRestarted",
+            Self::HostForgotten { .. } => "HostForgotten",
+            Self::HostReset { .. } => "HostReset",
+            Self::HostCordoned { .. } => "HostCordoned",
+            Self::HostUncordoned { .. } => "HostUncordoned",
             Self::HostStatusChanged { .. } => "HostStatusChanged",
             Self::DiskAdded { .. } => "DiskAdded",
             Self::DiskChanged { .. } => "DiskChanged",
+            Self::DiskReplaced { .. } => "DiskReplaced",
+            Self::DiskConfirmed { .. } => "DiskConfirmed",
+            Self::DiskLatched { .. } => "DiskLatched",
+            Self::LatchedDiskChecked { .. } => "LatchedDiskChecked",
+            Self::DiskForgotten { .. } => "DiskForgotten",
+            Self::DiskCleared { .. } => "DiskCleared",
             Self::GroupCreated { .. } => "GroupCreated",
             Self::GroupLabelsChanged { .. } => "GroupLabelsChanged",
+            Self::MemberAccepted { .. } => "MemberAccepted",
+            Self::MemberAdded { .. } => "MemberAdded",
+            Self::MemberRemoved { .. } => "MemberRemoved",
+            Self::MembersReordered { .. } => "MembersReordered",
             Self::GroupDeletionBegun { .. } => "GroupDeletionBegun",
             Self::GroupDeleted { .. } => "GroupDeleted",
             Self::FailoverBegun { .. } => "FailoverBegun",
@@ -206,13 +248,27 @@ impl Event {
             Self::HostRegistered { host, .. }
             | Self::HostUpdated { host, .. }
             | Self::HostRestarted { host, .. }
+            | Self::HostForgotten { host, .. }
+            | Self::HostReset { host, .. }
+            | Self::HostCordoned { host, .. }
+            | Self::HostUncordoned { host }
+            | Self::MemberRemoved { host, .. }
             | Self::HostStatusChanged { host, .. }
+            | Self::MemberAccepted { host, .. }
             | Self::PrimaryReleased { host, .. }
             | Self::OldPrimaryStopped { host, .. }
             | Self::AssignmentInstalled { host, .. }
             | Self::PrimaryStarted { host, .. }
             | Self::PrimaryStartFailed { host, .. } => Some(host),
-            Self::DiskAdded { disk, .. } | Self::DiskChanged { disk, .. } => Some(&disk.host),
+            Self::DiskAdded { disk, .. }
+            | Self::DiskChanged { disk, .. }
+            | Self::DiskReplaced { disk, .. }
+            | Self::DiskConfirmed { disk }
+            | Self::DiskLatched { disk, .. }
+            | Self::LatchedDiskChecked { disk, .. }
+            | Self::DiskForgotten { disk, .. }
+            | Self::DiskCleared { disk, .. } => Some(&disk.host),
+            Self::MemberAdded { member, .. } => Some(&member.host),
             Self::FailoverBegun { from, .. } => Some(from),
             Self::CandidateChosen { candidate, .. } => Some(candidate),
             Self::PrimarySwitched { to, .. } => Some(to),
@@ -225,6 +281,10 @@ impl Event {
         match self {
             Self::GroupCreated { group, .. }
             | Self::GroupLabelsChanged { group, .. }
+            | Self::MemberAccepted { group, .. }
+            | Self::MemberAdded { group, .. }
+            | Self::MemberRemoved { group, .. }
+            | Self::MembersReordered { group, .. }
             | Self::GroupDeletionBegun { group, .. }
             | Self::GroupDeleted { group, .. }
             | Self::FailoverBegun { group, .. }
@@ -272,6 +332,14 @@ impl Event {
             Self::HostRestarted { host, incarnation, .. } => {
                 format!("host {host} restarted, incarnation {incarnation}")
             }
+            Self::HostForgotten { host, reason } => {
+                format!("host {host} forgotten, with its disks: {reason}")
+            }
+            Self::HostReset { host, reason } => {
+                format!("host {host} is free for an agent on another state folder: {reason}")
+            }
+            Self::HostCordoned { host, reason } => format!("host {host} cordoned: {reason}"),
+            Self::HostUncordoned { host } => format!("host {host} may become primary again"),
             Self::HostStatusChanged { host, from, to, reason, .. } => {
                 format!("host {host} {from} -> {to}: {reason}")
             }
@@ -284,10 +352,46 @@ impl Event {
                     why.join("; ")
                 )
             }
+            Self::DiskReplaced { disk, from, to } => format!(
+                "disk {disk} replaced, {from} -> {to}: what was on it is no copy until `quorate group member accept`"
+            ),
+            Self::DiskConfirmed { disk } => format!("disk {disk} read by the present start of its agent"),
+            Self::DiskLatched { disk, codes } => {
+                let why = if codes.is_empty() {
+                    "its agent says that it failed".to_owned()
+                } else {
+                    codes.join(", ")
+                };
+                format!(
+                    "disk {disk} latched as failed: {why}; `quorate disk clear {disk}` once it is known to be good"
+                )
+            }
+            Self::LatchedDiskChecked { disk, well: true } => {
+                format!("disk {disk} passes its checks again and stays latched; `quorate disk clear {disk}`")
+            }
+            Self::LatchedDiskChecked { disk, well: false } => {
+                format!("disk {disk} does not pass its checks any more")
+            }
+            Self::DiskForgotten { disk, reason } => format!("disk {disk} forgotten: {reason}"),
+            Self::DiskCleared { disk, reason } => format!("disk {disk} cleared by an operator: {reason}"),
             Self::GroupCreated { group, primary, epoch, .. } => {
                 format!("group {group} created, primary {primary} under epoch {epoch}")
             }
             Self::GroupLabelsChanged { group, .. } => format!("labels of group {group} changed"),
+            Self::MemberAdded { group, member, accepted: true, reason } => {
+                format!("group {group}: {member} added as a copy: {reason}")
+            }
+            Self::MemberAdded { group, member, accepted: false, .. } => {
+                format!("group {group}: {member} added, no copy until `quorate group member accept`")
+            }
+            Self::MemberRemoved { group, host, reason } => format!("group {group}: {host} removed: {reason}"),
+            Self::MembersReordered { group, order } => {
+                let order: Vec<_> = order.iter().map(HostId::as_str).collect();
+                format!("group {group}: order of preference {}", order.join(", "))
+            }
+            Self::MemberAccepted { group, host, reason, .. } => {
+                format!("group {group}: {host} accepted as a copy by an operator: {reason}")
+            }
             Self::GroupDeletionBegun { group, epoch } => {
                 format!("group {group} revoked at epoch {epoch} to be deleted")
             }

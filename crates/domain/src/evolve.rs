@@ -1,15 +1,16 @@
 //! Folds events into the state. Never fails, never decides: an event about something unknown changes nothing.
 
 mod coordinator;
+mod member;
 
 use crate::{
     apply::Committed,
     decide::merge_labels,
-    disk::{Disk, Verdict},
+    disk::{Disk, DiskIdentity, Latch, Verdict},
     event::Event,
     group::{Blocked, Group, HISTORY_MAX, Phase, Switch},
-    host::{Host, HostStatus, Transition},
-    ids::{GroupId, HostId, OperationId, Timestamp},
+    host::{Cordon, Host, HostStatus, Transition},
+    ids::{DiskId, GroupId, HostId, OperationId, Timestamp},
     operation::{FINISHED_MAX, Failover, Operation, OperationStatus, Step, StepName, StepStatus, Work},
     state::State,
 };
@@ -28,12 +29,27 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
         Event::HostRegistered { .. }
         | Event::HostUpdated { .. }
         | Event::HostRestarted { .. }
+        | Event::HostForgotten { .. }
+        | Event::HostReset { .. }
+        | Event::HostCordoned { .. }
+        | Event::HostUncordoned { .. }
         | Event::HostStatusChanged { .. } => host(state, committed, event),
-        Event::DiskAdded { .. } | Event::DiskChanged { .. } => disk(state, committed, event),
+        Event::DiskAdded { .. }
+        | Event::DiskChanged { .. }
+        | Event::DiskReplaced { .. }
+        | Event::DiskConfirmed { .. }
+        | Event::DiskForgotten { .. }
+        | Event::DiskLatched { .. }
+        | Event::LatchedDiskChecked { .. }
+        | Event::DiskCleared { .. } => disk(state, committed, event),
         Event::GroupCreated { .. }
         | Event::GroupLabelsChanged { .. }
         | Event::GroupDeletionBegun { .. }
         | Event::GroupDeleted { .. } => group(state, committed, event),
+        Event::MemberAccepted { .. }
+        | Event::MemberAdded { .. }
+        | Event::MemberRemoved { .. }
+        | Event::MembersReordered { .. } => member::member(state, committed, event),
         Event::FailoverBegun { .. }
         | Event::OperationFailed { .. }
         | Event::PrimaryReleased { .. }
@@ -70,6 +86,8 @@ fn host(state: &mut State, committed: &Committed, event: &Event) {
                 last_transition: Transition { at: committed.at, from: None, reason: "registered".into() },
                 assignment_revision: committed.revision,
                 registered_at: committed.at,
+                cordoned: None,
+                unbound: false,
             };
             state.hosts.insert(host.clone(), Arc::new(record));
         }
@@ -82,9 +100,23 @@ fn host(state: &mut State, committed: &Committed, event: &Event) {
                 record.instance = instance.clone();
                 (record.incarnation, record.start) = (*incarnation, *start);
                 record.hook_times = *hook_times;
+                record.unbound = false;
                 record.assignment_revision = committed.revision;
             });
+            await_reports(state, host);
         }
+        Event::HostForgotten { host, .. } => {
+            let disks: Vec<DiskId> = state.disks_of(host).map(|disk| disk.id.clone()).collect();
+            for disk in disks {
+                state.disks.remove(&disk);
+            }
+            state.hosts.remove(host);
+        }
+        Event::HostReset { host, .. } => change_host(state, host, |record| record.unbound = true),
+        Event::HostCordoned { host, reason } => change_host(state, host, |record| {
+            record.cordoned = Some(Cordon { since: committed.at, reason: reason.clone() });
+        }),
+        Event::HostUncordoned { host } => change_host(state, host, |record| record.cordoned = None),
         Event::HostStatusChanged { host, to, reason, .. } => change_host(state, host, |record| {
             record.last_transition =
                 Transition { at: committed.at, from: Some(record.status), reason: reason.clone() };
@@ -107,6 +139,8 @@ fn disk(state: &mut State, committed: &Committed, event: &Event) {
                 reasons: reasons.clone(),
                 error_count: u64::from(is_error(*verdict)),
                 changed_at: committed.at,
+                latched: None,
+                awaits_report: false,
             };
             state.disks.insert(disk.clone(), Arc::new(record));
         }
@@ -122,7 +156,57 @@ fn disk(state: &mut State, committed: &Committed, event: &Event) {
                 record.changed_at = committed.at;
             }
         }
+        Event::DiskReplaced { disk, from, to } => {
+            change_disk(state, disk, |record| {
+                record.identity = to.clone();
+                record.latched = None;
+            });
+            miss_copies(state, committed, disk, from, to);
+        }
+        Event::DiskForgotten { disk, .. } => {
+            state.disks.remove(disk);
+        }
+        Event::DiskConfirmed { disk } => change_disk(state, disk, |record| record.awaits_report = false),
+        Event::DiskLatched { disk, codes } => change_disk(state, disk, |record| {
+            record.latched = Some(Latch { since: committed.at, codes: codes.clone(), well_since: None });
+        }),
+        Event::LatchedDiskChecked { disk, well } => change_disk(state, disk, |record| {
+            if let Some(latch) = &mut record.latched {
+                latch.well_since = well.then_some(committed.at);
+            }
+        }),
+        // What its agent says of it follows at once; until then nobody knows.
+        Event::DiskCleared { disk, .. } => change_disk(state, disk, |record| {
+            record.latched = None;
+            record.verdict = Verdict::Unknown;
+            record.reasons = vec![];
+            record.changed_at = committed.at;
+        }),
         _ => {}
+    }
+}
+
+/// What is on a host's disks is known anew once its agent's present start has read them.
+fn await_reports(state: &mut State, host: &HostId) {
+    let disks: Vec<DiskId> = state.disks_of(host).map(|disk| disk.id.clone()).collect();
+    for disk in disks {
+        change_disk(state, &disk, |record| record.awaits_report = true);
+    }
+}
+
+/// Another medium sits in the place of a disk: what its members had is not on it.
+fn miss_copies(
+    state: &mut State,
+    committed: &Committed,
+    disk: &DiskId,
+    from: &DiskIdentity,
+    to: &DiskIdentity,
+) {
+    let on_disk = |group: &&Arc<Group>| group.members().any(|member| member.disk_id() == *disk);
+    let groups: Vec<GroupId> =
+        state.groups_of(&disk.host).filter(on_disk).map(|group| group.id.clone()).collect();
+    for group in groups {
+        change_group(state, committed, &group, |record| record.medium_replaced(&disk.host, from, to));
     }
 }
 
@@ -139,12 +223,14 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
                 granted_to: *granted_to,
                 demotion_ms: demotion_ms(state, &primary.host),
                 backups: backups.clone(),
+                before_primary: 0,
                 unstopped: BTreeMap::new(),
                 epoch: *epoch,
                 phase: Phase::Starting { operation: None },
                 blocked: None,
                 history: vec![],
                 labels: labels.clone(),
+                unaccepted: BTreeMap::new(),
                 created_at: committed.at,
                 modified: committed.revision,
             };
@@ -255,7 +341,7 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
                     // Time has passed, and nobody has said that what ran there has stopped.
                     record.unstopped.insert(from.clone(), record.epoch);
                 }
-                name_primary(record, to);
+                record.name_primary(to);
                 record.demotion_ms = demotion_ms;
                 record.granted_to = *granted_to;
                 record.epoch = *epoch;
@@ -339,15 +425,6 @@ fn demotion_ms(state: &State, host: &HostId) -> u64 {
     state.hosts.get(host).map_or(0, |record| record.hook_times.demotion_ms)
 }
 
-/// Makes the member on that host the primary; the old primary becomes the last backup.
-fn name_primary(group: &mut Group, to: &HostId) {
-    if let Some(position) = group.backups.iter().position(|member| member.host == *to) {
-        let promoted = group.backups.remove(position);
-        let demoted = std::mem::replace(&mut group.primary, promoted);
-        group.backups.push(demoted);
-    }
-}
-
 /// The steps of an operation that begins with the first of them.
 fn steps(names: &[StepName], at: Timestamp) -> Vec<Step> {
     let step = |(place, name): (usize, &StepName)| Step {
@@ -425,6 +502,12 @@ fn finish(state: &mut State, id: OperationId, at: Timestamp, status: OperationSt
 
 fn change_host(state: &mut State, id: &HostId, change: impl FnOnce(&mut Host)) {
     if let Some(record) = state.hosts.get_mut(id) {
+        change(Arc::make_mut(record));
+    }
+}
+
+fn change_disk(state: &mut State, id: &DiskId, change: impl FnOnce(&mut Disk)) {
+    if let Some(record) = state.disks.get_mut(id) {
         change(Arc::make_mut(record));
     }
 }

@@ -1,7 +1,7 @@
 //! A failover group: one primary at a time, under an epoch.
 
 use crate::{
-    disk::Verdict,
+    disk::{DiskIdentity, Verdict},
     ids::{DiskId, DiskName, Epoch, GroupId, HostId, Incarnation, OperationId, Revision, Timestamp},
 };
 use serde::{Deserialize, Serialize};
@@ -131,8 +131,11 @@ pub struct Group {
     /// The longest demotion that this start allows itself after its lease, in milliseconds on its clock: D covers it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub demotion_ms: u64,
-    /// Who may follow, in order.
+    /// Who may follow, in the operator's order.
     pub backups: Vec<Member>,
+    /// How many of the backups stand before the primary in the operator's order: who leads does not change that order.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub before_primary: usize,
     /// Hosts that were primary and whose service is not known to have stopped, with the last epoch that was taken from
     /// them without their word. None of them is promoted before it says so.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -147,6 +150,10 @@ pub struct Group {
     pub history: Vec<Switch>,
     /// Free words of its owner.
     pub labels: BTreeMap<String, String>,
+    /// Members that hold no copy as far as anybody knows, because another medium sits in their disk's place, and the
+    /// medium that held it. They are not promoted before it is back or an operator accepts what is there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unaccepted: BTreeMap<HostId, DiskIdentity>,
     /// When it was created.
     pub created_at: Timestamp,
     /// The revision that last changed it.
@@ -159,10 +166,68 @@ impl Group {
         std::iter::once(&self.primary).chain(&self.backups)
     }
 
+    /// Another medium sits in the place of a member's disk; the one that held the copy may be back by that.
+    pub(crate) fn medium_replaced(&mut self, host: &HostId, from: &DiskIdentity, to: &DiskIdentity) {
+        match self.unaccepted.get(host) {
+            None => {
+                self.unaccepted.insert(host.clone(), from.clone());
+            }
+            Some(missed) if missed == to => {
+                self.unaccepted.remove(host);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Every member, in the operator's order.
+    pub fn in_order(&self) -> impl Iterator<Item = &Member> {
+        let (before, after) = self.backups.split_at(self.before_primary.min(self.backups.len()));
+        before.iter().chain(std::iter::once(&self.primary)).chain(after)
+    }
+
+    /// Makes the member on that host the primary; everybody keeps their place in the operator's order.
+    pub(crate) fn name_primary(&mut self, to: &HostId) {
+        if self.member(to).is_some() {
+            let members = self.in_order().cloned().collect();
+            self.arrange(members, to);
+        }
+    }
+
+    /// Puts the members into another order; those that it does not name keep theirs, behind the others.
+    pub(crate) fn reorder(&mut self, order: &[HostId]) {
+        let place =
+            |member: &Member| order.iter().position(|host| *host == member.host).unwrap_or(order.len());
+        let mut members: Vec<Member> = self.in_order().cloned().collect();
+        members.sort_by_key(place);
+        let primary = self.primary.host.clone();
+        self.arrange(members, &primary);
+    }
+
+    /// Takes a backup out.
+    pub(crate) fn remove_backup(&mut self, host: &HostId) {
+        let Some(place) = self.backups.iter().position(|member| member.host == *host) else { return };
+        self.backups.remove(place);
+        self.before_primary -= usize::from(place < self.before_primary);
+        self.unaccepted.remove(host);
+        self.unstopped.remove(host);
+    }
+
+    fn arrange(&mut self, mut members: Vec<Member>, primary: &HostId) {
+        let Some(place) = members.iter().position(|member| member.host == *primary) else { return };
+        self.primary = members.remove(place);
+        self.before_primary = place;
+        self.backups = members;
+    }
+
     /// The member on a host.
     pub fn member(&self, host: &HostId) -> Option<&Member> {
         self.members().find(|member| member.host == *host)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_first(place: &usize) -> bool {
+    *place == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -74,6 +74,15 @@ pub struct Transition {
     pub reason: String,
 }
 
+/// An operator's word that a host becomes primary of nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cordon {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
 /// A storage host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
@@ -103,4 +112,10 @@ pub struct Host {
     pub assignment_revision: Revision,
     /// When it first registered.
     pub registered_at: Timestamp,
+    /// Set while it becomes primary of nothing more; what it is primary of it keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordoned: Option<Cordon>,
+    /// An operator freed its name for an agent on another state folder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unbound: bool,
 }

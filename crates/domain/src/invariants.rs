@@ -3,6 +3,7 @@
 
 use crate::{
     coordinator::{COORDINATORS_MAX, CoordinatorChange},
+    disk::Verdict,
     group::{Group, HISTORY_MAX, MEMBERS_MAX, Phase},
     operation::{FINISHED_MAX, OperationStatus},
     request::REQUESTS_MAX,
@@ -45,6 +46,9 @@ pub fn violations(state: &State) -> Vec<String> {
     for disk in state.disks.values() {
         if !state.hosts.contains_key(&disk.id.host) {
             found.push(format!("disk {} has no host", disk.id));
+        }
+        if disk.latched.is_some() && disk.verdict != Verdict::Failed {
+            found.push(format!("disk {} is latched and {}", disk.id, disk.verdict));
         }
     }
     check_coordinators(state, &mut found);
@@ -108,6 +112,9 @@ fn check_group(state: &State, group: &Group, found: &mut Vec<String>) {
     if hosts.len() != 1 + group.backups.len() {
         found.push(format!("group {id} names a host twice"));
     }
+    if group.before_primary > group.backups.len() {
+        found.push(format!("group {id} has a primary behind all of its members"));
+    }
     if group.backups.len() >= MEMBERS_MAX {
         found.push(format!("group {id} has too many members"));
     }
@@ -115,6 +122,9 @@ fn check_group(state: &State, group: &Group, found: &mut Vec<String>) {
         if !state.hosts.contains_key(&member.host) {
             found.push(format!("group {id} has a member on unknown host {}", member.host));
         }
+    }
+    if let Some(host) = group.unaccepted.keys().find(|host| group.member(host).is_none()) {
+        found.push(format!("group {id} awaits acceptance of {host}, which is no member"));
     }
     for (host, epoch) in &group.unstopped {
         if *host == group.primary.host || group.member(host).is_none() || *epoch >= group.epoch {

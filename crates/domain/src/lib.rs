@@ -36,10 +36,10 @@ pub use assignment::{Assignment, AssignmentDelta, AssignmentEntry, GroupState, R
 pub use cause::{Cause, Evidence};
 pub use command::Command;
 pub use coordinator::{Coordinator, CoordinatorChange, CoordinatorRole, CoordinatorSpec, Heard, RaftMembers};
-pub use disk::{Disk, DiskIdentity, Verdict, VerdictReason};
+pub use disk::{Disk, DiskIdentity, DiskReport, FaultClass, Latch, Verdict, VerdictReason};
 pub use event::Event;
 pub use group::{Group, Member, Phase, Switch};
-pub use host::{HookTimes, Host, HostStatus, ServiceMode};
+pub use host::{Cordon, HookTimes, Host, HostStatus, ServiceMode};
 pub use ids::{
     ClusterId, CoordinatorId, DiskId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId,
     OperationId, RequestId, Revision, StartId, Term, Timestamp, Zone,

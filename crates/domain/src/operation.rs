@@ -349,6 +349,8 @@ pub enum FailoverReason {
     DiskFailed,
     /// The primary could not start.
     StartFailed,
+    /// Another medium sits in the place of the primary's disk.
+    DiskReplaced,
     /// The primary took too long to start.
     StartTimedOut,
 }
@@ -369,6 +371,7 @@ impl fmt::Display for FailoverReason {
             Self::Released => "released",
             Self::DiskFailed => "disk-failed",
             Self::StartFailed => "start-failed",
+            Self::DiskReplaced => "disk-replaced",
             Self::StartTimedOut => "start-timed-out",
         })
     }

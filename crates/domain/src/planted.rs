@@ -36,6 +36,8 @@ bugs! {
     NoEpochCheck = "no-epoch-check",
     /// Hosts that are not online, or whose disk has failed, are promoted.
     PromoteUnfit = "promote-unfit",
+    /// A member whose disk was replaced, or not read since a restart, is promoted.
+    BlankDiskEligible = "blank-disk-eligible",
     /// A restarted agent goes on under the epoch that it had.
     ActAfterRestart = "act-after-restart",
     /// An agent says that it released while a process may still believe in its answer.

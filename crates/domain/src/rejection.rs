@@ -1,6 +1,7 @@
 //! Why a command was refused, with a code that clients branch on.
 
 use crate::{
+    command::REASON_MAX_BYTES,
     coordinator::{COORDINATOR_ID_STEP_MAX, lags, listed, quorum_of},
     eligibility::Ineligible,
     ids::{
@@ -38,7 +39,7 @@ pub enum Rejection {
     },
     /// Another agent speaks for the host.
     #[error(
-        "host id {host} is in use by another agent (instance {instance}); stop that one, or give this host another id; it is free once the host is offline"
+        "host id {host} is in use by another agent (instance {instance}); stop that one, or give this host another id; it is free once the host is offline, or `quorate host reset {host}` frees it"
     )]
     HostIdInUse {
         /// The host.
@@ -56,9 +57,97 @@ pub enum Rejection {
         /// What was offered.
         offered: Incarnation,
     },
-    /// The disk failed and is latched.
-    #[error("disk {0} has failed; only another disk in its place changes that")]
-    DiskFailureLatched(DiskId),
+    /// An agent may speak for the host yet.
+    #[error("host {host} is {status}; stop its agent and wait until `quorate host show {host}` says offline")]
+    HostNotOffline {
+        /// The host.
+        host: HostId,
+        /// Its status.
+        status: String,
+    },
+    /// Groups count on the host.
+    #[error(
+        "host {host} is a member of {}; move and remove it there first: `quorate group member remove GROUP {host}`",
+        listed_groups(groups, *count)
+    )]
+    HostIsMember {
+        /// The host.
+        host: HostId,
+        /// Some of the groups.
+        groups: Vec<GroupId>,
+        /// How many there are.
+        count: usize,
+    },
+    /// Groups count on the disk.
+    #[error(
+        "disk {disk} is that of a member of {}; remove it there first: `quorate group member remove GROUP {}`",
+        listed_groups(groups, *count), disk.host
+    )]
+    DiskIsMember {
+        /// The disk.
+        disk: DiskId,
+        /// Some of the groups.
+        groups: Vec<GroupId>,
+        /// How many there are.
+        count: usize,
+    },
+    /// A primary is moved before it is removed.
+    #[error(
+        "host {host} is the primary of group {group}, or was last; `quorate group failover {group}` first"
+    )]
+    MemberIsPrimary {
+        /// The group.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+    },
+    /// What a member ran may still run.
+    #[error(
+        "host {host} was primary of group {group}, and its service of epoch {epoch} is not known to have stopped; wait for its agent, or until the host is offline"
+    )]
+    MemberNotStopped {
+        /// The group.
+        group: GroupId,
+        /// The host.
+        host: HostId,
+        /// The epoch that was taken from it.
+        epoch: Epoch,
+    },
+    /// Not an order of the group's members.
+    #[error("order of group {group}: {problem}; name every member once, most preferred first")]
+    InvalidOrder {
+        /// The group.
+        group: GroupId,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An operator's reason that is missing or too long.
+    #[error("reason: {problem}; say in 1 to {REASON_MAX_BYTES} bytes why, for those who read the history")]
+    InvalidReason {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is nothing to clear.
+    #[error(
+        "disk {disk} is not latched, it is {verdict}: that passes by itself once what `quorate disk show {disk}` names is put right"
+    )]
+    DiskNotLatched {
+        /// The disk.
+        disk: DiskId,
+        /// What its checks say.
+        verdict: String,
+    },
+    /// A disk that is latched does not pass its checks.
+    #[error(
+        "disk {disk} does not pass its checks{}; put another disk in its place, or clear it once `quorate disk show {disk}` says that they pass again",
+        if findings.is_empty() { String::new() } else { format!(" ({})", findings.join("; ")) }
+    )]
+    DiskStillFailing {
+        /// The disk.
+        disk: DiskId,
+        /// What they found.
+        findings: Vec<String>,
+    },
     /// No such group.
     #[error("group {0} is not known; `quorate group list` shows those that are")]
     GroupNotFound(GroupId),
@@ -324,6 +413,14 @@ pub enum Rejection {
     },
 }
 
+/// `groups a, b and 3 more`
+fn listed_groups(groups: &[GroupId], count: usize) -> String {
+    let names: Vec<_> = groups.iter().map(GroupId::as_str).collect();
+    let more = count.saturating_sub(groups.len());
+    let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{} {}{rest}", if count == 1 { "group" } else { "groups" }, names.join(", "))
+}
+
 impl Rejection {
     /// The stable code that clients branch on.
     pub fn code(&self) -> &'static str {
@@ -336,7 +433,15 @@ impl Rejection {
             Self::DiskAmbiguous { .. } => "DISK_AMBIGUOUS",
             Self::HostIdInUse { .. } => "HOST_ID_IN_USE",
             Self::StaleIncarnation { .. } => "STALE_INCARNATION",
-            Self::DiskFailureLatched(_) => "DISK_FAILURE_LATCHED",
+            Self::HostNotOffline { .. } => "HOST_NOT_OFFLINE",
+            Self::HostIsMember { .. } => "HOST_IS_MEMBER",
+            Self::DiskIsMember { .. } => "DISK_IS_MEMBER",
+            Self::MemberIsPrimary { .. } => "MEMBER_IS_PRIMARY",
+            Self::MemberNotStopped { .. } => "MEMBER_NOT_STOPPED",
+            Self::InvalidOrder { .. } => "INVALID_ORDER",
+            Self::InvalidReason { .. } => "INVALID_REASON",
+            Self::DiskNotLatched { .. } => "DISK_NOT_LATCHED",
+            Self::DiskStillFailing { .. } => "DISK_STILL_FAILING",
             Self::GroupNotFound(_) => "GROUP_NOT_FOUND",
             Self::GroupExists(_) => "GROUP_EXISTS",
             Self::DuplicateMember { .. } => "DUPLICATE_MEMBER",

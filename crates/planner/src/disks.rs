@@ -2,7 +2,8 @@
 
 use crate::{DiskObservation, HostObservation, Mono, Observations, Plan};
 use quorate_domain::{
-    Command, Disk, DiskId, DiskIdentity, Host, State, Verdict, VerdictReason, disk::DISKS_MAX,
+    Command, Disk, DiskId, DiskIdentity, DiskReport, FaultClass, Host, State, Verdict, VerdictReason,
+    disk::DISKS_MAX,
 };
 
 /// The finding about a disk that its agent no longer names.
@@ -32,11 +33,11 @@ pub fn plan(state: &State, observations: &Observations, _now: Mono) -> Plan {
     plan
 }
 
-/// True when a report would change what is agreed. One that the latch refuses would not.
+/// True when a report would change what is agreed.
 fn says_more(known: &Disk, report: &DiskObservation) -> bool {
     let DiskObservation { identity, path, capacity_bytes, verdict, reasons, .. } = report;
-    !known.is_latched_against(identity, *verdict)
-        && !known.is_as_reported(identity, path, *capacity_bytes, *verdict, reasons)
+    let report = DiskReport { identity, path, capacity_bytes: *capacity_bytes, verdict: *verdict, reasons };
+    known.judge(&report).is_news()
 }
 
 fn record(host: &Host, disk: DiskId, report: &DiskObservation) -> Command {
@@ -62,6 +63,7 @@ fn miss(plan: &mut Plan, state: &State, host: &Host, seen: &HostObservation) {
             source: "report".into(),
             // The host's clock said nothing of it; the state's time is near enough.
             at: state.now(),
+            class: FaultClass::Environment,
         }];
         let lost = DiskObservation {
             identity: DiskIdentity(String::new()),

@@ -16,6 +16,7 @@ mod operation;
 mod read;
 mod report;
 mod revision;
+mod upkeep;
 mod welcome;
 
 pub use member::{CancelRequest, ChangeRequest};

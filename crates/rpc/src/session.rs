@@ -126,6 +126,8 @@ pub enum ParsedCoordinatorMessage {
     Delta(AssignmentDelta),
     /// Every coordinator's API address, when they have changed since the welcome.
     Coordinators(Vec<String>),
+    /// Something about this host that its operator should know.
+    Notice(String),
 }
 
 /// The answer to a hello.

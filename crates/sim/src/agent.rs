@@ -30,6 +30,8 @@ pub(crate) struct Folder {
     epochs: DurableEpochs,
     /// It was written on this machine, since its last boot.
     at_home: bool,
+    /// Another start has taken the host away: none starts on it.
+    superseded: bool,
 }
 
 /// What a process of the platform was told.
@@ -85,6 +87,7 @@ impl Agent {
                 formation: None,
                 epochs: DurableEpochs::default(),
                 at_home: true,
+                superseded: false,
             },
             process: None,
             warden: Warden::default(),
@@ -117,7 +120,7 @@ impl Agent {
 
     /// A copy of its state folder, for another machine.
     pub(crate) fn copied_folder(&self) -> Folder {
-        Folder { at_home: false, ..self.folder.clone() }
+        Folder { at_home: false, superseded: false, ..self.folder.clone() }
     }
 
     /// Takes over a folder that was made elsewhere.
@@ -128,7 +131,7 @@ impl Agent {
 
     /// Starts the agent on what its disk has.
     pub(crate) fn start(&mut self, env: &mut Env) {
-        if self.process.is_some() {
+        if self.process.is_some() || self.folder.superseded {
             return;
         }
         self.life += 1;
@@ -149,6 +152,16 @@ impl Agent {
         if env.plan.habits.asks_every_ms > 0 {
             self.ask_again(env);
         }
+    }
+
+    /// An operator found two agents of one host, and starts this one again, which is the one that is meant.
+    pub(crate) fn reinstate(&mut self, env: &mut Env) {
+        if !self.folder.superseded {
+            return;
+        }
+        self.crash(env);
+        self.folder.superseded = false;
+        self.start(env);
     }
 
     /// Kills the agent. The platform's processes go on with what they were told.

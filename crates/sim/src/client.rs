@@ -170,6 +170,9 @@ impl Client {
         if let Some(group) = self.to_create.first().cloned() {
             return self.change(create(group, self.node, env));
         }
+        if let Some(command) = self.choose_acceptance(env) {
+            return self.change(command);
+        }
         if let Some(command) = self.choose_change(env) {
             return self.change(command);
         }

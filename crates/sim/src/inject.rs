@@ -24,7 +24,7 @@ enum Undo {
     StartAgent(usize),
     ResumeAgent(usize),
     HooksWork(usize),
-    EndCopy,
+    EndCopy(usize),
     ReplaceDisk(usize),
     ClearUp,
 }
@@ -111,6 +111,7 @@ impl World {
         }
         let hosts = self.env.plan.agents;
         for agent in self.agents.iter_mut().take(hosts) {
+            agent.reinstate(&mut self.env);
             agent.start(&mut self.env);
         }
         self.clients.iter_mut().for_each(|client| client.tame = true);
@@ -302,7 +303,7 @@ impl World {
             copy.was_welcomed = false;
             self.active[index].shown = 0;
             copy.start(&mut self.env);
-            self.active[index].undo.push(Undo::EndCopy);
+            self.active[index].undo.push(Undo::EndCopy(place));
         }
         Effect::Later
     }
@@ -424,10 +425,11 @@ impl World {
                 self.agents[place].set_disk(Verdict::Healthy, env);
             }
             Undo::ClearUp => env.network.clear_up(),
-            Undo::EndCopy => {
+            Undo::EndCopy(place) => {
                 if let Some(copy) = self.agents.last_mut() {
                     copy.lose_power(env);
                 }
+                self.agents[place].reinstate(env);
             }
         }
     }

@@ -49,6 +49,8 @@ pub(crate) enum Why {
     Nobody,
     /// The state knows a later start of the agent.
     StaleIncarnation,
+    /// Another agent speaks for the host.
+    HostIdInUse,
     /// Anything else.
     Refused,
 }

@@ -137,6 +137,13 @@ impl World {
                 }
             }
             self.env.now = look;
+            let hosts = self.env.plan.agents;
+            // One that was cut off hears only now that another took its place, which has ended since; and one that was
+            // still stopping when everything was started has stopped by now.
+            for agent in self.agents.iter_mut().take(hosts) {
+                agent.reinstate(&mut self.env);
+                agent.start(&mut self.env);
+            }
             if !tame && look >= since.after_ms(CLIENTS_MS) {
                 tame = true;
                 self.clients.iter_mut().for_each(|client| client.silent = true);
@@ -270,7 +277,10 @@ impl World {
             }
             let hosts = &self.agents[..self.env.plan.agents];
             let able = hosts.iter().any(|agent| {
-                group.member(&agent.host).is_some() && agent.runs() && agent.verdict() != Verdict::Failed
+                group.member(&agent.host).is_some()
+                    && !group.unaccepted.contains_key(&agent.host)
+                    && agent.runs()
+                    && agent.verdict() != Verdict::Failed
             });
             let acting: Vec<String> = self
                 .agents

@@ -22,6 +22,7 @@ const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
     (Bug::WaitKeptAcrossLeaders, 60, &["I12"]),
     (Bug::NoEpochCheck, 60, &["I9", "I10", "I12", "I23"]),
     (Bug::PromoteUnfit, 60, &["I16", "I20"]),
+    (Bug::BlankDiskEligible, 60, &["I16"]),
     (Bug::ActAfterRestart, 60, &["I11", "I12", "I14"]),
     (Bug::ReleaseWhileTold, 60, &["I9", "I12", "I23"]),
     (Bug::SnapshotWithoutRequests, 60, &["I6", "I8"]),

@@ -64,7 +64,8 @@ pub(super) fn agent(plan: &Plan, net: Loopback, number: u64, root: &Path) -> Str
     let zone = ZONES[usize::try_from(number - 1).unwrap_or(0) % ZONES.len()];
     let coordinators: Vec<String> = (1..=plan.coordinators).map(|id| api_address(plan, net, id)).collect();
     format!(
-        "host.id = \"h{number}\"
+        "cluster.id = \"test\"
+host.id = \"h{number}\"
 host.zone = \"{zone}\"
 state_dir = '{state_dir}'
 coordinators = {coordinators:?}

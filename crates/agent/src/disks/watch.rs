@@ -1,11 +1,11 @@
 //! Looks at one disk again and again, and is never held up by it.
 
 use super::{
-    check::{DiskState, check},
+    check::{DiskState, Lack, check},
     io::DiskIo,
 };
 use crate::config::{DiskOptions, ProbeOptions};
-use quorate_domain::{Timestamp, Verdict, VerdictReason};
+use quorate_domain::{FaultClass, Timestamp, Verdict, VerdictReason};
 use quorate_runtime::clock::Clock;
 use std::{sync::Arc, thread, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
@@ -20,47 +20,65 @@ pub(crate) struct Watch {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// The same lack of this process's own is not told of more often than this.
+const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
+
 /// Checks the disk until `report` says that nobody listens any more.
 ///
-/// A check that hangs keeps its thread; no other is begun before it has ended, so a hung disk costs one thread.
+/// A check that hangs keeps its thread; no other is begun before it has ended, so a hung disk costs one thread. A check
+/// for which this process lacks something says nothing: the last word stands, and the next check tries again.
 pub(crate) async fn watch<F>(mut watch: Watch, mut report: impl FnMut(DiskState) -> F)
 where
     F: Future<Output = bool>,
 {
-    let mut last = None;
+    let mut last: Option<DiskState> = None;
+    let mut complained: Option<Instant> = None;
     loop {
-        let mut running = match begin(&watch) {
-            Ok(running) => running,
-            Err(error) => {
-                let state = silent(&watch, last.as_ref(), Silence::NoThread(error.to_string()));
-                if !report(state).await {
-                    return;
+        let checked = match begin(&watch) {
+            Ok(mut running) => match wait(&watch, last.as_ref(), &mut running, &mut report).await {
+                Some(checked) => checked,
+                None => return,
+            },
+            // Whatever keeps a thread from starting is a lack of ours.
+            Err(error) => Err(Lack(error)),
+        };
+        let told = match checked {
+            Ok(state) => {
+                if !state.identity.is_empty() {
+                    watch.known = Some(state.identity.clone());
                 }
-                tokio::time::sleep(watch.options.interval).await;
-                continue;
+                last = Some(state.clone());
+                Some(state)
+            }
+            Err(Lack(error)) => {
+                if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+                    complained = Some(Instant::now());
+                    tracing::warn!(disk = %watch.disk.name, error = %error, "a disk is not checked: the agent lacks descriptors, memory or threads; raise its limits");
+                }
+                last.is_none().then(|| silent(&watch, None, Silence::NotChecked(error.to_string())))
             }
         };
-        let Some(state) = wait(&watch, last.as_ref(), &mut running, &mut report).await else { return };
-        if !state.identity.is_empty() {
-            watch.known = Some(state.identity.clone());
-        }
-        last = Some(state.clone());
-        if !report(state).await {
+        if let Some(state) = told
+            && !report(state).await
+        {
             return;
         }
         tokio::time::sleep(watch.options.interval).await;
     }
 }
 
+/// What a check came to.
+type Checked = Result<DiskState, Lack>;
+
 /// Starts one check on a thread of its own.
-fn begin(watch: &Watch) -> std::io::Result<oneshot::Receiver<DiskState>> {
+fn begin(watch: &Watch) -> std::io::Result<oneshot::Receiver<Checked>> {
     let (done, running) = oneshot::channel();
     let (io, clock) = (Arc::clone(&watch.io), Arc::clone(&watch.clock));
     let (disk, known, size_bytes) = (watch.disk.clone(), watch.known.clone(), watch.options.size_bytes);
     thread::Builder::new().name(format!("disk {}", watch.disk.name)).spawn(move || {
-        let state = check(io.as_ref(), &disk, known.as_deref(), size_bytes, Timestamp(clock.unix_ms()));
+        let checked = check(io.as_ref(), &disk, known.as_deref(), size_bytes, Timestamp(clock.unix_ms()));
         // Nobody waits any more when the agent is ending.
-        let _ = done.send(state);
+        let _ = done.send(checked);
     })?;
     Ok(running)
 }
@@ -69,9 +87,9 @@ fn begin(watch: &Watch) -> std::io::Result<oneshot::Receiver<DiskState>> {
 async fn wait<F>(
     watch: &Watch,
     last: Option<&DiskState>,
-    running: &mut oneshot::Receiver<DiskState>,
+    running: &mut oneshot::Receiver<Checked>,
     report: &mut impl FnMut(DiskState) -> F,
-) -> Option<DiskState>
+) -> Option<Checked>
 where
     F: Future<Output = bool>,
 {
@@ -82,8 +100,8 @@ where
     ];
     for (limit, silence) in limits {
         match tokio::time::timeout_at(began + limit, &mut *running).await {
-            Ok(Ok(state)) => return Some(state),
-            Ok(Err(_)) => return Some(silent(watch, last, Silence::Broken)),
+            Ok(Ok(checked)) => return Some(checked),
+            Ok(Err(_)) => return Some(Ok(silent(watch, last, Silence::Broken))),
             Err(_) => {
                 tracing::warn!(disk = %watch.disk.name, limit_ms = limit.as_millis(), "the check of a disk hangs");
                 if !report(silent(watch, last, silence)).await {
@@ -92,30 +110,37 @@ where
             }
         }
     }
-    Some(running.await.unwrap_or_else(|_| silent(watch, last, Silence::Broken)))
+    Some(running.await.unwrap_or_else(|_| Ok(silent(watch, last, Silence::Broken))))
 }
 
 enum Silence {
     Timeout(Duration),
     Unresponsive(Duration),
     Broken,
-    NoThread(String),
+    NotChecked(String),
 }
 
-/// What is said of a disk that does not answer: who it was, and nothing of how it is.
+/// What is said of a disk that does not answer: who it was when it last did, and nothing of how it is. Who it was in an
+/// earlier start says nothing of who it is now.
 fn silent(watch: &Watch, last: Option<&DiskState>, silence: Silence) -> DiskState {
+    use FaultClass::{Environment, Medium};
     let at = Timestamp(watch.clock.unix_ms());
-    let (verdict, code, observed, threshold) = match silence {
+    let (verdict, class, code, observed, threshold) = match silence {
         Silence::Timeout(limit) => {
-            (Verdict::Unknown, "probe_timeout", "no answer".to_owned(), format!("{} ms", limit.as_millis()))
+            let threshold = format!("{} ms", limit.as_millis());
+            (Verdict::Unknown, Environment, "probe_timeout", "no answer".to_owned(), threshold)
         }
         Silence::Unresponsive(limit) => {
-            (Verdict::Failed, "unresponsive", "no answer".to_owned(), format!("{} ms", limit.as_millis()))
+            let threshold = format!("{} ms", limit.as_millis());
+            (Verdict::Failed, Medium, "unresponsive", "no answer".to_owned(), threshold)
         }
         Silence::Broken => {
-            (Verdict::Unknown, "check_broken", "the check ended without a result".to_owned(), String::new())
+            let observed = "the check ended without a result".to_owned();
+            (Verdict::Unknown, Environment, "check_broken", observed, String::new())
         }
-        Silence::NoThread(error) => (Verdict::Unknown, "check_not_started", error, String::new()),
+        Silence::NotChecked(error) => {
+            (Verdict::Unknown, Environment, "check_not_started", error, String::new())
+        }
     };
     let reason = VerdictReason {
         code: code.to_owned(),
@@ -124,11 +149,12 @@ fn silent(watch: &Watch, last: Option<&DiskState>, silence: Silence) -> DiskStat
         threshold,
         source: "probe".to_owned(),
         at,
+        class,
     };
     DiskState {
         name: watch.disk.name.clone(),
         path: watch.disk.path.clone(),
-        identity: watch.known.clone().unwrap_or_default(),
+        identity: last.map(|last| last.identity.clone()).unwrap_or_default(),
         capacity_bytes: last.map_or(0, |last| last.capacity_bytes),
         free_bytes: last.map_or(0, |last| last.free_bytes),
         verdict,
@@ -211,7 +237,8 @@ mod tests {
 
     async fn next(seen: &mut mpsc::Receiver<DiskState>) -> (Verdict, String) {
         let state = tokio::time::timeout(SOON, seen.recv()).await.unwrap().unwrap();
-        assert_eq!(state.identity, "abc");
+        let unread = matches!(state.verdict, Verdict::Unknown | Verdict::Failed);
+        assert_eq!(state.identity, if unread { "" } else { "abc" }, "it was not read in this start yet");
         (state.verdict, state.reasons.first().map(|reason| reason.code.clone()).unwrap_or_default())
     }
 
@@ -234,5 +261,43 @@ mod tests {
         *gate.open.lock().unwrap() = true;
         gate.opened.notify_all();
         assert_eq!(next(&mut bad).await, (Verdict::Healthy, String::new()));
+    }
+
+    /// A disk for whose marker this process has no descriptor, as often as it is told.
+    struct Lacking(AtomicUsize);
+
+    impl DiskIo for Lacking {
+        fn space(&self, directory: &Path) -> io::Result<Space> {
+            SystemIo.space(directory)
+        }
+        fn write_durably(&self, file: &Path, bytes: &[u8]) -> Result<(), WriteFault> {
+            SystemIo.write_durably(file, bytes)
+        }
+        fn read(&self, file: &Path, limit: usize) -> io::Result<Vec<u8>> {
+            const EMFILE: i32 = 24;
+            let turn = self.0.fetch_add(1, Ordering::SeqCst);
+            // Each good check reads twice.
+            if (2..10).contains(&turn) {
+                return Err(io::Error::from_raw_os_error(EMFILE));
+            }
+            SystemIo.read(file, limit)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            SystemIo.rename(from, to)
+        }
+        fn remove(&self, file: &Path) -> io::Result<()> {
+            SystemIo.remove(file)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lack_of_descriptors_leaves_the_last_word_and_the_next_check_tries_again() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".quorate-disk"), "abc").unwrap();
+        let io = Arc::new(Lacking(AtomicUsize::new(0)));
+        let mut seen = start(Arc::clone(&io) as Arc<dyn DiskIo>, dir.path(), [SOON, SOON]);
+        assert_eq!(next(&mut seen).await, (Verdict::Healthy, String::new()));
+        assert_eq!(next(&mut seen).await, (Verdict::Healthy, String::new()), "nothing was said in between");
+        assert!(io.0.load(Ordering::SeqCst) >= 12, "the checks between the two lacked a descriptor");
     }
 }

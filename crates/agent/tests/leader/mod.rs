@@ -298,6 +298,7 @@ impl Place {
             host: HostId::new("h1").unwrap(),
             zone: Zone::new("z1").unwrap(),
             state_dir: self.path("state"),
+            cluster: None,
             coordinators: self.coordinators.clone(),
             listen: "127.0.0.1:0".into(),
             advertise: "127.0.0.1:7500".into(),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use quorate_domain::ids::{HostId, Zone};
+use quorate_domain::ids::{ClusterId, HostId, Zone};
 use quorate_runtime::address::Address;
 use quorate_warden::{Service, Settings, SettingsError};
 use rustix::fs::{Access, access};
@@ -21,6 +21,8 @@ const SERVICES: &[&str] = &[CHILD, ELSEWHERE];
 /// Every key of an agent.
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
+    Key { name: "cluster.id", kind: Kind::Name, fallback: Fallback::Unset,
+        doc: "The cluster that this host belongs to; coordinators of another one are refused. Left out, it is the first that takes the host in." },
     Key { name: "host.id", kind: Kind::Name, fallback: Fallback::Required,
         doc: "Names this storage host for good." },
     Key { name: "host.zone", kind: Kind::Name, fallback: Fallback::Required,
@@ -72,6 +74,7 @@ pub(super) const KEYS: &[Key] = &[
 /// The configuration of an agent, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AgentConfig {
+    pub(crate) cluster_id: Option<ClusterId>,
     pub(crate) host_id: HostId,
     pub(crate) zone: Zone,
     pub(crate) state_dir: PathBuf,
@@ -144,6 +147,7 @@ impl AgentConfig {
     /// `None` only when a value is missing or unusable, which `load` has reported then.
     pub(super) fn from_resolved(from: &Resolved) -> Option<Self> {
         Some(Self {
+            cluster_id: from.text("cluster.id").map(ClusterId::new).transpose().ok()?,
             host_id: HostId::new(from.text("host.id")?).ok()?,
             zone: Zone::new(from.text("host.zone")?).ok()?,
             state_dir: from.path("state_dir")?.to_owned(),

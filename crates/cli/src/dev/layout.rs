@@ -94,7 +94,7 @@ impl Layout {
     fn write_agent(&self, number: u8) -> Result<()> {
         let folder = self.agent_folder(number);
         let mut text = format!(
-            "state_dir = {state}\nlisten = {listen:?}\ncoordinators = {coordinators:?}\n\n[host]\nid = {id:?}\nzone = \"zone-{zone}\"\n\n[probe]\ninterval_ms = 1000\n",
+            "state_dir = {state}\nlisten = {listen:?}\ncoordinators = {coordinators:?}\n\n[cluster]\nid = \"dev\"\n\n[host]\nid = {id:?}\nzone = \"zone-{zone}\"\n\n[probe]\ninterval_ms = 1000\n",
             state = quoted(&folder.join("state")),
             listen = self.local_address(number),
             coordinators = self.endpoints(),

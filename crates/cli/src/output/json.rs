@@ -6,8 +6,9 @@ use quorate_rpc::pb::{
     agent::ListRolesResponse,
     control::{GetStatusResponse, Member as Coordinator, MemberRole},
     types::{
-        Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, MemberChange, Operation,
-        OperationStatus, Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict, VerdictReason, View,
+        Disk, Event, Evidence, FaultClass, Group, GroupPhase, Host, HostStatus, Member, MemberChange,
+        Operation, OperationStatus, Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict,
+        VerdictReason, View,
     },
 };
 use serde_json::{Value, json};
@@ -139,6 +140,10 @@ pub(crate) fn host(host: &Host) -> Value {
         "installed_revision": host.installed_revision,
         "primary_of": host.primary_of,
         "backup_of": host.backup_of,
+        "cordoned": host.cordoned.as_ref().map(|cordon| json!({
+            "since": instant(cordon.since_ms),
+            "reason": text(&cordon.reason),
+        })),
         "promotion_ms": host.promotion_ms,
         "demotion_ms": host.demotion_ms,
     })
@@ -163,6 +168,11 @@ pub(crate) fn disk(disk: &Disk) -> Value {
         "error_count": disk.error_count,
         "changed_at": instant(disk.changed_at_ms),
         "checked_at": disk.checked_at_ms.and_then(instant),
+        "latched": disk.latched.as_ref().map(|latch| json!({
+            "since": instant(latch.since_ms),
+            "codes": latch.codes,
+            "well_since": latch.well_since_ms.and_then(instant),
+        })),
     })
 }
 
@@ -179,6 +189,7 @@ fn verdict_reason(reason: &VerdictReason) -> Value {
         "threshold": text(&reason.threshold),
         "source": text(&reason.source),
         "at": instant(reason.at_ms),
+        "class": word::<FaultClass>(reason.class),
     })
 }
 
@@ -192,6 +203,13 @@ pub(crate) fn group(group: &Group) -> Value {
         "id": group.id,
         "primary": group.primary.as_ref().map(member),
         "backups": each(&group.backups, member),
+        "members": each(&group.members, |member| json!({
+            "host": member.host,
+            "disk": member.disk,
+            "primary": member.primary,
+            "accepted": member.accepted,
+            "missed_identity": text(&member.missed_identity),
+        })),
         "epoch": group.epoch,
         "phase": word::<GroupPhase>(group.phase),
         "operation": text(&group.operation),

@@ -108,7 +108,11 @@ pub(crate) fn hosts(all: &[Host], now_ms: u64, width: Width) -> String {
         [
             host.id.clone(),
             host.zone.clone(),
-            shown::<HostStatus>(host.status),
+            format!(
+                "{}{}",
+                shown::<HostStatus>(host.status),
+                if host.cordoned.is_some() { ", cordoned" } else { "" }
+            ),
             shown::<ServiceMode>(host.service_mode),
             contact,
             age(host.last_transition_at_ms, now_ms),
@@ -128,7 +132,11 @@ pub(crate) fn disks(all: &[Disk], now_ms: u64, width: Width) -> String {
             disk.checked_at_ms.map_or_else(|| NOTHING.to_owned(), |at| format!("{} ago", age(at, now_ms)));
         [
             format!("{}/{}", disk.host, disk.name),
-            shown::<Verdict>(disk.verdict),
+            format!(
+                "{}{}",
+                shown::<Verdict>(disk.verdict),
+                if disk.latched.is_some() { ", latched" } else { "" }
+            ),
             space(disk),
             disk.error_count.to_string(),
             checked,

@@ -2,7 +2,7 @@
 
 use quorate_rpc::pb::{
     control::MemberRole,
-    types::{GroupPhase, HostStatus, OperationStatus, Role, ServiceMode, StepStatus, Verdict},
+    types::{FaultClass, GroupPhase, HostStatus, OperationStatus, Role, ServiceMode, StepStatus, Verdict},
 };
 
 /// A wire enum and what its names begin with.
@@ -26,7 +26,7 @@ macro_rules! words {
 
 words! {
     HostStatus "HOST_STATUS_", ServiceMode "SERVICE_MODE_", Role "ROLE_", Verdict "VERDICT_", GroupPhase "GROUP_PHASE_",
-    OperationStatus "OPERATION_STATUS_", StepStatus "STEP_STATUS_", MemberRole "MEMBER_ROLE_",
+    OperationStatus "OPERATION_STATUS_", StepStatus "STEP_STATUS_", MemberRole "MEMBER_ROLE_", FaultClass "FAULT_CLASS_",
 }
 
 /// The value as a word; none when it is not set. A number from a newer coordinator is shown as such.

@@ -32,6 +32,7 @@ pub(crate) async fn run(args: AgentArgs, machine: Machine) -> anyhow::Result<u8>
 pub(crate) fn options(config: AgentConfig) -> AgentOptions {
     let disks = config.disks.into_iter().map(|disk| DiskOptions { name: disk.name, path: disk.path });
     AgentOptions {
+        cluster: config.cluster_id,
         host: config.host_id,
         zone: config.zone,
         state_dir: config.state_dir,

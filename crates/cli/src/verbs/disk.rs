@@ -3,21 +3,45 @@
 use super::{
     Desk, missing, pages,
     pages::{PAGE_SIZE, Page},
+    show_as,
 };
 use crate::{
-    args::{ClientArgs, DiskSpec, DiskVerb},
+    args::{ClientArgs, DiskSpec, DiskVerb, Format},
     output::{json, table},
 };
-use quorate_rpc::pb::control::{GetDiskRequest, ListDisksRequest};
+use quorate_rpc::pb::control::{ClearDiskRequest, ForgetDiskRequest, GetDiskRequest, ListDisksRequest};
 use serde_json::json;
+use std::path::Path;
 
-/// Answers a question about disks.
+/// Answers a question about disks, or changes what is on record of one.
 pub(crate) async fn run(args: ClientArgs, verb: DiskVerb) -> anyhow::Result<u8> {
-    let desk = Desk::open(&args)?;
     match verb {
-        DiskVerb::List { host } => list(&desk, &host.unwrap_or_default()).await,
-        DiskVerb::Show { disk } => show(&desk, disk).await,
+        DiskVerb::List { host } => list(&Desk::open(&args)?, &host.unwrap_or_default()).await,
+        DiskVerb::Show { disk } => show(&Desk::open(&args)?, disk).await,
+        DiskVerb::Clear { disk, why, mutation } => {
+            clear(&Desk::open(&args)?, disk, why.reason, mutation.id()).await
+        }
+        DiskVerb::Forget { disk, why, mutation } => {
+            forget(&Desk::open(&args)?, disk, why.reason, mutation.id()).await
+        }
+        DiskVerb::Prepare { directory } => prepare(args.output, &directory),
     }
+}
+
+async fn forget(desk: &Desk, disk: DiskSpec, reason: String, request_id: String) -> anyhow::Result<u8> {
+    let DiskSpec { host, name } = disk;
+    let what = format!("disk {host}/{name} forgotten");
+    let request = ForgetDiskRequest { request_id: request_id.clone(), host, name, reason };
+    let revision = desk.client.forget_disk(request).await?.revision;
+    desk.show_change(&request_id, revision, &what)
+}
+
+async fn clear(desk: &Desk, disk: DiskSpec, reason: String, request_id: String) -> anyhow::Result<u8> {
+    let DiskSpec { host, name } = disk;
+    let what = format!("disk {host}/{name} cleared");
+    let request = ClearDiskRequest { request_id: request_id.clone(), host, name, reason };
+    let revision = desk.client.clear_disk(request).await?.revision;
+    desk.show_change(&request_id, revision, &what)
 }
 
 async fn list(desk: &Desk, host: &str) -> anyhow::Result<u8> {
@@ -44,5 +68,15 @@ async fn show(desk: &Desk, wanted: DiskSpec) -> anyhow::Result<u8> {
         answer.view.as_ref(),
         || json!({ "disk": json::disk(&found) }),
         || table::disk_sheet(&found, desk.now_ms, desk.width),
+    )
+}
+
+/// Asks nobody: the directory is this machine's.
+fn prepare(format: Format, directory: &Path) -> anyhow::Result<u8> {
+    let identity = quorate_agent::prepare(directory)?;
+    show_as(
+        format,
+        || json!({ "directory": directory, "identity": identity }),
+        || format!("{} is disk {identity} from now on\n", directory.display()),
     )
 }

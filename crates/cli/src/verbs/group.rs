@@ -7,19 +7,17 @@ use super::{
     pages::{PAGE_SIZE, Page},
 };
 use crate::{
-    args::{ClientArgs, GroupVerb, Label, MemberSpec, MutationArgs},
+    args::{ClientArgs, GroupMemberVerb, GroupVerb, Label, MemberSpec},
     output::{self, json, table},
 };
 use anyhow::Context;
-use quorate_rpc::{
-    client::new_request_id,
-    pb::{
-        control::{
-            CreateGroupRequest, DeleteGroupRequest, GetGroupHistoryRequest, GetGroupRequest,
-            ListGroupsRequest, RequestFailoverRequest, SetGroupLabelsRequest,
-        },
-        types::Member,
+use quorate_rpc::pb::{
+    control::{
+        AcceptGroupMemberRequest, AddGroupMemberRequest, CreateGroupRequest, DeleteGroupRequest,
+        GetGroupHistoryRequest, GetGroupRequest, ListGroupsRequest, RemoveGroupMemberRequest,
+        ReorderGroupMembersRequest, RequestFailoverRequest, SetGroupLabelsRequest,
     },
+    types::Member,
 };
 use serde_json::json;
 use std::{collections::HashMap, time::Duration};
@@ -30,7 +28,7 @@ pub(crate) async fn run(args: ClientArgs, verb: GroupVerb) -> anyhow::Result<u8>
     match verb {
         GroupVerb::Create { group, primary, backups, labels, mutation } => {
             let request = CreateGroupRequest {
-                request_id: request_id(mutation),
+                request_id: mutation.id(),
                 group,
                 primary: Some(member(primary)),
                 backups: backups.into_iter().map(member).collect(),
@@ -40,24 +38,59 @@ pub(crate) async fn run(args: ClientArgs, verb: GroupVerb) -> anyhow::Result<u8>
         }
         GroupVerb::List => list(&desk).await,
         GroupVerb::Show { group } => show(&desk, group).await,
+        GroupVerb::Member(verb) => change_member(&desk, verb).await,
         GroupVerb::Delete { group, mutation } => {
-            delete(&desk, DeleteGroupRequest { request_id: request_id(mutation), group }).await
+            delete(&desk, DeleteGroupRequest { request_id: mutation.id(), group }).await
         }
         GroupVerb::Failover { group, to, wait, mutation } => {
-            let request_id = request_id(mutation);
+            let request_id = mutation.id();
             let request = RequestFailoverRequest { request_id, group, target: to.unwrap_or_default() };
             failover(&desk, request, wait).await
         }
         GroupVerb::History { group } => history(&desk, group).await,
         GroupVerb::Label { group, labels, mutation } => {
             let labels = label_map(labels);
-            label(&desk, SetGroupLabelsRequest { request_id: request_id(mutation), group, labels }).await
+            label(&desk, SetGroupLabelsRequest { request_id: mutation.id(), group, labels }).await
         }
     }
 }
 
-fn request_id(mutation: MutationArgs) -> String {
-    mutation.request_id.unwrap_or_else(new_request_id)
+async fn change_member(desk: &Desk, verb: GroupMemberVerb) -> anyhow::Result<u8> {
+    match verb {
+        GroupMemberVerb::Add { group, member: added, accept, reason, mutation } => {
+            let id = mutation.id();
+            let what = if accept {
+                format!("{} added to group {group} as a copy", added.host)
+            } else {
+                format!(
+                    "{0} added to group {group}; `quorate group member accept {group} {0}` once it holds a copy",
+                    added.host
+                )
+            };
+            let (member, reason) = (Some(member(added)), reason.unwrap_or_default());
+            let request_id = id.clone();
+            let request = AddGroupMemberRequest { request_id, group, member, accepted: accept, reason };
+            desk.show_change(&id, desk.client.add_group_member(request).await?.revision, &what)
+        }
+        GroupMemberVerb::Remove { group, host, why, mutation } => {
+            let (id, what) = (mutation.id(), format!("{host} removed from group {group}"));
+            let request =
+                RemoveGroupMemberRequest { request_id: id.clone(), group, host, reason: why.reason };
+            desk.show_change(&id, desk.client.remove_group_member(request).await?.revision, &what)
+        }
+        GroupMemberVerb::Reorder { group, hosts, mutation } => {
+            let (id, what) = (mutation.id(), format!("order of group {group}: {}", hosts.join(" ")));
+            let request = ReorderGroupMembersRequest { request_id: id.clone(), group, hosts };
+            desk.show_change(&id, desk.client.reorder_group_members(request).await?.revision, &what)
+        }
+        GroupMemberVerb::Accept { group, host, why, mutation } => {
+            let (id, what) = (mutation.id(), format!("{host} accepted as a copy of group {group}"));
+            let request =
+                AcceptGroupMemberRequest { request_id: id.clone(), group, host, reason: why.reason };
+            let revision = desk.client.accept_group_member(request).await?.revision;
+            desk.show_change(&id, revision, &what)
+        }
+    }
 }
 
 fn member(spec: MemberSpec) -> Member {
@@ -106,26 +139,23 @@ async fn history(desk: &Desk, group: String) -> anyhow::Result<u8> {
 async fn create(desk: &Desk, request: CreateGroupRequest) -> anyhow::Result<u8> {
     let (id, group) = (request.request_id.clone(), request.group.clone());
     let revision = desk.client.create_group(request).await?.revision;
-    changed(desk, &id, revision, &format!("group {group} created"))
+    desk.show_change(&id, revision, &format!("group {group} created"))
 }
 
 async fn delete(desk: &Desk, request: DeleteGroupRequest) -> anyhow::Result<u8> {
     let (id, group) = (request.request_id.clone(), request.group.clone());
     let revision = desk.client.delete_group(request).await?.revision;
-    changed(desk, &id, revision, &format!("group {group} revoked, to be deleted once nobody can act for it"))
+    desk.show_change(
+        &id,
+        revision,
+        &format!("group {group} revoked, to be deleted once nobody can act for it"),
+    )
 }
 
 async fn label(desk: &Desk, request: SetGroupLabelsRequest) -> anyhow::Result<u8> {
     let (id, group) = (request.request_id.clone(), request.group.clone());
     let revision = desk.client.set_group_labels(request).await?.revision;
-    changed(desk, &id, revision, &format!("labels of group {group} set"))
-}
-
-fn changed(desk: &Desk, request_id: &str, revision: u64, what: &str) -> anyhow::Result<u8> {
-    desk.show(
-        || json!({ "request_id": request_id, "revision": revision }),
-        || format!("{what} (revision {revision}, request {request_id})\n"),
-    )
+    desk.show_change(&id, revision, &format!("labels of group {group} set"))
 }
 
 async fn failover(

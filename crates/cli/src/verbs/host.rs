@@ -8,15 +8,38 @@ use crate::{
     args::{ClientArgs, HostVerb},
     output::{json, table},
 };
-use quorate_rpc::pb::control::{GetHostRequest, ListHostsRequest};
+use quorate_rpc::pb::control::{
+    CordonHostRequest, ForgetHostRequest, GetHostRequest, ListHostsRequest, ResetHostRequest,
+    UncordonHostRequest,
+};
 use serde_json::json;
 
-/// Answers a question about hosts.
+/// Answers a question about hosts, or changes what is on record of one.
 pub(crate) async fn run(args: ClientArgs, verb: HostVerb) -> anyhow::Result<u8> {
     let desk = Desk::open(&args)?;
     match verb {
         HostVerb::List => list(&desk).await,
         HostVerb::Show { host } => show(&desk, host).await,
+        HostVerb::Forget { host, why, mutation } => {
+            let (id, what) = (mutation.id(), format!("host {host} forgotten"));
+            let request = ForgetHostRequest { request_id: id.clone(), host, reason: why.reason };
+            desk.show_change(&id, desk.client.forget_host(request).await?.revision, &what)
+        }
+        HostVerb::Reset { host, why, mutation } => {
+            let (id, what) = (mutation.id(), format!("host {host} is free for another agent"));
+            let request = ResetHostRequest { request_id: id.clone(), host, reason: why.reason };
+            desk.show_change(&id, desk.client.reset_host(request).await?.revision, &what)
+        }
+        HostVerb::Cordon { host, why, mutation } => {
+            let (id, what) = (mutation.id(), format!("host {host} cordoned"));
+            let request = CordonHostRequest { request_id: id.clone(), host, reason: why.reason };
+            desk.show_change(&id, desk.client.cordon_host(request).await?.revision, &what)
+        }
+        HostVerb::Uncordon { host, mutation } => {
+            let (id, what) = (mutation.id(), format!("host {host} uncordoned"));
+            let request = UncordonHostRequest { request_id: id.clone(), host };
+            desk.show_change(&id, desk.client.uncordon_host(request).await?.revision, &what)
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use quorate_rpc::{
     pb::types::{Consistency, View},
 };
 use quorate_runtime::telemetry::{self, LogFormat};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// The client's own log lines, to stderr; `QUORATE_LOG=debug` shows whom it asks.
@@ -50,6 +50,7 @@ impl Desk {
         let options = ClientOptions {
             deadline: args.deadline,
             per_try_timeout: usual.per_try_timeout.min(args.deadline),
+            cluster: args.cluster.clone(),
             ..usual
         };
         let client = Client::connect(&args.endpoints, options)?;
@@ -67,13 +68,17 @@ impl Desk {
         if self.stale { Consistency::Stale.into() } else { Consistency::Linearizable.into() }
     }
 
-    /// Shows an answer in the wanted form. Somebody who stopped reading has got what they wanted.
+    /// Shows an answer in the wanted form.
     fn show(&self, document: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> anyhow::Result<u8> {
-        output::data(&match self.format {
-            Format::Json => json::document(&document()),
-            Format::Table => text(),
-        })?;
-        Ok(exit::OK)
+        show_as(self.format, document, text)
+    }
+
+    /// Shows what a change led to.
+    fn show_change(&self, request_id: &str, revision: u64, what: &str) -> anyhow::Result<u8> {
+        self.show(
+            || json!({ "request_id": request_id, "revision": revision }),
+            || format!("{what} (revision {revision}, request {request_id})\n"),
+        )
     }
 
     /// Shows what was read, and says so when it may be old.
@@ -97,6 +102,19 @@ impl Desk {
         }
         Ok(code)
     }
+}
+
+/// Shows an answer in the wanted form. Somebody who stopped reading has got what they wanted.
+fn show_as(
+    format: Format,
+    document: impl FnOnce() -> Value,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<u8> {
+    output::data(&match format {
+        Format::Json => json::document(&document()),
+        Format::Table => text(),
+    })?;
+    Ok(exit::OK)
 }
 
 /// An answer without the thing that was asked for, which no coordinator of ours gives.

@@ -5,10 +5,11 @@ use quorate_domain::Disk;
 use quorate_leader_core::Leader;
 use quorate_rpc::{
     ApiError,
-    convert::{disk_id, host_id, page_size},
+    convert::{Mutation, disk_id, host_id, page_size},
     pb::{
         control::{
-            GetDiskRequest, GetDiskResponse, ListDisksRequest, ListDisksResponse, disks_server::Disks,
+            ClearDiskRequest, ClearDiskResponse, ForgetDiskRequest, ForgetDiskResponse, GetDiskRequest,
+            GetDiskResponse, ListDisksRequest, ListDisksResponse, disks_server::Disks,
         },
         types,
     },
@@ -61,5 +62,23 @@ impl Disks for Api {
         let disk = disk.ok_or_else(|| ApiError::NotFound { what: "disk", id: id.to_string() })?;
         let disk = self.memory.ask(|leader| describe(leader, disk));
         Ok(Response::new(GetDiskResponse { disk: Some(disk), view: Some(described) }))
+    }
+
+    async fn clear_disk(
+        &self,
+        request: Request<ClearDiskRequest>,
+    ) -> Result<Response<ClearDiskResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(ClearDiskResponse { revision: accepted.revision.0 }))
+    }
+
+    async fn forget_disk(
+        &self,
+        request: Request<ForgetDiskRequest>,
+    ) -> Result<Response<ForgetDiskResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(ForgetDiskResponse { revision: accepted.revision.0 }))
     }
 }

@@ -8,10 +8,13 @@ use quorate_rpc::{
     convert::{Mutation, group_id, page_size},
     pb::{
         control::{
-            CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse,
-            GetGroupHistoryRequest, GetGroupHistoryResponse, GetGroupRequest, GetGroupResponse,
-            ListGroupsRequest, ListGroupsResponse, RequestFailoverRequest, RequestFailoverResponse,
-            SetGroupLabelsRequest, SetGroupLabelsResponse, groups_server::Groups,
+            AcceptGroupMemberRequest, AcceptGroupMemberResponse, AddGroupMemberRequest,
+            AddGroupMemberResponse, CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest,
+            DeleteGroupResponse, GetGroupHistoryRequest, GetGroupHistoryResponse, GetGroupRequest,
+            GetGroupResponse, ListGroupsRequest, ListGroupsResponse, RemoveGroupMemberRequest,
+            RemoveGroupMemberResponse, ReorderGroupMembersRequest, ReorderGroupMembersResponse,
+            RequestFailoverRequest, RequestFailoverResponse, SetGroupLabelsRequest, SetGroupLabelsResponse,
+            groups_server::Groups,
         },
         types,
     },
@@ -73,6 +76,15 @@ impl Groups for Api {
         Ok(Response::new(SetGroupLabelsResponse { revision: accepted.revision.0 }))
     }
 
+    async fn accept_group_member(
+        &self,
+        request: Request<AcceptGroupMemberRequest>,
+    ) -> Result<Response<AcceptGroupMemberResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(AcceptGroupMemberResponse { revision: accepted.revision.0 }))
+    }
+
     async fn delete_group(
         &self,
         request: Request<DeleteGroupRequest>,
@@ -102,5 +114,32 @@ impl Groups for Api {
         let (group, view) = self.group(&request.group, request.consistency).await?;
         let switches = group.history.iter().map(Into::into).collect();
         Ok(Response::new(GetGroupHistoryResponse { switches, view: Some(view) }))
+    }
+
+    async fn add_group_member(
+        &self,
+        request: Request<AddGroupMemberRequest>,
+    ) -> Result<Response<AddGroupMemberResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(AddGroupMemberResponse { revision: accepted.revision.0 }))
+    }
+
+    async fn remove_group_member(
+        &self,
+        request: Request<RemoveGroupMemberRequest>,
+    ) -> Result<Response<RemoveGroupMemberResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(RemoveGroupMemberResponse { revision: accepted.revision.0 }))
+    }
+
+    async fn reorder_group_members(
+        &self,
+        request: Request<ReorderGroupMembersRequest>,
+    ) -> Result<Response<ReorderGroupMembersResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(ReorderGroupMembersResponse { revision: accepted.revision.0 }))
     }
 }

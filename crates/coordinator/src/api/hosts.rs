@@ -6,10 +6,12 @@ use quorate_leader_core::Leader;
 use quorate_planner::Mono;
 use quorate_rpc::{
     ApiError,
-    convert::{host_id, page_size},
+    convert::{Mutation, host_id, page_size},
     pb::{
         control::{
-            GetHostRequest, GetHostResponse, ListHostsRequest, ListHostsResponse, hosts_server::Hosts,
+            CordonHostRequest, CordonHostResponse, ForgetHostRequest, ForgetHostResponse, GetHostRequest,
+            GetHostResponse, ListHostsRequest, ListHostsResponse, ResetHostRequest, ResetHostResponse,
+            UncordonHostRequest, UncordonHostResponse, hosts_server::Hosts,
         },
         types,
     },
@@ -66,5 +68,41 @@ impl Hosts for Api {
             (describe(&view.state, leader, now, host), disks)
         });
         Ok(Response::new(GetHostResponse { host: Some(host), disks, view: Some(described) }))
+    }
+
+    async fn forget_host(
+        &self,
+        request: Request<ForgetHostRequest>,
+    ) -> Result<Response<ForgetHostResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(ForgetHostResponse { revision: accepted.revision.0 }))
+    }
+
+    async fn reset_host(
+        &self,
+        request: Request<ResetHostRequest>,
+    ) -> Result<Response<ResetHostResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(ResetHostResponse { revision: accepted.revision.0 }))
+    }
+
+    async fn cordon_host(
+        &self,
+        request: Request<CordonHostRequest>,
+    ) -> Result<Response<CordonHostResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(CordonHostResponse { revision: accepted.revision.0 }))
+    }
+
+    async fn uncordon_host(
+        &self,
+        request: Request<UncordonHostRequest>,
+    ) -> Result<Response<UncordonHostResponse>, Status> {
+        let mutation = Mutation::try_from(request.into_inner()).map_err(ApiError::Invalid)?;
+        let accepted = self.mutate(mutation).await?;
+        Ok(Response::new(UncordonHostResponse { revision: accepted.revision.0 }))
     }
 }

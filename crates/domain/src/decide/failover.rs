@@ -85,6 +85,13 @@ fn check_needed(
             }
             need_backup(state, group)
         }
+        FailoverReason::DiskReplaced => {
+            if !group.unaccepted.contains_key(&group.primary.host) {
+                let disk = group.primary.disk_id();
+                return not_needed(format!("disk {disk} is the one that holds the copy, or was accepted"));
+            }
+            need_backup(state, group)
+        }
         FailoverReason::StartTimedOut => {
             if !matches!(group.phase, Phase::Starting { .. }) {
                 return not_needed("its primary acts".to_owned());

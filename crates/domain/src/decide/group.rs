@@ -3,7 +3,7 @@
 use super::{Context, find_group, find_host};
 use crate::{
     command::{Command, MemberSpec},
-    eligibility::fitness,
+    eligibility::{Ineligible, fitness},
     event::Event,
     group::{LABEL_VALUE_MAX_BYTES, LABELS_MAX, MEMBERS_MAX, Member, Phase},
     ids::{Epoch, GroupId, NAME_MAX_BYTES},
@@ -52,7 +52,12 @@ pub(super) fn create(
         host: primary.host.clone(),
         reason,
     })?;
-    let granted_to = find_host(state, &primary.host)?.incarnation;
+    let host = find_host(state, &primary.host)?;
+    if let Some(cordon) = &host.cordoned {
+        let (group, reason) = (group.clone(), Ineligible::cordoned(&host.id, cordon));
+        return Err(Rejection::NotEligible { group, host: host.id.clone(), reason });
+    }
+    let granted_to = host.incarnation;
     Ok(vec![Event::GroupCreated {
         group: group.clone(),
         primary,
@@ -131,7 +136,7 @@ fn check_labels(group: &GroupId, labels: &BTreeMap<String, String>) -> Result<()
 }
 
 /// The member that is meant: a host without a named disk means its only one.
-fn resolve(state: &State, spec: &MemberSpec) -> Result<Member, Rejection> {
+pub(super) fn resolve(state: &State, spec: &MemberSpec) -> Result<Member, Rejection> {
     find_host(state, &spec.host)?;
     if let Some(disk) = &spec.disk {
         let member = Member { host: spec.host.clone(), disk: disk.clone() };

@@ -1,11 +1,12 @@
 //! Decisions about hosts and their disks.
 
-use super::{current_host, find_host};
+use super::{check_reason, current_host};
 use crate::{
     command::Command,
-    disk::{DISKS_MAX, REASONS_MAX, VerdictReason},
+    disk::{DISKS_MAX, DiskReport, REASONS_MAX, VerdictReason, accuses_the_medium, medium_codes},
     event::Event,
     host::{Host, HostStatus},
+    ids::DiskId,
     rejection::Rejection,
     state::State,
 };
@@ -27,7 +28,8 @@ pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, R
         let start = Event::HostRegistered { host, zone, address, instance, incarnation, start, hook_times };
         return Ok(vec![start]);
     };
-    if known.instance != instance && known.status != HostStatus::Offline {
+    let is_free = known.unbound || known.status == HostStatus::Offline;
+    if known.instance != instance && !is_free {
         return Err(Rejection::HostIdInUse { host, instance: known.instance.to_string() });
     }
     let same_start = (&known.instance, known.incarnation, known.start) == (&instance, incarnation, start);
@@ -71,36 +73,71 @@ pub(super) fn record_disk(state: &State, command: &Command) -> Result<Vec<Event>
     else {
         return Ok(vec![]);
     };
-    find_host(state, &disk.host)?;
     current_host(state, &disk.host, *incarnation)?;
-    let reasons: Vec<VerdictReason> = reasons.iter().take(REASONS_MAX).cloned().collect();
     let Some(known) = state.disks.get(disk) else {
-        if state.disks.len() >= DISKS_MAX {
-            return Err(Rejection::LimitReached { what: "disks".into(), limit: DISKS_MAX });
-        }
-        return Ok(vec![Event::DiskAdded {
-            disk: disk.clone(),
-            identity: identity.clone(),
-            path: path.clone(),
-            capacity_bytes: *capacity_bytes,
-            verdict: *verdict,
-            reasons,
-        }]);
+        return add_disk(state, command);
     };
-    if known.is_latched_against(identity, *verdict) {
-        return Err(Rejection::DiskFailureLatched(disk.clone()));
+    let capacity_bytes = *capacity_bytes;
+    let report = DiskReport { identity, path, capacity_bytes, verdict: *verdict, reasons };
+    let judged = known.judge(&report);
+    let mut events = Vec::new();
+    if let Some(from) = judged.replaces {
+        events.push(Event::DiskReplaced { disk: disk.clone(), from, to: judged.identity.clone() });
     }
-    if known.is_as_reported(identity, path, *capacity_bytes, *verdict, &reasons) {
+    if judged.changed {
+        events.push(Event::DiskChanged {
+            disk: disk.clone(),
+            identity: judged.identity,
+            path: path.clone(),
+            capacity_bytes: judged.capacity_bytes,
+            from: known.verdict,
+            verdict: judged.verdict,
+            reasons: judged.reasons,
+        });
+    }
+    if judged.confirms {
+        events.push(Event::DiskConfirmed { disk: disk.clone() });
+    }
+    if judged.latches {
+        events.push(Event::DiskLatched { disk: disk.clone(), codes: medium_codes(reasons) });
+    }
+    if let Some(well) = judged.seen_well {
+        events.push(Event::LatchedDiskChecked { disk: disk.clone(), well });
+    }
+    Ok(events)
+}
+
+fn add_disk(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
+    let Command::RecordDisk { disk, identity, path, capacity_bytes, verdict, reasons, .. } = command else {
         return Ok(vec![]);
+    };
+    if state.disks.len() >= DISKS_MAX {
+        return Err(Rejection::LimitReached { what: "disks".into(), limit: DISKS_MAX });
     }
-    let (identity, capacity_bytes) = known.kept(identity, *capacity_bytes);
-    Ok(vec![Event::DiskChanged {
+    let reasons: Vec<VerdictReason> = reasons.iter().take(REASONS_MAX).cloned().collect();
+    let latched = accuses_the_medium(*verdict, &reasons)
+        .then(|| Event::DiskLatched { disk: disk.clone(), codes: medium_codes(&reasons) });
+    let added = Event::DiskAdded {
         disk: disk.clone(),
-        identity,
+        identity: identity.clone(),
         path: path.clone(),
-        capacity_bytes,
-        from: known.verdict,
+        capacity_bytes: *capacity_bytes,
         verdict: *verdict,
         reasons,
-    }])
+    };
+    Ok(std::iter::once(added).chain(latched).collect())
+}
+
+/// An operator takes it upon himself that the medium is good; its checks must pass by then.
+pub(super) fn clear_disk(state: &State, disk: &DiskId, reason: &str) -> Result<Vec<Event>, Rejection> {
+    check_reason(reason)?;
+    let known = state.disks.get(disk).ok_or_else(|| Rejection::DiskNotFound(disk.clone()))?;
+    let Some(latch) = &known.latched else {
+        return Err(Rejection::DiskNotLatched { disk: disk.clone(), verdict: known.verdict.to_string() });
+    };
+    if latch.well_since.is_none() {
+        let findings = known.reasons.iter().map(ToString::to_string).collect();
+        return Err(Rejection::DiskStillFailing { disk: disk.clone(), findings });
+    }
+    Ok(vec![Event::DiskCleared { disk: disk.clone(), reason: reason.to_owned() }])
 }

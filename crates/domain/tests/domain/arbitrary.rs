@@ -6,16 +6,16 @@ mod coordinators;
 
 use proptest::prelude::*;
 use quorate_domain::{
-    Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, FormationId, GroupId,
-    HookTimes, HostId, HostStatus, Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings,
-    StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone,
+    Cause, ClusterId, Command, Disk, DiskId, DiskIdentity, DiskName, Epoch, Evidence, FaultClass,
+    FormationId, GroupId, HookTimes, HostId, HostStatus, Incarnation, InstanceId, OperationId, Proposal,
+    RequestId, Settings, StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
 use std::collections::BTreeMap;
 
 /// How many different moves there are.
-const KINDS: u8 = 27;
+const KINDS: u8 = 33;
 
 /// A command in the making.
 #[derive(Debug, Clone)]
@@ -143,6 +143,7 @@ pub(crate) fn reasons(choice: u8) -> Vec<VerdictReason> {
             threshold: "0".into(),
             source: "probe".into(),
             at: Timestamp(u64::from(choice)),
+            class: if choice % 4 < 3 { FaultClass::Environment } else { FaultClass::Medium },
         })
         .collect()
 }
@@ -166,6 +167,7 @@ impl Move {
             5..=9 => self.about_groups(state),
             10..=16 => self.about_failovers(self.kind, state),
             17..=20 => self.about_failovers(self.next_step(state), state),
+            27..KINDS => self.upkeep(state),
             _ => self.about_coordinators(state),
         }
     }
@@ -249,7 +251,7 @@ impl Move {
             _ => Command::RecordDisk {
                 incarnation: self.incarnation(state, &id),
                 disk: DiskId { host: id, name: disk(self.disk) },
-                identity: DiskIdentity(["", "medium-a", "medium-b"][usize::from(self.choice % 3)].into()),
+                identity: self.identity(state),
                 path: "/data".into(),
                 capacity_bytes: u64::from(self.choice % 2) * 1_000,
                 verdict: verdict(self.choice / 3),
@@ -267,10 +269,61 @@ impl Move {
                 backups: (1..=self.other).map(|next| member(self.host + next)).collect(),
                 labels: self.labels(),
             },
-            7 => Command::SetGroupLabels { group, labels: self.labels().into() },
+            7 if self.choice < 12 => Command::SetGroupLabels { group, labels: self.labels().into() },
+            7 => Command::AcceptMember { group, host: self.unaccepted(state), reason: "test".into() },
             8 if self.choice < 6 => Command::DeleteGroup { group },
             _ => Command::FinishDeletion { group, epoch: self.epoch(state), fencing: self.fencing(state) },
         }
+    }
+
+    /// What operators do to hosts, disks and members.
+    fn upkeep(&self, state: &State) -> Command {
+        let (id, group) = (host(self.host), group(self.group));
+        let reason = if self.luck == 0 { String::new() } else { "test".to_owned() };
+        let known = DiskId { host: id.clone(), name: disk(self.disk) };
+        match (self.kind, self.choice % 3) {
+            (27, 0) => Command::CordonHost { host: id, reason },
+            (27, _) => Command::UncordonHost { host: id },
+            (28, 0) => Command::ResetHost { host: id, reason },
+            (28, _) => Command::ForgetHost { host: self.unneeded(state).unwrap_or(id), reason },
+            (29, 0) => Command::ForgetDisk { disk: known, reason },
+            (29, _) => Command::ClearDisk { disk: clearable(state).unwrap_or(known), reason },
+            (30, _) => Command::AddMember { group, member: member(self.host), accepted: self.flag, reason },
+            (31, _) => Command::RemoveMember { group, host: self.candidate(state), reason },
+            _ => {
+                let members = state.groups.get(&group).into_iter().flat_map(|group| group.in_order());
+                let mut order: Vec<_> = members.map(|member| member.host.clone()).collect();
+                let places = order.len().max(1);
+                order.rotate_left(usize::from(self.choice) % places);
+                if self.luck == 1 {
+                    order.pop();
+                }
+                Command::ReorderMembers { group, order }
+            }
+        }
+    }
+
+    /// A host that is offline and no member, if there is one.
+    fn unneeded(&self, state: &State) -> Option<HostId> {
+        let offline = state.hosts.values().filter(|host| host.status == HostStatus::Offline);
+        let mut free = offline.filter(|host| state.groups_of(&host.id).next().is_none());
+        free.next().map(|host| host.id.clone())
+    }
+
+    /// The medium that is on record, or another one.
+    fn identity(&self, state: &State) -> DiskIdentity {
+        let known = state.disks.get(&DiskId { host: host(self.host), name: disk(self.disk) });
+        match known.filter(|_| self.flag) {
+            Some(disk) => disk.identity.clone(),
+            None => DiskIdentity(["", "medium-a", "medium-b"][usize::from(self.choice % 3)].into()),
+        }
+    }
+
+    /// A member that awaits acceptance, if there is one, or any.
+    fn unaccepted(&self, state: &State) -> HostId {
+        let group = state.groups.get(&group(self.group));
+        let waits = group.and_then(|group| group.unaccepted.keys().next());
+        waits.cloned().unwrap_or_else(|| self.candidate(state))
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
@@ -348,6 +401,7 @@ impl Move {
             FailoverReason::DiskFailed,
             FailoverReason::Requested,
             FailoverReason::Released,
+            FailoverReason::DiskReplaced,
             FailoverReason::StartTimedOut,
         ];
         let reason = reasons[usize::from(self.choice) % reasons.len()];
@@ -360,4 +414,10 @@ impl Move {
             evidence: vec![],
         }
     }
+}
+
+/// A latched disk that passes its checks, if there is one.
+fn clearable(state: &State) -> Option<DiskId> {
+    let well = |disk: &Disk| disk.latched.as_ref().is_some_and(|latch| latch.well_since.is_some());
+    state.disks.values().find(|disk| well(disk)).map(|disk| disk.id.clone())
 }

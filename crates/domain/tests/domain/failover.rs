@@ -9,6 +9,14 @@ use quorate_domain::{
     operation::FailoverReason,
 };
 
+/// A disk's report as that start of its agent makes it.
+fn read_by(mut report: Command, start: u64) -> Command {
+    if let Command::RecordDisk { incarnation, .. } = &mut report {
+        *incarnation = Incarnation(start);
+    }
+    report
+}
+
 fn begun(stage: &Stage, reason: FailoverReason, target: Option<HostId>) -> Event {
     Event::FailoverBegun {
         operation: stage.next_operation(),
@@ -77,7 +85,7 @@ fn the_five_steps_of_a_failover_are_committed_one_by_one() {
     );
     assert_eq!(statuses(&stage, operation), [Done, Done, Done, Running, Pending]);
     let backups: Vec<_> = stage.group().backups.iter().map(|member| member.host.as_str()).collect();
-    assert_eq!(backups, ["h3", "h1"], "the old primary becomes the last backup");
+    assert_eq!(backups, ["h1", "h3"], "everybody keeps their place in the operator's order");
     assert_eq!(roles(&stage)[1], ("h2".to_owned(), Role::Primary));
 
     let installed = stage.installed("h2");
@@ -262,7 +270,8 @@ fn d_covers_the_longest_demotion_of_the_start_that_the_epoch_was_granted_to() {
         let mut stage = Stage::hosts();
         stage.ok(register_with_hooks("h1", 2, at_the_grant));
         let disk = report("h1", "d1", "medium-h1", Verdict::Healthy);
-        assert_eq!(stage.refused(disk), "STALE_INCARNATION");
+        assert_eq!(stage.refused(disk.clone()), "STALE_INCARNATION");
+        stage.ok(read_by(disk, 2));
         stage.ok(create_group("g1", "h1", &["h2", "h3"]));
         stage.ok(register_with_hooks("h1", 3, later));
         stage.ok(begin(FailoverReason::HostRestarted));
@@ -400,6 +409,7 @@ fn a_plan_of_another_operation_or_phase_is_refused() {
 fn the_epoch_is_granted_to_the_candidate_s_present_start() {
     let mut stage = Stage::chosen();
     stage.ok(register("h2", "i-h2", 4));
+    stage.ok(read_by(report("h2", "d1", "medium-h2", Verdict::Healthy), 4));
     stage.ok(stage.clone().promote("h2", waited(D, TERM.0)));
     assert_eq!(stage.group().granted_to, Incarnation(4));
 }

@@ -3,7 +3,7 @@
 //! A change that breaks these tests would make coordinators refuse their own logs and stores after an upgrade. New
 //! fields need a serde default; the samples then name that default.
 
-use crate::{coordinator_samples, demotion_samples, samples};
+use crate::{coordinator_samples, demotion_samples, operator_samples, samples};
 use quorate_domain::{Committed, Proposal, State, rows::Row};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt::Write as _, fs, path::PathBuf};
@@ -159,6 +159,18 @@ fn the_revisions_about_coordinators_are_read_as_the_same_values() {
     assert_eq!(read[0].events.len() + samples::committed().events.len(), 27, "every event is in one");
 }
 
+/// The same for what operators and replaced disks brought.
+fn sample_rows_with_upkeep() -> Vec<Row> {
+    let (host, disk, group) =
+        (operator_samples::stored_host(), operator_samples::stored_disk(), operator_samples::stored_group());
+    let key = |letter: u8, id: String| [vec![letter], id.into_bytes()].concat();
+    vec![
+        (key(b'd', disk.id.to_string()), pack(&disk)),
+        (key(b'g', group.id.to_string()), pack(&group)),
+        (key(b'h', host.id.to_string()), pack(&host)),
+    ]
+}
+
 /// The same for what came with demotions that are waited for.
 fn sample_rows_with_demotions() -> Vec<Row> {
     let text_key = |letter: u8, id: String| [vec![letter], id.into_bytes()].concat();
@@ -168,6 +180,38 @@ fn sample_rows_with_demotions() -> Vec<Row> {
         (text_key(b'g', group.id.to_string()), pack(&group)),
         (text_key(b'h', host.id.to_string()), pack(&host)),
     ]
+}
+
+#[test]
+fn the_rows_of_what_operators_say_are_read_as_the_same_values_and_written_with_the_same_bytes() {
+    let rows: Vec<Row> = lines("rows-4.hex").into_iter().map(|(key, value)| (bytes(&key), value)).collect();
+    let state = State::from_rows(rows.clone()).unwrap();
+    assert_eq!(
+        state.hosts.values().next().map(|host| (**host).clone()),
+        Some(operator_samples::stored_host())
+    );
+    assert_eq!(
+        state.disks.values().next().map(|disk| (**disk).clone()),
+        Some(operator_samples::stored_disk())
+    );
+    let group = state.groups.values().next().map(|group| (**group).clone());
+    assert_eq!(group, Some(operator_samples::stored_group()));
+    let rewritten: Vec<Row> = state.rows().filter(|(key, _)| key[0] != b'c').collect();
+    assert_eq!(rewritten, rows);
+}
+
+#[test]
+fn the_proposals_of_operators_are_read_as_the_same_values() {
+    let read: Vec<Proposal> = lines("proposals-4.hex").into_iter().map(|(_, value)| unpack(&value)).collect();
+    assert_eq!(read, operator_samples::proposals());
+}
+
+#[test]
+fn the_revisions_about_upkeep_are_read_as_the_same_values() {
+    let read: Vec<Committed> =
+        lines("revisions-4.hex").into_iter().map(|(_, value)| unpack(&value)).collect();
+    assert_eq!(read, [operator_samples::committed()]);
+    assert_eq!(read[0].events.len(), 14, "every event of it");
 }
 
 #[test]
@@ -213,6 +257,13 @@ fn write_the_golden_files_that_are_missing() {
         .map(|proposal| name(proposal.command.name(), pack(proposal)))
         .collect();
     let revisions_2 = name("every-event", pack(&coordinator_samples::committed()));
+    let rows_4: String =
+        sample_rows_with_upkeep().into_iter().map(|(key, value)| name(&hex(&key), value)).collect();
+    let proposals_4: String = operator_samples::proposals()
+        .iter()
+        .map(|proposal| name(proposal.command.name(), pack(proposal)))
+        .collect();
+    let revisions_4 = name("every-event", pack(&operator_samples::committed()));
     let rows_3: String =
         sample_rows_with_demotions().into_iter().map(|(key, value)| name(&hex(&key), value)).collect();
     let proposals_3: String = demotion_samples::proposals()
@@ -221,6 +272,9 @@ fn write_the_golden_files_that_are_missing() {
         .collect();
     let revisions_3 = name("new-events", pack(&demotion_samples::committed()));
     for (file, text) in [
+        ("rows-4.hex", rows_4),
+        ("proposals-4.hex", proposals_4),
+        ("revisions-4.hex", revisions_4),
         ("rows-1.hex", rows),
         ("proposals-1.hex", proposals),
         ("revisions-1.hex", revisions),

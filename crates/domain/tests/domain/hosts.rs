@@ -2,8 +2,8 @@
 
 use crate::stage::{Stage, disk_id, finding, h, mark, register, report};
 use quorate_domain::{
-    AssignmentEntry, Command, DiskIdentity, Event, HookTimes, HostStatus, Incarnation, InstanceId, Role,
-    StartId, Verdict, Zone, assignment::assignment, disk::REASONS_MAX,
+    AssignmentEntry, Command, Disk, DiskIdentity, Event, FaultClass, HookTimes, HostStatus, Incarnation,
+    InstanceId, Role, StartId, Verdict, VerdictReason, Zone, assignment::assignment, disk::REASONS_MAX,
 };
 
 #[test]
@@ -177,29 +177,115 @@ fn a_disk_report_of_an_unknown_host_or_another_start_is_refused() {
     assert_eq!(stage.refused(report("h1", "d1", "medium-h1", Verdict::Failed)), "STALE_INCARNATION");
 }
 
-#[test]
-fn a_failed_disk_stays_failed_until_another_medium_sits_there() {
-    for (identity, verdict, accepted) in [
-        ("medium-h1", Verdict::Healthy, false),
-        ("medium-h1", Verdict::Degraded, false),
-        ("medium-h1", Verdict::Unknown, false),
-        ("", Verdict::Healthy, false),
-        ("medium-h1", Verdict::Failed, true),
-        ("another", Verdict::Failed, true),
-        ("another", Verdict::Healthy, true),
-        ("another", Verdict::Unknown, true),
-    ] {
-        let mut stage = Stage::hosts();
-        stage.ok(report("h1", "d1", "medium-h1", Verdict::Failed));
-        let command = report("h1", "d1", identity, verdict);
-        if accepted {
-            stage.ok(command);
-            let disk = stage.state.disks.get(&disk_id("h1", "d1")).unwrap();
-            assert_eq!((disk.identity.0.as_str(), disk.verdict), (identity, verdict));
-        } else {
-            assert_eq!(stage.refused(command), "DISK_FAILURE_LATCHED", "{identity:?} {verdict}");
-        }
+/// As [`report`], with one finding of this class.
+fn failed(class: FaultClass) -> Command {
+    let mut command = report("h1", "d1", "medium-h1", Verdict::Failed);
+    if let Command::RecordDisk { reasons, .. } = &mut command {
+        *reasons = vec![VerdictReason { class, ..finding("probe_write_failed", 1) }];
     }
+    command
+}
+
+fn clear(reason: &str) -> Command {
+    Command::ClearDisk { disk: disk_id("h1", "d1"), reason: reason.into() }
+}
+
+impl Stage {
+    fn disk(&self) -> &Disk {
+        self.state.disks.get(&disk_id("h1", "d1")).unwrap()
+    }
+
+    /// Disk h1/d1 is latched by a fault of its medium.
+    fn latched() -> Self {
+        let mut stage = Self::hosts();
+        stage.ok(failed(FaultClass::Medium));
+        stage
+    }
+}
+
+#[test]
+fn a_fault_of_the_environment_passes_when_the_same_medium_is_well_again() {
+    let mut stage = Stage::hosts();
+    stage.ok(failed(FaultClass::Environment));
+    assert_eq!((stage.disk().verdict, &stage.disk().latched), (Verdict::Failed, &None));
+    assert_eq!(stage.refused(clear("it is mounted")), "DISK_NOT_LATCHED");
+    stage.ok(report("h1", "d1", "medium-h1", Verdict::Healthy));
+    assert_eq!((stage.disk().verdict, stage.disk().reasons.len()), (Verdict::Healthy, 0));
+}
+
+#[test]
+fn a_fault_of_the_medium_latches_beside_others_and_by_itself() {
+    let mut stage = Stage::hosts();
+    stage.ok(failed(FaultClass::Environment));
+    let mut both = failed(FaultClass::Environment);
+    if let Command::RecordDisk { reasons, .. } = &mut both {
+        reasons.push(finding("probe_mismatch", 1));
+    }
+    let events = stage.ok(both);
+    assert!(
+        matches!(&events[..], [Event::DiskChanged { .. }, Event::DiskLatched { codes, .. }] if *codes == ["probe_mismatch"]),
+        "{events:?}"
+    );
+    let unexplained = Stage::hosts().ok(report("h1", "d1", "medium-h1", Verdict::Failed));
+    assert!(matches!(unexplained[..], [Event::DiskChanged { .. }, Event::DiskLatched { .. }]));
+    let at_first_sight = Stage::hosts().ok(report("h1", "d2", "m", Verdict::Failed));
+    assert!(matches!(at_first_sight[..], [Event::DiskAdded { .. }, Event::DiskLatched { .. }]));
+}
+
+#[test]
+fn a_latched_disk_stays_failed_whatever_its_checks_say_until_another_medium_sits_there() {
+    use Verdict::{Degraded, Failed, Healthy, Unknown};
+    for (identity, verdict, expected, well) in [
+        ("medium-h1", Healthy, Failed, true),
+        ("medium-h1", Degraded, Failed, true),
+        ("medium-h1", Unknown, Failed, false),
+        ("medium-h1", Failed, Failed, false),
+        ("", Unknown, Failed, false),
+        ("", Failed, Failed, false),
+        ("another", Healthy, Healthy, false),
+        ("another", Unknown, Unknown, false),
+        ("another", Failed, Failed, false),
+    ] {
+        let mut stage = Stage::latched();
+        let since = stage.disk().latched.as_ref().unwrap().since;
+        stage.ok(report("h1", "d1", identity, verdict));
+        let disk = stage.disk();
+        assert_eq!(disk.verdict, expected, "{identity:?} {verdict}");
+        let latched = disk.latched.as_ref();
+        assert_eq!(latched.is_some(), expected == Failed, "{identity:?} {verdict}");
+        assert_eq!(latched.is_some_and(|latch| latch.well_since.is_some()), well, "{identity:?} {verdict}");
+        let same_latch = latched.is_some_and(|latch| latch.since == since);
+        assert_eq!(same_latch, expected == Failed && identity != "another", "{identity:?} {verdict}");
+    }
+}
+
+#[test]
+fn a_latched_disk_says_since_when_it_is_well_and_why_it_was_latched() {
+    let mut stage = Stage::latched();
+    let well = || report("h1", "d1", "medium-h1", Verdict::Healthy);
+    assert_eq!(stage.ok(well()), [Event::LatchedDiskChecked { disk: disk_id("h1", "d1"), well: true }]);
+    assert_eq!(stage.ok(well()), [], "said once");
+    assert_eq!(stage.disk().reasons[0].code, "probe_write_failed");
+    let unknown = report("h1", "d1", "medium-h1", Verdict::Unknown);
+    assert_eq!(stage.ok(unknown), [Event::LatchedDiskChecked { disk: disk_id("h1", "d1"), well: false }]);
+}
+
+#[test]
+fn an_operator_clears_a_latched_disk_that_passes_its_checks() {
+    let mut stage = Stage::latched();
+    assert_eq!(stage.refused(clear("it was the cable")), "DISK_STILL_FAILING");
+    stage.ok(report("h1", "d1", "medium-h1", Verdict::Healthy));
+    for reason in ["", "  ", &"x".repeat(257)] {
+        assert_eq!(stage.refused(clear(reason)), "INVALID_REASON");
+    }
+    assert_eq!(
+        stage.ok(clear("it was the cable")),
+        [Event::DiskCleared { disk: disk_id("h1", "d1"), reason: "it was the cable".into() }]
+    );
+    stage.ok(report("h1", "d1", "medium-h1", Verdict::Healthy));
+    assert_eq!((stage.disk().verdict, &stage.disk().latched), (Verdict::Healthy, &None));
+    let nowhere = Command::ClearDisk { disk: disk_id("h9", "d1"), reason: "why".into() };
+    assert_eq!(stage.refused(nowhere), "DISK_NOT_FOUND");
 }
 
 #[test]

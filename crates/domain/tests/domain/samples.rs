@@ -83,6 +83,8 @@ pub(crate) fn stored_hosts() -> Vec<Host> {
         last_transition: Transition { at: Timestamp(4_000), from, reason: "why".into() },
         assignment_revision: Revision(66),
         registered_at: Timestamp(2_000),
+        cordoned: None,
+        unbound: false,
     })
     .collect()
 }
@@ -100,6 +102,8 @@ pub(crate) fn stored_disks() -> Vec<Disk> {
             reasons: vec![finding("slow", 7)],
             error_count: 1,
             changed_at: Timestamp(3_000),
+            latched: None,
+            awaits_report: false,
         })
         .collect()
 }
@@ -121,6 +125,7 @@ pub(crate) fn stored_groups() -> Vec<Group> {
             granted_to: Incarnation(300),
             demotion_ms: 0,
             backups: vec![member("h2"), member("h3")],
+            before_primary: 0,
             unstopped: BTreeMap::new(),
             epoch: Epoch(44),
             phase,
@@ -135,6 +140,7 @@ pub(crate) fn stored_groups() -> Vec<Group> {
                 reason: "host-lost".into(),
             }],
             labels: labels(),
+            unaccepted: BTreeMap::new(),
             created_at: Timestamp(2_500),
             modified: Revision(60),
         })

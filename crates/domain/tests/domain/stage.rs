@@ -1,9 +1,10 @@
 //! A small cluster for the tables: three hosts with a disk each, and a group on them.
 
 use quorate_domain::{
-    Applied, Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Event, FormationId, Group,
-    GroupId, HookTimes, Host, HostId, HostStatus, Incarnation, InstanceId, Member, OperationId, Outcome,
-    Proposal, Settings, StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone, apply,
+    Applied, Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Event, FaultClass,
+    FormationId, Group, GroupId, HookTimes, Host, HostId, HostStatus, Incarnation, InstanceId, Member,
+    OperationId, Outcome, Proposal, Settings, StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone,
+    apply,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -99,6 +100,7 @@ pub(crate) fn finding(code: &str, at: u64) -> VerdictReason {
         threshold: "0".into(),
         source: "probe".into(),
         at: Timestamp(at),
+        class: FaultClass::Medium,
     }
 }
 

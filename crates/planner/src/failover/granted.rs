@@ -4,7 +4,9 @@ use super::{View, record_release, report_blocked};
 use crate::{GroupObservation, Plan, liveness};
 use quorate_domain::{
     Command, Disk, Evidence, Group, GroupState, Host, HostStatus, OperationId, Phase, StepName, StepStatus,
-    Verdict, eligibility::eligible_backups, operation::FailoverReason,
+    Verdict,
+    eligibility::{eligibility, eligible_backups},
+    operation::FailoverReason,
 };
 
 pub(super) fn plan(plan: &mut Plan, view: &View<'_>, group: &Group) {
@@ -21,12 +23,12 @@ pub(super) fn plan(plan: &mut Plan, view: &View<'_>, group: &Group) {
     if let Some(evidence) = host_lost(plan, view, group, host) {
         return begin(plan, group, FailoverReason::HostLost, evidence);
     }
-    if let Some(disk) = failed_disk(view, group) {
+    if let Some(unusable) = unusable_disk(view, group) {
         let (fit, unfit) = eligible_backups(view.state, group);
         if !fit.is_empty() {
-            return begin(plan, group, FailoverReason::DiskFailed, disk_findings(disk));
+            return begin(plan, group, unusable.reason, unusable.evidence);
         }
-        let mut reasons = vec![format!("{}: its disk {} has failed", group.primary, disk.id)];
+        let mut reasons = vec![unusable.line];
         reasons.extend(unfit);
         report_blocked(plan, group, reasons);
     } else if group.blocked.is_some() {
@@ -144,12 +146,26 @@ fn host_lost(plan: &mut Plan, view: &View<'_>, group: &Group, host: &Host) -> Op
     ])
 }
 
-fn failed_disk<'a>(view: &View<'a>, group: &Group) -> Option<&'a Disk> {
-    view.state
-        .disks
-        .get(&group.primary.disk_id())
-        .map(AsRef::as_ref)
-        .filter(|disk| disk.verdict == Verdict::Failed)
+/// Why a primary cannot go on with the disk that it has.
+struct Unusable {
+    reason: FailoverReason,
+    evidence: Vec<Evidence>,
+    /// For people.
+    line: String,
+}
+
+/// What speaks against the primary's disk: it failed, or it is not the one that holds the copy.
+fn unusable_disk(view: &View<'_>, group: &Group) -> Option<Unusable> {
+    let disk = view.state.disks.get(&group.primary.disk_id())?;
+    if disk.verdict == Verdict::Failed {
+        let line = format!("{}: its disk {} has failed", group.primary, disk.id);
+        return Some(Unusable { reason: FailoverReason::DiskFailed, evidence: disk_findings(disk), line });
+    }
+    let missed = group.unaccepted.get(&group.primary.host)?;
+    let why = eligibility(view.state, group, &group.primary).err()?;
+    let evidence = vec![Evidence::new(format!("disk {}", disk.id), &disk.identity, missed, "state")];
+    let line = format!("{}: {why}", group.primary);
+    Some(Unusable { reason: FailoverReason::DiskReplaced, evidence, line })
 }
 
 fn disk_findings(disk: &Disk) -> Vec<Evidence> {
@@ -168,6 +184,7 @@ fn begin(plan: &mut Plan, group: &Group, reason: FailoverReason, evidence: Vec<E
     let rule = match reason {
         FailoverReason::HostRestarted => "failover/host-restarted",
         FailoverReason::DiskFailed => "failover/disk-failed",
+        FailoverReason::DiskReplaced => "failover/disk-replaced",
         FailoverReason::StartTimedOut => "failover/start-timed-out",
         _ => "failover/host-lost",
     };

@@ -5,7 +5,7 @@ use crate::{Mono, Plan, liveness};
 use quorate_domain::{
     Command, Evidence, Failover, Group, GroupState, HostId, Operation, OperationId,
     command::Fencing,
-    eligibility::{candidates, eligibility},
+    eligibility::{Ineligible, candidates, eligibility},
     group::Member,
 };
 
@@ -13,6 +13,9 @@ use quorate_domain::{
 const BACKOFF_MAX_MS: u64 = 30_000;
 /// The pause after the first failed start; each further one doubles it.
 const BACKOFF_FIRST_MS: u64 = 1_000;
+
+/// How long a restarted primary that should have its group back may take to read its disk.
+const READ_DISK_MS: u64 = 2_000;
 
 pub(super) fn plan(
     plan: &mut Plan,
@@ -97,8 +100,26 @@ fn backoff(view: &View<'_>, group: &Group, operation: &Operation) -> Option<Mono
     Some(since.unwrap_or(view.now).plus_ms(pause_ms))
 }
 
+/// Until when a primary that should have the group back may take to read its disk, once its agent has started anew and is
+/// in contact; none when there is nothing to wait for.
+fn reads_disk_until(view: &View<'_>, group: &Group) -> Option<Mono> {
+    let unread = matches!(eligibility(view.state, group, &group.primary), Err(Ineligible::DiskNotRead(_)));
+    let in_contact = view
+        .primary_host(group)
+        .and_then(|host| view.observations.current(host))
+        .is_some_and(|seen| seen.connected && !seen.stopping);
+    if !unread || !in_contact {
+        return None;
+    }
+    let since = view.observations.revoked_since.get(&(group.id.clone(), group.epoch)).copied();
+    Some(since.unwrap_or(view.now).plus_ms(READ_DISK_MS)).filter(|until| view.now < *until)
+}
+
 fn choose(plan: &mut Plan, view: &View<'_>, group: &Group, operation: &Operation, fencing: Fencing) {
     let prefers_old = operation.failover().is_some_and(|failover| failover.reason.prefers_old_primary());
+    if prefers_old && let Some(until) = reads_disk_until(view, group) {
+        return plan.wake(until);
+    }
     let (mut fit, mut unfit) = candidates(view.state, group, prefers_old);
     fit.retain(|member| {
         let stopping = view.is_stopping(&member.host);
@@ -107,9 +128,13 @@ fn choose(plan: &mut Plan, view: &View<'_>, group: &Group, operation: &Operation
         }
         !stopping
     });
-    // The host that an operator asked for comes first, and, like everybody, behind those that failed less often.
+    // The host that an operator asked for comes first, and, like everybody, behind those that failed less often. The one
+    // that the group is moved away from comes last, wherever it stands in the operator's order.
     let target = operation.failover().and_then(|failover| failover.target.as_ref());
-    fit.sort_by_key(|member| (attempts(operation, member), target != Some(&member.host)));
+    let from = operation.failover().filter(|_| !prefers_old).map(|failover| &failover.from);
+    fit.sort_by_key(|member| {
+        (attempts(operation, member), target != Some(&member.host), from == Some(&member.host))
+    });
     let Some(best) = fit.first() else { return report_blocked(plan, group, unfit) };
     let command = Command::ChooseCandidate {
         group: group.id.clone(),

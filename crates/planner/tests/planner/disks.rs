@@ -1,5 +1,7 @@
 use crate::world::{World, d1, disk_report, host, line};
-use quorate_domain::{Command, DiskIdentity, DiskName, Incarnation, Timestamp, Verdict, VerdictReason};
+use quorate_domain::{
+    Command, DiskIdentity, DiskName, FaultClass, Incarnation, Timestamp, Verdict, VerdictReason,
+};
 use quorate_planner::{DiskObservation, disks};
 
 impl World {
@@ -23,6 +25,7 @@ fn finding(code: &str, at: u64) -> VerdictReason {
         threshold: String::new(),
         source: "probe".into(),
         at: Timestamp(at),
+        class: FaultClass::Medium,
     }
 }
 
@@ -70,18 +73,41 @@ fn the_same_finding_seen_again_is_not_news() {
 }
 
 #[test]
-fn a_failed_disk_gets_better_only_with_another_medium() {
-    for verdict in [Verdict::Healthy, Verdict::Degraded, Verdict::Unknown] {
-        for (identity, expected) in [("medium", 0), ("", 0), ("other", 1)] {
-            let mut world = World::new();
-            world.fail_disk("h1");
-            world.report(|report| {
-                report.verdict = verdict;
-                report.identity = DiskIdentity(identity.into());
-            });
-            assert_eq!(world.recorded().len(), expected, "{verdict} {identity:?}");
-        }
+fn that_a_latched_disk_is_well_again_is_recorded_once_and_changes_its_verdict_only_with_another_medium() {
+    for (identity, verdict, latched) in [
+        ("medium", Verdict::Healthy, true),
+        ("medium", Verdict::Degraded, true),
+        ("other", Verdict::Healthy, false),
+        ("other", Verdict::Unknown, false),
+    ] {
+        let mut world = World::new();
+        world.fail_disk("h1");
+        world.report(|report| {
+            report.verdict = verdict;
+            report.identity = DiskIdentity(identity.into());
+        });
+        assert_eq!(world.recorded().len(), 1, "{verdict} {identity:?}");
+        world.settle();
+        assert_eq!(world.recorded(), Vec::<String>::new(), "{verdict} {identity:?}");
+        let disk = world.state.disks_of(&host("h1")).next().unwrap();
+        assert_eq!(disk.latched.is_some(), latched, "{verdict} {identity:?}");
+        assert_eq!(disk.verdict, if latched { Verdict::Failed } else { verdict });
     }
+    let mut world = World::new();
+    world.fail_disk("h1");
+    world.report(|report| (report.verdict, report.identity) = (Verdict::Unknown, DiskIdentity("".into())));
+    assert_eq!(world.recorded(), Vec::<String>::new(), "nobody knows more than before");
+}
+
+#[test]
+fn a_failure_that_comes_from_the_environment_ends_with_the_next_good_report() {
+    let mut world = World::new();
+    let missing = VerdictReason { class: FaultClass::Environment, ..finding("identity_missing", 1) };
+    world.report(|report| (report.verdict, report.reasons) = (Verdict::Failed, vec![missing]));
+    assert_eq!(world.recorded(), ["disk h1/d1 failed"]);
+    world.settle();
+    world.report(|_| {});
+    assert_eq!(world.recorded(), ["disk h1/d1 healthy"]);
 }
 
 #[test]

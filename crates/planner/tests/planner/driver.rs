@@ -2,9 +2,9 @@
 
 use crate::{
     orders::orders,
-    world::{D, START, World, host},
+    world::{D, START, World, d1, disk_report, host},
 };
-use quorate_domain::{Epoch, Event, GroupState, HostStatus, Phase};
+use quorate_domain::{Epoch, Event, GroupState, HostStatus, Phase, Verdict};
 use quorate_planner::Mono;
 
 const TICK_MS: u64 = 100;
@@ -149,6 +149,11 @@ fn a_restarted_primary_gets_the_group_back_under_a_new_epoch() {
     driver.world.register("h1", 2);
     driver.world.seen.hosts.remove(&host("h1"));
     driver.world.heard("h1");
+    driver.tick();
+    driver.tick();
+    assert!(!driver.world.group().phase.grants(), "it has not read its disk yet: {:#?}", driver.trace);
+    let read = disk_report(Verdict::Healthy);
+    driver.world.observed("h1").disks.insert(d1(), read);
     driver.run_until(1_000, |world| world.group().epoch > first && acts("h1")(world));
     assert_eq!(driver.world.group().epoch, first.next());
     assert_eq!(driver.world.state.operations.len(), 1);

@@ -1,6 +1,6 @@
 use crate::world::{D, START, World, g1, host, line};
 use quorate_domain::{
-    Command, Evidence, GroupState, HookTimes, HostStatus, Incarnation, Phase, Timestamp, Verdict,
+    Command, Evidence, FaultClass, GroupState, HookTimes, HostStatus, Incarnation, Phase, Timestamp, Verdict,
     VerdictReason, operation::FailoverReason,
 };
 use quorate_planner::{GroupObservation, Mono, Plan, failover};
@@ -244,6 +244,7 @@ fn a_disk_failover_carries_the_findings_of_the_disk() {
         threshold: String::new(),
         source: "probe".into(),
         at: Timestamp(1),
+        class: FaultClass::Medium,
     };
     let report = world.observed("h1").disks.values_mut().next().unwrap();
     (report.verdict, report.reasons) = (Verdict::Failed, vec![reason]);
@@ -254,6 +255,47 @@ fn a_disk_failover_carries_the_findings_of_the_disk() {
     let plan = world.failovers();
     let Command::BeginFailover { evidence, .. } = &plan.commands[0].command else { panic!("{plan:?}") };
     assert_eq!(evidence[1], Evidence::new("probe_write_failed", "EIO", "", "probe"));
+}
+
+#[test]
+fn a_restarted_primary_that_is_in_contact_has_a_moment_to_read_its_disk() {
+    for reads in [true, false] {
+        let mut world = World::new();
+        world.register("h1", 2);
+        world.seen.hosts.remove(&host("h1"));
+        world.heard("h1");
+        world.follow();
+        world.says("h1", GroupState::Ended);
+        assert_eq!(world.follow(), ["release g1 h1"]);
+        let plan = world.failovers();
+        assert_eq!((&plan.commands[..], plan.wake_at), (&[][..], Some(START.plus_ms(2_000))));
+        if reads {
+            world.read_disk("h1");
+            assert_eq!(world.wanted(), ["choose g1 h1 released"]);
+        } else {
+            world.pass(2_000, &["h1", "h2", "h3"]);
+            assert_eq!(world.wanted(), ["choose g1 h2 released"], "it took too long");
+        }
+    }
+}
+
+#[test]
+fn a_group_leaves_a_disk_that_was_replaced_under_its_primary() {
+    let mut world = World::new();
+    for report in world.observed("h1").disks.values_mut() {
+        report.identity.0 = "blank".into();
+    }
+    assert_eq!(world.planned(), ["disk h1/d1 healthy"]);
+    for planned in world.plan().commands {
+        world.apply(planned.command);
+    }
+    let plan = world.failovers();
+    assert_eq!(plan.commands[0].rule, "failover/disk-replaced");
+    let Command::BeginFailover { reason, evidence, .. } = &plan.commands[0].command else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(*reason, FailoverReason::DiskReplaced);
+    assert_eq!(evidence[..], [Evidence::new("disk h1/d1", "blank", "medium", "state")]);
 }
 
 #[test]
@@ -274,6 +316,9 @@ fn a_block_is_reported_once_changes_with_its_reasons_and_is_lifted() {
     for planned in quorate_planner::disks::plan(&world.state, &world.seen, world.now).commands {
         world.apply(planned.command);
     }
+    assert_eq!(world.follow(), ["block g1 3"], "another disk holds no copy");
+    assert_eq!(world.wanted(), nothing());
+    world.apply(Command::AcceptMember { group: g1(), host: host("h1"), reason: "rebuilt".into() });
     assert_eq!(world.follow(), ["unblock g1"]);
     assert_eq!(world.group().blocked, None);
     assert_eq!(world.wanted(), nothing());
@@ -348,6 +393,7 @@ fn d_is_as_long_as_the_hooks_of_the_old_primary_may_take() {
     let mut world = World::new();
     world.register_with_hooks("h2", 2, HookTimes { promotion_ms: 0, demotion_ms: 9_900 });
     world.observed("h2").incarnation = Incarnation(2);
+    world.read_disk("h2");
     world.request_failover(Some("h2"));
     world.says("h1", GroupState::Ended);
     (world.follow(), world.follow(), world.follow());
@@ -392,6 +438,7 @@ fn a_start_that_takes_too_long_makes_room_for_the_next_host_where_there_is_one()
         let mut world = World::new();
         world.register_with_hooks("h2", 2, HookTimes { promotion_ms, demotion_ms: 0 });
         world.observed("h2").incarnation = Incarnation(2);
+        world.read_disk("h2");
         world.request_failover(Some("h2"));
         world.says("h1", GroupState::Ended);
         (world.follow(), world.follow(), world.follow());
@@ -522,6 +569,7 @@ fn who_follows_depends_on_the_reason_the_target_and_the_disks() {
             "the primary restarted and is back",
             |world| {
                 world.register("h1", 2);
+                world.read_disk("h1");
                 world.follow();
             },
             "h1",
@@ -612,6 +660,7 @@ fn a_target_that_could_not_start_comes_after_those_that_were_not_tried() {
 fn a_primary_that_restarts_before_it_acknowledged_loses_the_group_by_a_new_failover() {
     let mut world = World::switched_to_h2();
     world.register("h2", 2);
+    world.read_disk("h2");
     assert_eq!(world.follow(), ["begin g1 host-restarted"]);
     world.pass(D, &["h1", "h2", "h3"]);
     assert_eq!(world.wanted(), ["choose g1 h2 waited 7500 in 1"]);

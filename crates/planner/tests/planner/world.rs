@@ -179,6 +179,23 @@ impl World {
         });
     }
 
+    /// The present start of a host's agent has read its disk, which is the one that it had.
+    pub(crate) fn read_disk(&mut self, id: &str) {
+        let incarnation = self.state.hosts.get(&host(id)).expect("a host of this world").incarnation;
+        let DiskObservation { identity, path, capacity_bytes, verdict, reasons, .. } =
+            disk_report(Verdict::Healthy);
+        let disk = DiskId { host: host(id), name: d1() };
+        self.apply(Command::RecordDisk {
+            disk,
+            incarnation,
+            identity,
+            path,
+            capacity_bytes,
+            verdict,
+            reasons,
+        });
+    }
+
     pub(crate) fn request_failover(&mut self, target: Option<&str>) {
         self.apply(Command::BeginFailover {
             group: g1(),

@@ -127,6 +127,7 @@ impl Client {
         let limit = (started + call.per_try).min(end);
         let mut request = Request::new(call.request.clone());
         request.set_timeout(limit - started);
+        self.options.name_cluster(request.metadata_mut());
         match timeout_at(limit, send(channel, self.options.max_message_bytes, request)).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(classify(&status)),

@@ -2,18 +2,23 @@
 
 use super::{Client, ClientError, call::Call};
 use crate::pb::control::{
+    AcceptGroupMemberRequest, AcceptGroupMemberResponse, AddGroupMemberRequest, AddGroupMemberResponse,
     AddMemberRequest, AddMemberResponse, CancelMemberChangeRequest, CancelMemberChangeResponse,
-    CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetDiskRequest,
-    GetDiskResponse, GetGroupHistoryRequest, GetGroupHistoryResponse, GetGroupRequest, GetGroupResponse,
-    GetHostRequest, GetHostResponse, GetOperationRequest, GetOperationResponse, GetStatusRequest,
-    GetStatusResponse, ListDisksRequest, ListDisksResponse, ListEventsRequest, ListEventsResponse,
-    ListGroupsRequest, ListGroupsResponse, ListHostsRequest, ListHostsResponse, ListMembersRequest,
-    ListMembersResponse, ListOperationsRequest, ListOperationsResponse, PromoteMemberRequest,
-    PromoteMemberResponse, RemoveMemberRequest, RemoveMemberResponse, ReplaceMemberRequest,
-    ReplaceMemberResponse, RequestFailoverRequest, RequestFailoverResponse, SetGroupLabelsRequest,
-    SetGroupLabelsResponse, WaitOperationRequest, WaitOperationResponse, cluster_client::ClusterClient,
-    disks_client::DisksClient, events_client::EventsClient, groups_client::GroupsClient,
-    hosts_client::HostsClient, operations_client::OperationsClient,
+    ClearDiskRequest, ClearDiskResponse, CordonHostRequest, CordonHostResponse, CreateGroupRequest,
+    CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, ForgetDiskRequest, ForgetDiskResponse,
+    ForgetHostRequest, ForgetHostResponse, GetDiskRequest, GetDiskResponse, GetGroupHistoryRequest,
+    GetGroupHistoryResponse, GetGroupRequest, GetGroupResponse, GetHostRequest, GetHostResponse,
+    GetOperationRequest, GetOperationResponse, GetStatusRequest, GetStatusResponse, ListDisksRequest,
+    ListDisksResponse, ListEventsRequest, ListEventsResponse, ListGroupsRequest, ListGroupsResponse,
+    ListHostsRequest, ListHostsResponse, ListMembersRequest, ListMembersResponse, ListOperationsRequest,
+    ListOperationsResponse, PromoteMemberRequest, PromoteMemberResponse, RemoveGroupMemberRequest,
+    RemoveGroupMemberResponse, RemoveMemberRequest, RemoveMemberResponse, ReorderGroupMembersRequest,
+    ReorderGroupMembersResponse, ReplaceMemberRequest, ReplaceMemberResponse, RequestFailoverRequest,
+    RequestFailoverResponse, ResetHostRequest, ResetHostResponse, SetGroupLabelsRequest,
+    SetGroupLabelsResponse, UncordonHostRequest, UncordonHostResponse, WaitOperationRequest,
+    WaitOperationResponse, cluster_client::ClusterClient, disks_client::DisksClient,
+    events_client::EventsClient, groups_client::GroupsClient, hosts_client::HostsClient,
+    operations_client::OperationsClient,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -130,6 +135,26 @@ mutations! {
         delete_group(DeleteGroupRequest) -> DeleteGroupResponse;
     GroupsClient: /// Moves a group to another host.
         request_failover(RequestFailoverRequest) -> RequestFailoverResponse;
+    HostsClient: /// Forgets a host that is gone for good.
+        forget_host(ForgetHostRequest) -> ForgetHostResponse;
+    HostsClient: /// Frees a host's name for an agent on another state folder.
+        reset_host(ResetHostRequest) -> ResetHostResponse;
+    HostsClient: /// Keeps a host from becoming primary of anything more.
+        cordon_host(CordonHostRequest) -> CordonHostResponse;
+    HostsClient: /// Lets a host become primary again.
+        uncordon_host(UncordonHostRequest) -> UncordonHostResponse;
+    DisksClient: /// Forgets a disk that is gone for good.
+        forget_disk(ForgetDiskRequest) -> ForgetDiskResponse;
+    GroupsClient: /// Adds a member to a group.
+        add_group_member(AddGroupMemberRequest) -> AddGroupMemberResponse;
+    GroupsClient: /// Takes a member out of a group.
+        remove_group_member(RemoveGroupMemberRequest) -> RemoveGroupMemberResponse;
+    GroupsClient: /// Puts the members of a group into another order of preference.
+        reorder_group_members(ReorderGroupMembersRequest) -> ReorderGroupMembersResponse;
+    GroupsClient: /// Says that a member of a group holds a copy.
+        accept_group_member(AcceptGroupMemberRequest) -> AcceptGroupMemberResponse;
+    DisksClient: /// Says that a latched disk is good again.
+        clear_disk(ClearDiskRequest) -> ClearDiskResponse;
 }
 
 impl Client {

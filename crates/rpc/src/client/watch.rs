@@ -3,6 +3,7 @@
 use super::{
     Client, ClientError,
     call::{Answer, Call, backoff},
+    options::CLUSTER_METADATA,
 };
 use crate::{
     pb::{
@@ -137,6 +138,10 @@ async fn open_stream(
     max_bytes: usize,
     request: Request<WatchEventsRequest>,
 ) -> Result<Response<Streaming<WatchEventsResponse>>, Status> {
-    let request = Request::new(request.into_inner());
+    let cluster = request.metadata().get(CLUSTER_METADATA).cloned();
+    let mut request = Request::new(request.into_inner());
+    if let Some(cluster) = cluster {
+        request.metadata_mut().insert(CLUSTER_METADATA, cluster);
+    }
     EventsClient::new(channel).max_decoding_message_size(max_bytes).watch_events(request).await
 }

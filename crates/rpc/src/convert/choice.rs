@@ -5,7 +5,7 @@ use crate::{
     pb,
 };
 use quorate_domain::{
-    GroupState, HostStatus, OperationStatus, Role, ServiceMode, StepStatus, Verdict, group::Phase,
+    FaultClass, GroupState, HostStatus, OperationStatus, Role, ServiceMode, StepStatus, Verdict, group::Phase,
 };
 
 /// A domain enum that can be read from the wire.
@@ -46,6 +46,7 @@ macro_rules! choices {
 choices! {
     HostStatus = pb::types::HostStatus as WireHostStatus { Online, Suspect, Offline }
     Verdict = pb::types::Verdict as WireVerdict { Healthy, Degraded, Failed, Unknown }
+    FaultClass = pb::types::FaultClass as WireFaultClass { Medium, Environment }
     Role = pb::types::Role as WireRole { Primary, Backup }
     OperationStatus = pb::types::OperationStatus as WireOperationStatus { Running, Succeeded, Failed }
     StepStatus = pb::types::StepStatus as WireStepStatus { Pending, Running, Done, Failed }
@@ -99,6 +100,7 @@ mod tests {
             Verdict::Failed,
             Verdict::Unknown,
         ]);
+        round_trip::<FaultClass, WireFaultClass>(&[FaultClass::Medium, FaultClass::Environment]);
         round_trip::<Role, WireRole>(&[Role::Primary, Role::Backup]);
         round_trip::<OperationStatus, WireOperationStatus>(&[
             OperationStatus::Running,

@@ -1,10 +1,11 @@
 //! Disks and what speaks against them.
 
+use super::choice::FromWire;
 use crate::{
     field::{InvalidField, text},
     pb::types as wire,
 };
-use quorate_domain::{Disk, Timestamp, VerdictReason};
+use quorate_domain::{Disk, FaultClass, Latch, Timestamp, VerdictReason};
 
 /// What only the leader's memory knows (free bytes, last check) is left unset for the caller to fill in.
 impl From<&Disk> for wire::Disk {
@@ -21,6 +22,17 @@ impl From<&Disk> for wire::Disk {
             changed_at_ms: disk.changed_at.0,
             free_bytes: None,
             checked_at_ms: None,
+            latched: disk.latched.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&Latch> for wire::DiskLatch {
+    fn from(latch: &Latch) -> Self {
+        Self {
+            since_ms: latch.since.0,
+            codes: latch.codes.clone(),
+            well_since_ms: latch.well_since.map(|at| at.0),
         }
     }
 }
@@ -34,6 +46,7 @@ impl From<&VerdictReason> for wire::VerdictReason {
             threshold: reason.threshold.clone(),
             source: reason.source.clone(),
             at_ms: reason.at.0,
+            class: wire::FaultClass::from(reason.class).into(),
         }
     }
 }
@@ -51,6 +64,15 @@ impl TryFrom<wire::VerdictReason> for VerdictReason {
             threshold: text("threshold", reason.threshold)?,
             source: text("source", reason.source)?,
             at: Timestamp(reason.at_ms),
+            class: fault_class(reason.class)?,
         })
     }
+}
+
+/// Agents of an earlier version name no class, and every failure was one of the medium to them.
+fn fault_class(number: i32) -> Result<FaultClass, InvalidField> {
+    if number == i32::from(wire::FaultClass::Unspecified) {
+        return Ok(FaultClass::Medium);
+    }
+    FaultClass::from_wire("class", number)
 }

@@ -28,8 +28,20 @@ impl From<&Group> for wire::Group {
             created_at_ms: group.created_at.0,
             modified_revision: group.modified.0,
             granted_to_incarnation: group.granted_to.0,
+            members: group.in_order().map(|member| described(group, member)).collect(),
             unstopped: group.unstopped.iter().map(unstopped).collect(),
         }
+    }
+}
+
+fn described(group: &Group, member: &Member) -> wire::GroupMember {
+    let missed = group.unaccepted.get(&member.host);
+    wire::GroupMember {
+        host: member.host.to_string(),
+        disk: member.disk.to_string(),
+        primary: *member == group.primary,
+        accepted: missed.is_none(),
+        missed_identity: missed.map(|identity| identity.0.clone()).unwrap_or_default(),
     }
 }
 

@@ -22,6 +22,10 @@ impl From<&Host> for wire::Host {
             installed_revision: 0,
             primary_of: Vec::new(),
             backup_of: Vec::new(),
+            cordoned: host
+                .cordoned
+                .as_ref()
+                .map(|cordon| wire::Cordon { since_ms: cordon.since.0, reason: cordon.reason.clone() }),
             promotion_ms: host.hook_times.promotion_ms,
             demotion_ms: host.hook_times.demotion_ms,
         }

@@ -78,7 +78,7 @@ impl TryFrom<wire::RequestFailoverRequest> for Mutation {
     }
 }
 
-fn member(member: &types::Member) -> Result<MemberSpec, InvalidField> {
+pub(super) fn member(member: &types::Member) -> Result<MemberSpec, InvalidField> {
     Ok(MemberSpec { host: name("host", &member.host)?, disk: optional_name("disk", &member.disk)? })
 }
 

@@ -2,7 +2,7 @@
 
 use super::hello::address;
 use crate::{
-    field::{InvalidField, at_most, name, optional_name, positive, present},
+    field::{InvalidField, at_most, name, optional_name, positive, present, text},
     pb::agent::{self as wire, coordinator_message::Message},
     session::{ADDRESSES_MAX, ParsedCoordinatorMessage, ParsedRenewalAck, ParsedWelcome},
 };
@@ -25,6 +25,9 @@ impl TryFrom<wire::CoordinatorMessage> for ParsedCoordinatorMessage {
             Some(Message::Coordinators(changed)) => addresses(changed.api_addresses)
                 .map(Self::Coordinators)
                 .map_err(|bad| bad.within("coordinators")),
+            Some(Message::Notice(notice)) => {
+                text("text", notice.text).map(Self::Notice).map_err(|bad| bad.within("notice"))
+            }
             None => Err(InvalidField::required(
                 "message",
                 "a newer coordinator may be talking to an older agent: upgrade the agent",
@@ -42,6 +45,7 @@ impl From<&ParsedCoordinatorMessage> for wire::CoordinatorMessage {
                 Parsed::RenewalAck(ack) => Message::RenewalAck(ack.into()),
                 Parsed::Snapshot(assignment) => Message::AssignmentSnapshot(assignment.into()),
                 Parsed::Delta(delta) => Message::AssignmentDelta(delta.into()),
+                Parsed::Notice(text) => Message::Notice(wire::Notice { text: text.clone() }),
                 Parsed::Coordinators(api_addresses) => {
                     Message::Coordinators(wire::Coordinators { api_addresses: api_addresses.clone() })
                 }

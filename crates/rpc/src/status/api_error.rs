@@ -75,6 +75,16 @@ pub enum ApiError {
     /// Another session of the same host has begun, and this one is over.
     #[error("another session of this host has begun; does a second agent run under its name?")]
     SessionReplaced,
+    /// Whoever asks means another cluster.
+    #[error(
+        "this coordinator is of cluster {ours}, and {theirs} is meant; correct the addresses of the coordinators, or the name of the cluster"
+    )]
+    OtherCluster {
+        /// This coordinator's.
+        ours: ClusterId,
+        /// Which one is meant.
+        theirs: ClusterId,
+    },
     /// The agent belongs to another forming of a cluster of this name: one of the two has no business here.
     #[error(
         "this coordinator is of cluster {cluster} as formed under {}, and this agent belongs to the one formed under {theirs}; \
@@ -195,6 +205,9 @@ impl ApiError {
                 Parts::new(Code::Unavailable, Reason::Stopping.as_str()).retry(NOT_LEADER_RETRY)
             }
             Self::SessionReplaced => Parts::new(Code::Aborted, Reason::SessionReplaced.as_str()),
+            Self::OtherCluster { ours, .. } => {
+                Parts::new(Code::FailedPrecondition, Reason::OtherCluster.as_str()).with(key::CLUSTER, ours)
+            }
             Self::OtherFormation { ours, .. } => {
                 let parts = Parts::new(Code::FailedPrecondition, Reason::OtherFormation.as_str());
                 match ours {
@@ -217,6 +230,11 @@ impl ApiError {
             Self::Invalid(field) => {
                 let violation = field.violation();
                 details.add_bad_request_violation(bounded(&violation.field), bounded(&violation.description));
+            }
+            Self::OtherCluster { .. } => {
+                let code = Reason::OtherCluster.as_str();
+                let violation = PreconditionViolation::new(code, "cluster", message);
+                details.set_precondition_failure(vec![violation]);
             }
             Self::OtherFormation { .. } => {
                 let code = Reason::OtherFormation.as_str();

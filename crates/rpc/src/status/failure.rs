@@ -137,7 +137,9 @@ fn by_reason(status: &Status, info: &ErrorInfo, retry_after: Option<Duration>) -
         None if status.code() == Code::NotFound => {
             Failure::NotFound { code: info.reason.clone(), what: word(key::WHAT), id: word(key::ID), message }
         }
-        Some(Reason::OtherFormation) | None => Failure::Refused { code: info.reason.clone(), message },
+        Some(Reason::OtherCluster | Reason::OtherFormation) | None => {
+            Failure::Refused { code: info.reason.clone(), message }
+        }
     }
 }
 

@@ -45,6 +45,8 @@ reasons! {
     Stopping = "STOPPING",
     /// Another session of the same host has begun.
     SessionReplaced = "SESSION_REPLACED",
+    /// Whoever asks means another cluster than this one.
+    OtherCluster = "OTHER_CLUSTER",
     /// The agent belongs to another forming of a cluster of this name, and not to this one.
     OtherFormation = "OTHER_FORMATION",
     /// The other end does not read what it is sent.
@@ -79,6 +81,7 @@ pub(super) mod key {
     pub(in crate::status) const COUNT: &str = "count";
     pub(in crate::status) const EPOCH: &str = "epoch";
     pub(in crate::status) const INCARNATION: &str = "incarnation";
+    pub(in crate::status) const CLUSTER: &str = "cluster";
     pub(in crate::status) const FORMATION: &str = "formation";
     pub(in crate::status) const WAIT_MS: &str = "wait_ms";
     pub(in crate::status) const WAITED_MS: &str = "waited_ms";

@@ -65,7 +65,16 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         | R::ChangeOnRecord { operation, .. }
         | R::ChangeNotReady { operation, .. } => Kind::State { subject: format!("operation/{operation}") },
         R::HostIdInUse { host: id, .. } | R::StaleIncarnation { host: id, .. } => host(id),
-        R::DiskFailureLatched(disk) => Kind::State { subject: format!("disk/{disk}") },
+        R::HostNotOffline { host: id, .. } | R::HostIsMember { host: id, .. } => host(id),
+        R::DiskIsMember { disk, .. } => Kind::State { subject: format!("disk/{disk}") },
+        R::MemberIsPrimary { group, .. } | R::MemberNotStopped { group, .. } => {
+            Kind::State { subject: format!("group/{group}") }
+        }
+        R::InvalidOrder { .. } => Kind::Malformed { field: "hosts" },
+        R::InvalidReason { .. } => Kind::Malformed { field: "reason" },
+        R::DiskNotLatched { disk, .. } | R::DiskStillFailing { disk, .. } => {
+            Kind::State { subject: format!("disk/{disk}") }
+        }
         R::GroupDeleting(group)
         | R::FailoverInProgress { group, .. }
         | R::AlreadyPrimary { group, .. }
@@ -88,7 +97,11 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
     let text = |value: &dyn std::fmt::Display| value.to_string();
     match rejection {
         // An id or a field that the kind of refusal names is added by whoever asks.
-        R::ClusterMissing | R::CoordinatorsNotRecorded | R::UnsafeSettings(_) | R::ClusterExists(_) => vec![],
+        R::ClusterMissing
+        | R::CoordinatorsNotRecorded
+        | R::UnsafeSettings(_)
+        | R::ClusterExists(_)
+        | R::InvalidReason { .. } => vec![],
         R::CoordinatorNotFound(id) | R::AlreadyVoter(id) | R::NotAVoter(id) | R::LastVoter(id) => {
             vec![(key::COORDINATOR, text(id))]
         }
@@ -114,7 +127,16 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
             vec![(key::OPERATION, text(operation)), (key::VOTERS, numbers(voters))]
         }
         R::HostNotFound(host) | R::HostIdInUse { host, .. } => vec![(key::HOST, text(host))],
-        R::DiskNotFound(disk) | R::DiskFailureLatched(disk) => vec![(key::DISK, text(disk))],
+        R::DiskNotFound(disk) | R::DiskNotLatched { disk, .. } | R::DiskStillFailing { disk, .. } => {
+            vec![(key::DISK, text(disk))]
+        }
+        R::HostNotOffline { host, .. } => vec![(key::HOST, text(host))],
+        R::HostIsMember { host, count, .. } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
+        R::DiskIsMember { disk, count, .. } => vec![(key::DISK, text(disk)), (key::COUNT, text(count))],
+        R::MemberNotStopped { group, host, epoch } => {
+            vec![(key::GROUP, text(group)), (key::HOST, text(host)), (key::EPOCH, text(epoch))]
+        }
+        R::InvalidOrder { group, .. } => vec![(key::GROUP, text(group))],
         R::DiskAmbiguous { host, count } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
         R::StaleIncarnation { host, recorded, .. } => {
             vec![(key::HOST, text(host)), (key::INCARNATION, text(recorded))]
@@ -128,6 +150,7 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::DuplicateMember { group, host }
         | R::AlreadyPrimary { group, host }
         | R::NotAMember { group, host }
+        | R::MemberIsPrimary { group, host }
         | R::NotEligible { group, host, .. } => vec![(key::GROUP, text(group)), (key::HOST, text(host))],
         R::StaleEpoch { group, current, .. } => {
             vec![(key::GROUP, text(group)), (key::EPOCH, text(current))]

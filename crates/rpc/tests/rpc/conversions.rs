@@ -45,6 +45,7 @@ fn disk_report() -> wire::DiskReport {
         threshold: "500".into(),
         source: "probe".into(),
         at_ms: 5,
+        class: types::FaultClass::Environment.into(),
     };
     wire::DiskReport {
         name: "d1".into(),

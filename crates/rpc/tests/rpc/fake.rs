@@ -151,6 +151,13 @@ impl Groups for Service {
         let revision = self.mutation(&request, &request.get_ref().request_id).await?;
         Ok(Response::new(CreateGroupResponse { revision }))
     }
+    async fn accept_group_member(
+        &self,
+        request: Request<AcceptGroupMemberRequest>,
+    ) -> Answer<AcceptGroupMemberResponse> {
+        let revision = self.mutation(&request, &request.get_ref().request_id).await?;
+        Ok(Response::new(AcceptGroupMemberResponse { revision }))
+    }
     async fn delete_group(&self, request: Request<DeleteGroupRequest>) -> Answer<DeleteGroupResponse> {
         let revision = self.mutation(&request, &request.get_ref().request_id).await?;
         Ok(Response::new(DeleteGroupResponse { revision }))
@@ -173,6 +180,21 @@ impl Groups for Service {
         self.0.seen.lock().unwrap().reads += 1;
         self.reply().await?;
         Ok(Response::new(GetGroupResponse::default()))
+    }
+    async fn add_group_member(&self, _: Request<AddGroupMemberRequest>) -> Answer<AddGroupMemberResponse> {
+        Err(Status::unimplemented("not in the script"))
+    }
+    async fn remove_group_member(
+        &self,
+        _: Request<RemoveGroupMemberRequest>,
+    ) -> Answer<RemoveGroupMemberResponse> {
+        Err(Status::unimplemented("not in the script"))
+    }
+    async fn reorder_group_members(
+        &self,
+        _: Request<ReorderGroupMembersRequest>,
+    ) -> Answer<ReorderGroupMembersResponse> {
+        Err(Status::unimplemented("not in the script"))
     }
     async fn list_groups(&self, _: Request<ListGroupsRequest>) -> Answer<ListGroupsResponse> {
         Err(Status::unimplemented("not in the script"))

@@ -77,12 +77,70 @@ fn deletions_and_labels_become_their_commands() {
 }
 
 #[test]
+fn what_operators_do_becomes_its_command() {
+    let (request_id, group, host, reason) =
+        ("r1".to_owned(), "g1".to_owned(), "h1".to_owned(), "why".to_owned());
+    let (g1, h1) = (GroupId::new("g1").unwrap(), HostId::new("h1").unwrap());
+    let cordon = wire::CordonHostRequest {
+        request_id: request_id.clone(),
+        host: host.clone(),
+        reason: reason.clone(),
+    };
+    let expected = Command::CordonHost { host: h1.clone(), reason: reason.clone() };
+    assert_eq!(Mutation::try_from(cordon).unwrap().command, expected);
+    let add = wire::AddGroupMemberRequest {
+        request_id: request_id.clone(),
+        group: group.clone(),
+        member: Some(member("h1", "")),
+        accepted: true,
+        reason: reason.clone(),
+    };
+    let expected = Command::AddMember {
+        group: g1.clone(),
+        member: MemberSpec { host: h1.clone(), disk: None },
+        accepted: true,
+        reason: reason.clone(),
+    };
+    assert_eq!(Mutation::try_from(add.clone()).unwrap().command, expected);
+    let without = wire::AddGroupMemberRequest { member: None, ..add.clone() };
+    assert_eq!(Mutation::try_from(without).unwrap_err().field, "member");
+    let nobody = wire::AddGroupMemberRequest { member: Some(member("", "")), ..add };
+    assert_eq!(Mutation::try_from(nobody).unwrap_err().field, "member.host");
+    let clear = wire::ClearDiskRequest { request_id: request_id.clone(), host, name: "d1".into(), reason };
+    let Command::ClearDisk { disk, .. } = Mutation::try_from(clear.clone()).unwrap().command else {
+        panic!("another command")
+    };
+    assert_eq!(disk.to_string(), "h1/d1");
+    let long = wire::ClearDiskRequest { reason: "x".repeat(5_000), ..clear };
+    assert_eq!(Mutation::try_from(long).unwrap_err().field, "reason");
+    let reorder = |hosts: &[&str]| wire::ReorderGroupMembersRequest {
+        request_id: request_id.clone(),
+        group: group.clone(),
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+    };
+    let expected = Command::ReorderMembers { group: g1, order: vec![h1] };
+    assert_eq!(Mutation::try_from(reorder(&["h1"])).unwrap().command, expected);
+    assert_eq!(Mutation::try_from(reorder(&["h1", "a b"])).unwrap_err().field, "hosts[1]");
+    assert_eq!(Mutation::try_from(reorder(&["h"; 17])).unwrap_err().field, "hosts");
+}
+
+#[test]
 fn every_mutation_requires_a_request_id() {
     let refusals: Vec<InvalidField> = vec![
         Mutation::try_from(wire::CreateGroupRequest { request_id: String::new(), ..create() }).unwrap_err(),
         Mutation::try_from(wire::SetGroupLabelsRequest::default()).unwrap_err(),
         Mutation::try_from(wire::DeleteGroupRequest::default()).unwrap_err(),
         Mutation::try_from(wire::RequestFailoverRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::ClearDiskRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::AcceptGroupMemberRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::AddGroupMemberRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::RemoveGroupMemberRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::ReorderGroupMembersRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::ForgetHostRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::ResetHostRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::CordonHostRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::UncordonHostRequest::default()).unwrap_err(),
+        Mutation::try_from(wire::ForgetDiskRequest::default()).unwrap_err(),
     ];
     for refused in refusals {
         assert!(refused.to_string().starts_with("request_id: required"), "{refused}");

@@ -43,7 +43,15 @@ fn rejections() -> Vec<(Rejection, Code)> {
             R::StaleIncarnation { host: host(), recorded: Incarnation(2), offered: Incarnation(1) },
             FailedPrecondition,
         ),
-        (R::DiskFailureLatched(disk()), FailedPrecondition),
+        (R::HostNotOffline { host: host(), status: "online".into() }, FailedPrecondition),
+        (R::HostIsMember { host: host(), groups: vec![group()], count: 9 }, FailedPrecondition),
+        (R::DiskIsMember { disk: disk(), groups: vec![group()], count: 1 }, FailedPrecondition),
+        (R::MemberIsPrimary { group: group(), host: host() }, FailedPrecondition),
+        (R::MemberNotStopped { group: group(), host: host(), epoch: Epoch(4) }, FailedPrecondition),
+        (R::InvalidOrder { group: group(), problem: "h2 is not named".into() }, InvalidArgument),
+        (R::InvalidReason { problem: "none is given".into() }, InvalidArgument),
+        (R::DiskNotLatched { disk: disk(), verdict: "failed".into() }, FailedPrecondition),
+        (R::DiskStillFailing { disk: disk(), findings: vec![] }, FailedPrecondition),
         (R::GroupNotFound(group()), NotFound),
         (R::GroupExists(group()), AlreadyExists),
         (R::DuplicateMember { group: group(), host: host() }, InvalidArgument),
@@ -106,7 +114,7 @@ fn rejections() -> Vec<(Rejection, Code)> {
 fn every_refusal_has_its_code_and_is_read_back_as_itself() {
     let table = rejections();
     let codes: BTreeSet<_> = table.iter().map(|(rejection, _)| rejection.code()).collect();
-    assert_eq!(codes.len(), 44, "a refusal is missing from this table, or two share a code");
+    assert_eq!(codes.len(), 52, "a refusal is missing from this table, or two share a code");
     for (rejection, expected) in table {
         let (code, message) = (rejection.code(), rejection.to_string());
         let status = Status::from(ApiError::from(rejection));
@@ -188,6 +196,13 @@ fn others() -> Vec<(ApiError, &'static str)> {
         (ApiError::Invalid(InvalidField::required("request_id", "make one")), "INVALID_FIELD"),
         (ApiError::Stopping { who: "this coordinator", remedy: "ask another" }, "STOPPING"),
         (ApiError::SessionReplaced, "SESSION_REPLACED"),
+        (
+            ApiError::OtherCluster {
+                ours: ClusterId::new("c").unwrap(),
+                theirs: ClusterId::new("d").unwrap(),
+            },
+            "OTHER_CLUSTER",
+        ),
         (
             ApiError::OtherFormation {
                 cluster: ClusterId::new("c").unwrap(),

@@ -1,10 +1,10 @@
 //! What the services show of the state.
 
 use quorate_domain::{
-    Cause, Committed, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Failover, Group, GroupId,
-    HookTimes, Host, HostId, HostStatus, Incarnation, Member, Operation, OperationId, OperationStatus, Phase,
-    RequestId, Revision, StartId, Step, StepName, StepStatus, Switch, Timestamp, Verdict, VerdictReason,
-    Work, group::Blocked, host::Transition, operation::FailoverReason,
+    Cause, Committed, Cordon, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Failover, FaultClass,
+    Group, GroupId, HookTimes, Host, HostId, HostStatus, Incarnation, Latch, Member, Operation, OperationId,
+    OperationStatus, Phase, RequestId, Revision, StartId, Step, StepName, StepStatus, Switch, Timestamp,
+    Verdict, VerdictReason, Work, group::Blocked, host::Transition, operation::FailoverReason,
 };
 use quorate_rpc::pb::types as wire;
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ fn a_host_leaves_what_only_the_leader_knows_to_the_caller() {
         },
         assignment_revision: Revision(7),
         registered_at: Timestamp(1),
+        cordoned: Some(Cordon { since: Timestamp(6), reason: "why".into() }),
+        unbound: false,
     });
     let expected = wire::Host {
         id: "h1".into(),
@@ -46,6 +48,7 @@ fn a_host_leaves_what_only_the_leader_knows_to_the_caller() {
         last_transition_at_ms: 5,
         last_transition_reason: "3 missed".into(),
         assignment_revision: 7,
+        cordoned: Some(wire::Cordon { since_ms: 6, reason: "why".into() }),
         promotion_ms: 10_000,
         demotion_ms: 11_000,
         ..wire::Host::default()
@@ -63,6 +66,7 @@ fn a_disk_shows_its_verdict_and_why() {
         threshold: String::new(),
         source: "probe".into(),
         at: Timestamp(9),
+        class: FaultClass::Environment,
     };
     let shown = wire::Disk::from(&Disk {
         id: "h1/d1".parse::<DiskId>().unwrap(),
@@ -73,10 +77,14 @@ fn a_disk_shows_its_verdict_and_why() {
         reasons: vec![reason.clone()],
         error_count: 1,
         changed_at: Timestamp(8),
+        latched: Some(Latch { since: Timestamp(7), codes: vec!["x".into()], well_since: None }),
+        awaits_report: false,
     });
     assert_eq!((shown.host.as_str(), shown.name.as_str()), ("h1", "d1"));
     assert_eq!(shown.verdict(), wire::Verdict::Failed);
     assert_eq!((shown.free_bytes, shown.checked_at_ms), (None, None));
+    let latch = wire::DiskLatch { since_ms: 7, codes: vec!["x".into()], well_since_ms: None };
+    assert_eq!(shown.latched, Some(latch));
     assert_eq!(VerdictReason::try_from(shown.reasons[0].clone()), Ok(reason));
 }
 
@@ -89,11 +97,13 @@ fn a_group_shows_its_failover_and_what_is_in_its_way() {
         demotion_ms: 0,
         unstopped: [(host("h3"), Epoch(5))].into(),
         backups: vec![member("h2"), member("h3")],
+        before_primary: 1,
         epoch: Epoch(6),
         phase: Phase::Revoked { operation: OperationId(9), released: false, candidate: None },
         blocked: Some(Blocked { since: Timestamp(4), reasons: vec!["h2/d1: its host is offline".into()] }),
         history: vec![],
         labels: [("app".to_owned(), "db".to_owned())].into(),
+        unaccepted: [(HostId::new("h3").unwrap(), DiskIdentity("old".into()))].into(),
         created_at: Timestamp(1),
         modified: Revision(11),
     };
@@ -112,6 +122,15 @@ fn a_group_shows_its_failover_and_what_is_in_its_way() {
         created_at_ms: 1,
         modified_revision: 11,
         granted_to_incarnation: 2,
+        members: ["h2", "h1", "h3"]
+            .map(|host| wire::GroupMember {
+                host: host.into(),
+                disk: "d1".into(),
+                primary: host == "h1",
+                accepted: host != "h3",
+                missed_identity: if host == "h3" { "old".into() } else { String::new() },
+            })
+            .to_vec(),
         unstopped: vec![wire::Unstopped { host: "h3".into(), epoch: 5 }],
     };
     assert_eq!(shown, expected);

@@ -36,13 +36,24 @@ pub(super) struct Session {
     hints_followed: usize,
     failures: u32,
     stale: u32,
+    /// A leader has taken this start in.
+    taken_in: bool,
     state: State,
 }
 
 impl Session {
     pub(super) fn new(coordinators: usize) -> Self {
         let state = State::Waiting { until: BootMs(0) };
-        Self { coordinators, next: 0, hint: None, hints_followed: 0, failures: 0, stale: 0, state }
+        Self {
+            coordinators,
+            next: 0,
+            hint: None,
+            hints_followed: 0,
+            failures: 0,
+            stale: 0,
+            taken_in: false,
+            state,
+        }
     }
 
     pub(super) fn is_welcomed(&self) -> bool {
@@ -89,7 +100,7 @@ impl Session {
 fn quorum_word(why: Option<Why>) -> QuorumWord {
     match why {
         Some(Why::NoQuorum | Why::NotLeader(None)) => QuorumWord::Lacks,
-        Some(Why::NotLeader(Some(_)) | Why::StaleIncarnation) => QuorumWord::Has,
+        Some(Why::NotLeader(Some(_)) | Why::StaleIncarnation | Why::HostIdInUse) => QuorumWord::Has,
         Some(Why::Refused | Why::Nobody) | None => QuorumWord::Nothing,
     }
 }
@@ -105,7 +116,7 @@ impl Agent {
                 self.hang_up(env);
                 self.session_over(None, env);
             }
-            State::Waiting { until } if until <= now => self.open_session(env),
+            State::Waiting { until } if until <= now && !self.folder.superseded => self.open_session(env),
             _ => {}
         }
         let Some(process) = &self.process else { return };
@@ -211,6 +222,7 @@ impl Agent {
                 }
                 (process.session.failures, process.session.hints_followed) = (0, 0);
                 process.session.stale = 0;
+                process.session.taken_in = true;
                 process.next_heartbeat = now;
                 process.report_due = true;
                 self.was_welcomed = true;
@@ -237,8 +249,10 @@ impl Agent {
 
     /// The session is over: the next is opened after a while.
     pub(super) fn session_over(&mut self, why: Option<Why>, env: &mut Env) {
-        if why == Some(Why::StaleIncarnation) {
-            self.raise_incarnation(env);
+        match (why, self.process.as_ref().is_some_and(|process| process.session.taken_in)) {
+            (Some(Why::StaleIncarnation | Why::HostIdInUse), true) => self.give_way(env),
+            (Some(Why::StaleIncarnation), false) => self.raise_incarnation(env),
+            _ => {}
         }
         let now = self.now(env);
         let Some(process) = &mut self.process else { return };
@@ -252,6 +266,16 @@ impl Agent {
         process.session.state = State::Waiting { until: now.after_ms(wait_ms) };
         let steps = process.core.session_lost(now);
         self.perform(steps, env);
+    }
+
+    /// This start was the host's, and another one is by now.
+    fn give_way(&mut self, env: &mut Env) {
+        if !self.folder.superseded {
+            env.counts.add("agents/superseded");
+            env.note(self.node, || "gives way to another start for good".to_owned());
+            self.folder.superseded = true;
+            self.begin_stop(env);
+        }
     }
 
     /// The refusal does not say how far behind the incarnation is, so each try goes twice as far.

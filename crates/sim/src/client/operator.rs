@@ -7,14 +7,30 @@ use crate::{
     coordinator::{coordinator_id, coordinator_spec},
     env::Env,
 };
-use quorate_domain::{Command, CoordinatorChange, CoordinatorId, CoordinatorRole, Heard, State};
+use quorate_domain::{Command, CoordinatorChange, CoordinatorId, CoordinatorRole, Heard, Phase, State};
 
 /// So often, in a million, an operator names a coordinator without looking.
 const MISTAKEN_PPM: u64 = 60_000;
 /// How soon an operator asks again while a change is open.
 const IMPATIENCE_MS: u64 = 1_000;
 
+/// So often, in a million, an operator says that what a new disk holds is a copy by now.
+const ACCEPTS_PPM: u64 = 200_000;
+
 impl Client {
+    /// A member whose disk was replaced, once an operator is content with what is there.
+    pub(super) fn choose_acceptance(&self, env: &mut Env) -> Option<Command> {
+        let state = env.seen.as_ref()?;
+        let waits = state.groups.values().find_map(|group| {
+            let deleting = matches!(group.phase, Phase::Deleting { .. });
+            let (host, _) = group.unaccepted.first_key_value().filter(|_| !deleting)?;
+            Some((group.id.clone(), host.clone()))
+        });
+        let (group, host) = waits?;
+        let accepts = env.chance(self.node).happens(ACCEPTS_PPM);
+        accepts.then(|| Command::AcceptMember { group, host, reason: "it was rebuilt".to_owned() })
+    }
+
     /// The next change of the coordinators, when it is time for one.
     pub(super) fn choose_change(&mut self, env: &mut Env) -> Option<Command> {
         if self.tame || env.plan.spares == 0 || env.now < self.next_change {

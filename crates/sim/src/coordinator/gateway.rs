@@ -122,6 +122,7 @@ impl Process {
                 return self.reads.wait(ReadFor::Session(connection));
             }
             Fate::Outcome(Outcome::Refused(Rejection::StaleIncarnation { .. })) => Why::StaleIncarnation,
+            Fate::Outcome(Outcome::Refused(Rejection::HostIdInUse { .. })) => Why::HostIdInUse,
             Fate::NotLeader => self.refusal(desk, env),
             Fate::Unavailable if !self.raft.can_decide(env.local_ms(desk.node)) => Why::NoQuorum,
             _ => Why::Refused,

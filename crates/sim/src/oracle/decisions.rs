@@ -47,6 +47,8 @@ impl Decisions {
             Event::HostRestarted { .. } => counts.add("decision/host-restarted"),
             Event::HostStatusChanged { to, .. } => counts.add(format!("decision/host-{to}")),
             Event::DiskChanged { verdict, .. } => counts.add(format!("decision/disk-{verdict}")),
+            Event::DiskReplaced { .. } => counts.add("decision/disk-replaced"),
+            Event::MemberAccepted { .. } => counts.add("decision/member-accepted"),
             Event::GroupCreated { .. } => counts.add("decision/group-created"),
             Event::GroupDeleted { .. } => counts.add("decision/group-deleted"),
             Event::FailoverBegun { group, reason, .. } => {

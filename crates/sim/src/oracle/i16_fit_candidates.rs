@@ -34,7 +34,14 @@ fn check(state: &State, group: &GroupId, host: &HostId) -> Result<(), String> {
         status => return unfit(format!("its host is {status:?}")),
     }
     match state.disks.get(&member.disk_id()).map(|disk| disk.verdict) {
-        Some(Verdict::Failed) | None => unfit("its disk has failed or is not known".into()),
-        Some(_) => Ok(()),
+        Some(Verdict::Failed) | None => return unfit("its disk has failed or is not known".into()),
+        Some(_) => {}
+    }
+    if state.disks.get(&member.disk_id()).is_some_and(|disk| disk.awaits_report) {
+        return unfit("its disk was not read since its agent started".into());
+    }
+    match state.groups.get(group).and_then(|group| group.unaccepted.get(host)) {
+        Some(missed) => unfit(format!("its disk was replaced: {missed} held the copy")),
+        None => Ok(()),
     }
 }

@@ -8,8 +8,8 @@ use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
     control::{GetStatusResponse, Member as Coordinator, ServiceModes},
     types::{
-        Disk, Group, GroupPhase, Host, HostStatus, Operation, OperationStatus, Role, ServiceMode, StepStatus,
-        Unstopped, Verdict,
+        Disk, DiskLatch, FaultClass, Group, GroupMember, GroupPhase, Host, HostStatus, Operation,
+        OperationStatus, Role, ServiceMode, StepStatus, Unstopped, Verdict,
     },
 };
 
@@ -169,9 +169,28 @@ pub(crate) fn host_sheet(host: &Host, its_disks: &[Disk], now_ms: u64, width: Wi
         ("errors", host.error_count.to_string()),
         ("hooks take", hooks(host)),
     ]);
+    if let Some(cordon) = &host.cordoned {
+        let since = instant_and_age(cordon.since_ms, now_ms);
+        sheet.push_str(&lines([("cordoned", format!("since {since}: {}", cordon.reason))]));
+    }
     sheet.push('\n');
     sheet.push_str(&disks(its_disks, now_ms, width));
     sheet
+}
+
+/// Why a disk stays failed, and what ends that.
+fn latched(disk: &Disk, latch: &DiskLatch, now_ms: u64) -> String {
+    let codes = latch.codes.join(", ");
+    let since = format!("since {} by {}", instant_and_age(latch.since_ms, now_ms), text_or_nothing(&codes));
+    match latch.well_since_ms {
+        Some(at) => format!(
+            "{since}; passes its checks again since {}: `quorate disk clear {}/{} --reason TEXT` if it is known to be good",
+            instant_and_age(at, now_ms),
+            disk.host,
+            disk.name
+        ),
+        None => format!("{since}; put another disk in its place"),
+    }
 }
 
 /// How long a host allows its hooks.
@@ -198,6 +217,9 @@ pub(crate) fn disk_sheet(disk: &Disk, now_ms: u64, width: Width) -> String {
         ("checked", checked),
         ("errors", disk.error_count.to_string()),
     ]);
+    if let Some(latch) = &disk.latched {
+        sheet.push_str(&lines([("latched", latched(disk, latch, now_ms))]));
+    }
     if !disk.reasons.is_empty() {
         let row = |reason: &quorate_rpc::pb::types::VerdictReason| {
             [
@@ -206,14 +228,27 @@ pub(crate) fn disk_sheet(disk: &Disk, now_ms: u64, width: Width) -> String {
                 text_or_nothing(&reason.observed),
                 text_or_nothing(&reason.threshold),
                 text_or_nothing(&reason.source),
+                shown::<FaultClass>(reason.class),
                 instant_and_age(reason.at_ms, now_ms),
             ]
         };
-        let header = ["CODE", "ATTRIBUTE", "OBSERVED", "THRESHOLD", "SOURCE", "AT"];
+        let header = ["CODE", "ATTRIBUTE", "OBSERVED", "THRESHOLD", "SOURCE", "CLASS", "AT"];
         sheet.push('\n');
         sheet.push_str(&columns(width, header, disk.reasons.iter().map(row).collect()));
     }
     sheet
+}
+
+/// The members in the operator's order, and what is in the way of one.
+fn order(all: &[GroupMember]) -> String {
+    let one = |member: &GroupMember| {
+        let name = format!("{}/{}", member.host, member.disk);
+        if member.accepted {
+            return name;
+        }
+        format!("{name} (not accepted: {} held the copy)", text_or_nothing(&member.missed_identity))
+    };
+    text_or_nothing(&all.iter().map(one).collect::<Vec<_>>().join(" "))
 }
 
 /// A group.
@@ -227,6 +262,7 @@ pub(crate) fn group_sheet(group: &Group, now_ms: u64) -> String {
         ("primary", format!("{primary}, incarnation {}", group.granted_to_incarnation)),
         ("epoch", group.epoch.to_string()),
         ("backups", members(&group.backups)),
+        ("order", order(&group.members)),
         ("operation", text_or_nothing(&group.operation)),
         ("labels", text_or_nothing(&labels.join(" "))),
         ("created", instant_and_age(group.created_at_ms, now_ms)),

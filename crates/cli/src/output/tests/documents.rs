@@ -17,6 +17,10 @@ fn hosts_keep_their_names() {
     "address": "127.0.0.1:7402",
     "assignment_revision": 41,
     "backup_of": [],
+    "cordoned": {
+      "reason": "new kernel",
+      "since": "2026-01-01T00:00:30.000Z"
+    },
     "demotion_ms": 11000,
     "error_count": 2,
     "id": "h1",
@@ -53,12 +57,20 @@ fn disks_keep_their_names() {
     "free_bytes": null,
     "host": "h1",
     "identity": "disk-1",
+    "latched": {
+      "codes": [
+        "PROBE_FAILED"
+      ],
+      "since": "2026-01-01T00:00:01.000Z",
+      "well_since": "2026-01-01T00:01:00.000Z"
+    },
     "name": "d1",
     "path": "/srv/d1",
     "reasons": [
       {
         "at": "2026-01-01T00:00:01.000Z",
         "attribute": "write",
+        "class": "medium",
         "code": "PROBE_FAILED",
         "observed": "EIO",
         "source": "probe",
@@ -101,6 +113,29 @@ fn groups_keep_their_names() {
       "app": "db",
       "tier": "gold"
     },
+    "members": [
+      {
+        "accepted": true,
+        "disk": "d1",
+        "host": "h1",
+        "missed_identity": null,
+        "primary": true
+      },
+      {
+        "accepted": true,
+        "disk": "d1",
+        "host": "h2",
+        "missed_identity": null,
+        "primary": false
+      },
+      {
+        "accepted": false,
+        "disk": "d1",
+        "host": "h3",
+        "missed_identity": "disk-3",
+        "primary": false
+      }
+    ],
     "modified_revision": 41,
     "operation": "op-7",
     "phase": "revoked",

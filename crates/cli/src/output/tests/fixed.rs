@@ -4,8 +4,9 @@ use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
     control::{GetStatusResponse, Member as Coordinator, MemberRole, ServiceModes},
     types::{
-        Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, Operation, OperationStatus,
-        Revision, Role, ServiceMode, Step, StepStatus, Switch, Unstopped, Verdict, VerdictReason,
+        Cordon, Disk, DiskLatch, Event, Evidence, FaultClass, Group, GroupMember, GroupPhase, Host,
+        HostStatus, Member, Operation, OperationStatus, Revision, Role, ServiceMode, Step, StepStatus,
+        Switch, Unstopped, Verdict, VerdictReason,
     },
 };
 
@@ -34,6 +35,7 @@ pub(super) fn host() -> Host {
         installed_revision: 40,
         primary_of: vec!["g1".into(), "g2".into()],
         backup_of: vec![],
+        cordoned: Some(Cordon { since_ms: T0_MS + 30_000, reason: "new kernel".into() }),
         promotion_ms: 10_000,
         demotion_ms: 11_000,
     }
@@ -54,12 +56,23 @@ pub(super) fn disk() -> Disk {
             threshold: String::new(),
             source: "probe".into(),
             at_ms: T0_MS + 1_000,
+            class: FaultClass::Medium.into(),
         }],
         error_count: 1,
         changed_at_ms: T0_MS + 1_000,
         free_bytes: None,
         checked_at_ms: Some(T0_MS + 85_000),
+        latched: Some(DiskLatch {
+            since_ms: T0_MS + 1_000,
+            codes: vec!["PROBE_FAILED".into()],
+            well_since_ms: Some(T0_MS + 60_000),
+        }),
     }
+}
+
+fn group_member(host: &str, primary: bool, missed_identity: &str) -> GroupMember {
+    let (accepted, missed_identity) = (missed_identity.is_empty(), missed_identity.to_owned());
+    GroupMember { host: host.into(), disk: "d1".into(), primary, accepted, missed_identity }
 }
 
 pub(super) fn group() -> Group {
@@ -76,6 +89,11 @@ pub(super) fn group() -> Group {
         created_at_ms: T0_MS,
         modified_revision: 41,
         granted_to_incarnation: 3,
+        members: vec![
+            group_member("h1", true, ""),
+            group_member("h2", false, ""),
+            group_member("h3", false, "disk-3"),
+        ],
         unstopped: vec![Unstopped { host: "h3".into(), epoch: 2 }],
     }
 }

@@ -14,8 +14,8 @@ fn hosts_stand_one_per_line() {
     expect(
         &table::hosts(&[host()], NOW_MS, WIDTH),
         r"
-HOST  ZONE  STATUS   MODE       LAST CONTACT  SINCE   PRIMARY  BACKUP  ADDRESS
-h1    z1    suspect  read_only  3.2s ago      1m 30s  2        0       127.0.0.1:7402
+HOST  ZONE  STATUS             MODE       LAST CONTACT  SINCE   PRIMARY  BACKUP  ADDRESS
+h1    z1    suspect, cordoned  read_only  3.2s ago      1m 30s  2        0       127.0.0.1:7402
 ",
     );
 }
@@ -39,9 +39,10 @@ primary of    g1 g2
 backup of     -
 errors        2
 hooks take    at most 10.0s to promote, 11.0s to demote
+cordoned      since 2026-01-01T00:00:30.000Z (1m 0s ago): new kernel
 
-DISK   VERDICT  FREE          ERRORS  CHECKED   REASON        PATH
-h1/d1  failed   - of 1.5 GiB  1       5.0s ago  PROBE_FAILED  /srv/d1
+DISK   VERDICT          FREE          ERRORS  CHECKED   REASON        PATH
+h1/d1  failed, latched  - of 1.5 GiB  1       5.0s ago  PROBE_FAILED  /srv/d1
 ",
     );
 }
@@ -60,9 +61,10 @@ capacity      1.5 GiB
 free          -
 checked       2026-01-01T00:01:25.000Z (5.0s ago)
 errors        1
+latched       since 2026-01-01T00:00:01.000Z (1m 29s ago) by PROBE_FAILED; passes its checks again since 2026-01-01T00:01:00.000Z (30s ago): `quorate disk clear h1/d1 --reason TEXT` if it is known to be good
 
-CODE          ATTRIBUTE  OBSERVED  THRESHOLD  SOURCE  AT
-PROBE_FAILED  write      EIO       -          probe   2026-01-01T00:00:01.000Z (1m 29s ago)
+CODE          ATTRIBUTE  OBSERVED  THRESHOLD  SOURCE  CLASS   AT
+PROBE_FAILED  write      EIO       -          probe   medium  2026-01-01T00:00:01.000Z (1m 29s ago)
 ",
     );
 }
@@ -88,6 +90,7 @@ phase         revoked
 primary       h1/d1, incarnation 3
 epoch         4
 backups       h2/d1 h3/d1
+order         h1/d1 h2/d1 h3/d1 (not accepted: disk-3 held the copy)
 operation     op-7
 labels        app=db tier=gold
 created       2026-01-01T00:00:00.000Z (1m 30s ago)
