@@ -5,13 +5,10 @@ use crate::{
     command::Command,
     disk::{DISKS_MAX, REASONS_MAX, VerdictReason},
     event::Event,
-    host::{Host, HostStatus},
+    host::{HOSTS_MAX, Host, HostStatus},
     rejection::Rejection,
     state::State,
 };
-
-/// The most hosts.
-pub(super) const HOSTS_MAX: usize = 10_000;
 
 pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
     let Command::RegisterHost { host, zone, address, instance, incarnation, start } = command else {
