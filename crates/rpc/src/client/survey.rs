@@ -4,14 +4,16 @@
 
 use super::{Client, ClientError};
 use crate::{
-    pb::control::{GetStatusRequest, GetStatusResponse},
-    transport::parse_endpoint,
+    pb::control::{GetStatusRequest, GetStatusResponse, cluster_client::ClusterClient},
+    status::{Failure, classify},
+    transport::{endpoint, parse_endpoint},
 };
 use std::{collections::BTreeSet, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout_at},
 };
+use tonic::Response;
 
 /// The most coordinators that are asked; a cluster has seven at most, each perhaps under two addresses.
 const ASKED_MAX: usize = 16;
@@ -24,12 +26,12 @@ pub struct Survey {
     /// The best answer: of a leader that can decide, or else of one that hears a leader, or else the first.
     pub status: GetStatusResponse,
     /// Who did not answer, and why.
-    pub in_vain: Vec<(String, ClientError)>,
+    pub in_vain: Vec<(String, Failure)>,
 }
 
 impl Survey {
     /// Why the leader that the answer names was not reached, if it names another one.
-    pub fn leader_unreached(&self) -> Option<&ClientError> {
+    pub fn leader_unreached(&self) -> Option<&Failure> {
         let named = &self.status.leader_api_address;
         let follows = self.status.leader_id != 0 && self.status.leader_id != self.status.coordinator_id;
         self.in_vain.iter().find(|(address, _)| follows && address == named).map(|(_, error)| error)
@@ -74,24 +76,32 @@ impl Client {
         // The addresses that coordinators know each other by may mean nothing here, as with published ports of containers;
         // those that were given do.
         let addresses = self.endpoints().into_iter().chain(named).chain(members);
-        let addresses: BTreeSet<String> = addresses.filter_map(|text| parse_endpoint(&text).ok()).collect();
+        let addresses = addresses.filter_map(|text| parse_endpoint(&text).ok()).collect::<BTreeSet<_>>();
+        let addresses: BTreeSet<String> = addresses.into_iter().take(ASKED_MAX).collect();
         let mut asked = JoinSet::new();
-        for address in addresses.into_iter().take(ASKED_MAX) {
-            let left = end.saturating_duration_since(Instant::now());
-            let Ok(one) = self.with_deadline(left).only(&address) else { continue };
-            asked.spawn(async move { (one.get_status(request).await, address) });
+        for address in addresses.clone() {
+            let Ok(endpoint) = endpoint(&address) else { continue };
+            let max_bytes = self.options.max_message_bytes;
+            let mut cluster =
+                ClusterClient::new(endpoint.connect_lazy()).max_decoding_message_size(max_bytes);
+            // Once: whoever is not reached now is news as well.
+            asked.spawn(async move { (cluster.get_status(request).await, address) });
         }
         survey.in_vain.clear();
+        let mut waiting = addresses;
         while let Ok(Some(Ok((answer, address)))) = timeout_at(end, asked.join_next()).await {
-            match answer {
+            waiting.remove(&address);
+            match answer.map(Response::into_inner) {
                 Ok(status) if rank(&status) > rank(&survey.status) => survey.status = status,
                 Ok(_) => {}
-                Err(error) => survey.in_vain.push((address, error)),
+                Err(status) => survey.in_vain.push((address, classify(&status))),
             }
             if survey.status.can_decide {
                 return;
             }
         }
+        let silent = || Failure::Unreachable { sent: true, message: "no answer in time".to_owned() };
+        survey.in_vain.extend(waiting.into_iter().map(|address| (address, silent())));
     }
 }
 
@@ -119,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_leader_is_unreached_only_when_another_one_names_it() {
-        let lost = || ClientError::Unreachable { deadline_ms: 1, asked: vec![], last: "refused".into() };
+        let lost = || Failure::Unreachable { sent: false, message: "refused".into() };
         let survey = |leader_id| Survey {
             status: GetStatusResponse {
                 coordinator_id: 1,
