@@ -31,6 +31,9 @@ pub struct Start {
     pub settings: LeaseSettings,
     /// When it began: every lease of an earlier start in this place is over one lease later.
     pub at: BootMs,
+    /// A warden ends the services at their deadlines, so a renewal counts only once the warden knows of it. False on a host
+    /// without hooks, whose platform asks for its deadlines itself.
+    pub guarded: bool,
 }
 
 /// The epochs of one group on this host.
@@ -61,6 +64,7 @@ impl Slot {
 pub struct Core {
     incarnation: Incarnation,
     settings: LeaseSettings,
+    guarded: bool,
     lease: Lease,
     quorum: QuorumWords,
     installed: Installed,
@@ -92,6 +96,7 @@ impl Core {
             incarnation: start.incarnation,
             lease: Lease::new(&start.settings, ledger.stored_lease_ms()),
             settings: start.settings,
+            guarded: start.guarded,
             quorum: QuorumWords::default(),
             installed: Installed::default(),
             ledger,
@@ -199,6 +204,7 @@ impl Core {
         #[cfg(planted)]
         let needs = if planted::is(Bug::RenewalWithoutAssignment) { Revision(0) } else { needs };
         self.lease.acknowledged(seq, needs, self.installed.revision());
+        self.tell_warden();
         self.reconcile(now)
     }
 
@@ -228,10 +234,40 @@ impl Core {
         let promised = self.lease.promised();
         let slot = self.slots.get_mut(group);
         if let Some(tenure) = slot.and_then(|slot| slot.all().find(|tenure| tenure.epoch == epoch)) {
-            tenure.hook_finished(kind, outcome, promised);
+            tenure.hook_finished(kind, outcome, promised, now);
             if !tenure.live() {
                 self.ledger.ended(group, epoch);
             }
+        }
+        self.reconcile(now)
+    }
+
+    /// The warden knows the deadline of a [`Step::TellWarden`]: the renewal counts.
+    pub fn warden_told(&mut self, request: u64, now: BootMs) -> Vec<Step> {
+        self.judge(now);
+        self.lease.warden_told(request);
+        self.tell_warden();
+        self.reconcile(now)
+    }
+
+    /// There is no warden any more: every role ends, and none begins before another one has been told of a renewal.
+    pub fn warden_lost(&mut self, now: BootMs) -> Vec<Step> {
+        self.judge(now);
+        self.lease.warden_lost(now);
+        self.end_where(|_, _, tenure| tenure.leans_on_lease().then(|| "the warden is gone".to_owned()));
+        self.reconcile(now)
+    }
+
+    /// The service of an epoch has been ended by other means than a hook of this start, for certain: nothing of it is left.
+    pub fn service_ended(&mut self, group: &GroupId, epoch: Epoch, reason: &str, now: BootMs) -> Vec<Step> {
+        self.judge(now);
+        let promised = self.lease.promised();
+        let slot = self.slots.get_mut(group);
+        if let Some(tenure) = slot.and_then(|slot| slot.all().find(|tenure| tenure.epoch == epoch)) {
+            if tenure.service_ended(reason, promised, now) {
+                self.steps.push(Step::KillHook { group: group.clone(), epoch });
+            }
+            self.ledger.ended(group, epoch);
         }
         self.reconcile(now)
     }
@@ -257,11 +293,7 @@ impl Core {
     pub fn next_wake(&self) -> Option<BootMs> {
         let tenures = || self.slots.values().flat_map(|slot| slot.past.iter().chain(slot.tenure.as_ref()));
         let lapse = tenures().any(Tenure::leans_on_lease).then(|| self.lease.write_deadline());
-        let ends = tenures().filter_map(|tenure| match tenure.stage {
-            Stage::Lingering(until) => Some(until),
-            _ => None,
-        });
-        ends.chain(lapse).min()
+        tenures().filter_map(Tenure::passes_at).chain(lapse).min()
     }
 
     /// When the host stops being in its normal mode, unless the lease is renewed; in the past once it has.
@@ -315,7 +347,18 @@ impl Core {
         }
         self.end_what_was_revoked();
         self.lease.installed(self.installed.revision());
+        self.tell_warden();
         self.reconcile(now)
+    }
+
+    /// Passes a renewal that a quorum has confirmed on to the warden. Without one it counts at once.
+    fn tell_warden(&mut self) {
+        let Some((request, deadline)) = self.lease.next_word() else { return };
+        if self.guarded {
+            self.steps.push(Step::TellWarden { request, deadline });
+        } else {
+            self.lease.warden_told(request);
+        }
     }
 
     /// Ends what leaned on a lease that has lapsed. Called before anything that arrives is taken in.
@@ -486,7 +529,7 @@ fn next_hook(group: &GroupId, slot: &mut Slot, may_begin: impl Fn(Epoch) -> bool
         }
         HookKind::Demote => {
             tenure.stage = Stage::Demoting;
-            tenure.reason.clone()
+            tenure.account()
         }
     };
     Some(Step::RunHook { group: group.clone(), epoch: tenure.epoch, kind, reason })

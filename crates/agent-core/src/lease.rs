@@ -29,6 +29,19 @@ impl Lengths {
     }
 }
 
+/// A renewal that a quorum has confirmed.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    at: BootMs,
+    lengths: Lengths,
+}
+
+impl Counted {
+    fn deadline(self) -> BootMs {
+        self.at.after_ms(self.lengths.lease_ms)
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Sent {
     at: BootMs,
@@ -37,12 +50,19 @@ struct Sent {
     needs: Option<Revision>,
 }
 
-/// A lease, counted from the moment that the renewing heartbeat was sent (DESIGN section 5, rules 1 and 3).
+/// A lease, counted from the moment that the renewing heartbeat was sent (DESIGN section 5, rules 1 and 3). A renewal
+/// counts once the warden knows the deadline that comes of it (rule 11): what ends the services must never believe in an
+/// earlier right than those who run them.
 #[derive(Debug, Clone)]
 pub struct Lease {
     lengths: Lengths,
     last_seq: u64,
     outstanding: BTreeMap<u64, Sent>,
+    /// Confirmed, and the warden is to be told.
+    confirmed: Option<Counted>,
+    /// The warden was told under this number, and has not said that it knows.
+    telling: Option<(u64, Counted)>,
+    told: u64,
     renewed_at: Option<BootMs>,
     write_deadline: BootMs,
     deadline: BootMs,
@@ -56,6 +76,9 @@ impl Lease {
             lengths: Lengths::of(settings, longest_ms),
             last_seq: 0,
             outstanding: BTreeMap::new(),
+            confirmed: None,
+            telling: None,
+            told: 0,
             renewed_at: None,
             write_deadline: BootMs(0),
             deadline: BootMs(0),
@@ -110,14 +133,14 @@ impl Lease {
         }
     }
 
-    /// Counts an acknowledged renewal, or keeps it until `needs` is installed. An unknown number is ignored.
+    /// Takes in an acknowledged renewal, or keeps it until `needs` is installed. An unknown number is ignored.
     pub fn acknowledged(&mut self, seq: u64, needs: Revision, installed: Option<Revision>) {
         let Some(sent) = self.outstanding.get_mut(&seq) else { return };
         sent.needs = Some(needs);
         self.installed(installed);
     }
 
-    /// Counts the renewals that waited for a revision that is installed by now.
+    /// Takes in the renewals that waited for a revision that is installed by now.
     pub fn installed(&mut self, installed: Option<Revision>) {
         let Some(installed) = installed else { return };
         let newest = self.outstanding.iter().rev().find_map(|(seq, sent)| {
@@ -126,11 +149,40 @@ impl Lease {
         let Some((seq, sent)) = newest else { return };
         // Whatever was sent earlier would end earlier.
         self.outstanding = self.outstanding.split_off(&(seq + 1));
-        let lengths = sent.lengths.shorter(self.lengths);
-        self.renewed_at = self.renewed_at.max(Some(sent.at));
-        self.write_deadline = self.write_deadline.max(sent.at.after_ms(lengths.write_stop_ms));
-        self.deadline = self.deadline.max(sent.at.after_ms(lengths.lease_ms));
+        let later = [self.confirmed, self.telling.map(|(_, told)| told)].into_iter().flatten();
+        if later.map(|counted| counted.at).chain(self.renewed_at).all(|at| at < sent.at) {
+            self.confirmed = Some(Counted { at: sent.at, lengths: sent.lengths });
+        }
+    }
+
+    /// What to tell the warden next: a number for the answer, and the deadline. One is under way at a time.
+    pub(crate) fn next_word(&mut self) -> Option<(u64, BootMs)> {
+        if self.telling.is_some() {
+            return None;
+        }
+        let counted = self.confirmed.take()?;
+        let lengths = counted.lengths.shorter(self.lengths);
+        let counted = Counted { lengths, ..counted };
+        self.told += 1;
+        self.telling = Some((self.told, counted));
+        Some((self.told, counted.deadline()))
+    }
+
+    /// The warden knows: the renewal counts. An answer that nobody waits for changes nothing.
+    pub(crate) fn warden_told(&mut self, request: u64) {
+        let Some((_, counted)) = self.telling.take_if(|(number, _)| *number == request) else { return };
+        let lengths = counted.lengths.shorter(self.lengths);
+        self.renewed_at = self.renewed_at.max(Some(counted.at));
+        self.write_deadline = self.write_deadline.max(counted.at.after_ms(lengths.write_stop_ms));
+        self.deadline = self.deadline.max(counted.at.after_ms(lengths.lease_ms));
         self.promised = self.promised.max(self.deadline);
+    }
+
+    /// There is no warden: the lease is over, and the renewals that it was to be told of do not count.
+    pub(crate) fn warden_lost(&mut self, now: BootMs) {
+        (self.confirmed, self.telling) = (None, None);
+        self.write_deadline = self.write_deadline.min(now);
+        self.deadline = self.deadline.min(now);
     }
 
     /// Gives up what was sent in a session that is over; the running lease keeps its end.
@@ -147,13 +199,27 @@ mod tests {
         Lease::new(&LeaseSettings::default(), u64::MAX)
     }
 
+    impl Lease {
+        /// Acknowledged, and the warden knows.
+        fn renewed(&mut self, seq: u64, needs: Revision, installed: Option<Revision>) {
+            self.acknowledged(seq, needs, installed);
+            self.pass_on();
+        }
+
+        fn pass_on(&mut self) {
+            if let Some((request, _)) = self.next_word() {
+                self.warden_told(request);
+            }
+        }
+    }
+
     #[test]
     fn counts_from_the_moment_of_sending_and_not_of_the_acknowledgement() {
         let mut lease = lease();
         assert!(!lease.covers(BootMs(0)));
         let seq = lease.heartbeat_sent(BootMs(1_000));
         assert_eq!(lease.deadline(), BootMs(0), "nothing counts before the acknowledgement");
-        lease.acknowledged(seq, Revision(3), Some(Revision(3)));
+        lease.renewed(seq, Revision(3), Some(Revision(3)));
         assert_eq!((lease.write_deadline(), lease.deadline()), (BootMs(6_000), BootMs(7_000)));
         assert!(lease.covers(BootMs(5_999)) && !lease.covers(BootMs(6_000)));
     }
@@ -162,11 +228,13 @@ mod tests {
     fn a_renewal_waits_for_the_assignment_that_it_names_and_then_counts_from_its_sending() {
         let mut lease = lease();
         let seq = lease.heartbeat_sent(BootMs(1_000));
-        lease.acknowledged(seq, Revision(5), Some(Revision(4)));
+        lease.renewed(seq, Revision(5), Some(Revision(4)));
         assert_eq!(lease.deadline(), BootMs(0));
         lease.installed(Some(Revision(4)));
+        lease.pass_on();
         assert_eq!(lease.deadline(), BootMs(0));
         lease.installed(Some(Revision(5)));
+        lease.pass_on();
         assert_eq!(lease.deadline(), BootMs(7_000));
     }
 
@@ -175,19 +243,19 @@ mod tests {
         let mut lease = lease();
         let old = lease.heartbeat_sent(BootMs(1_000));
         let new = lease.heartbeat_sent(BootMs(2_000));
-        lease.acknowledged(new, Revision(1), Some(Revision(1)));
-        lease.acknowledged(old, Revision(1), Some(Revision(1)));
+        lease.renewed(new, Revision(1), Some(Revision(1)));
+        lease.renewed(old, Revision(1), Some(Revision(1)));
         assert_eq!(lease.deadline(), BootMs(8_000));
     }
 
     #[test]
     fn unknown_repeated_and_lost_numbers_renew_nothing() {
         let mut lease = lease();
-        lease.acknowledged(7, Revision(0), Some(Revision(1)));
+        lease.renewed(7, Revision(0), Some(Revision(1)));
         assert_eq!(lease.deadline(), BootMs(0));
         let seq = lease.heartbeat_sent(BootMs(1_000));
         lease.session_lost();
-        lease.acknowledged(seq, Revision(0), Some(Revision(1)));
+        lease.renewed(seq, Revision(0), Some(Revision(1)));
         assert_eq!(lease.deadline(), BootMs(0), "a session that is over extends nothing");
         assert!(lease.heartbeat_sent(BootMs(1_500)) > seq, "a number is never used twice");
     }
@@ -197,13 +265,13 @@ mod tests {
         let mut lease = lease();
         let seq = lease.heartbeat_sent(BootMs(1_000));
         let waiting = lease.heartbeat_sent(BootMs(1_100));
-        lease.acknowledged(seq, Revision(0), Some(Revision(0)));
+        lease.renewed(seq, Revision(0), Some(Revision(0)));
         lease.resize(
             &LeaseSettings { lease_ms: 60_000, write_stop_ms: 50_000, ..LeaseSettings::default() },
             u64::MAX,
         );
         assert_eq!(lease.deadline(), BootMs(7_000));
-        lease.acknowledged(waiting, Revision(0), Some(Revision(0)));
+        lease.renewed(waiting, Revision(0), Some(Revision(0)));
         assert_eq!(lease.deadline(), BootMs(7_100), "sent under the shorter lease");
         lease.resize(
             &LeaseSettings { lease_ms: 3_000, write_stop_ms: 2_000, ..LeaseSettings::default() },
@@ -221,7 +289,7 @@ mod tests {
             lease.heartbeat_sent(BootMs(2 + at));
         }
         assert_eq!(lease.outstanding.len(), OUTSTANDING_MAX);
-        lease.acknowledged(first, Revision(0), Some(Revision(0)));
+        lease.renewed(first, Revision(0), Some(Revision(0)));
         assert_eq!(lease.deadline(), BootMs(0));
     }
 }

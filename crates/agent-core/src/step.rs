@@ -1,6 +1,6 @@
 //! What the agent is asked to do.
 
-use crate::durable::DurableEpochs;
+use crate::{durable::DurableEpochs, time::BootMs};
 use quorate_domain::{Epoch, GroupId};
 use std::fmt;
 
@@ -25,12 +25,13 @@ impl fmt::Display for HookKind {
 /// How a hook ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookOutcome {
-    /// It ended well: the platform has done what it was told.
+    /// It ended well: the platform has done what it was told. After a demotion, its service is known to have stopped.
     Succeeded,
-    /// There is none. A promotion needs none; after a demotion the platform is certain to have stopped only when
+    /// There are no hooks at all. A promotion needs none; after a demotion the platform is certain to have stopped only when
     /// every deadline that it was told has passed.
     NotConfigured,
-    /// It could not be run, ended badly, or was killed; the reason in words.
+    /// It could not be run, ended badly, or was killed; the reason in words. After a demotion, the service is not known to
+    /// have stopped: the demotion is tried again.
     Failed(String),
 }
 
@@ -44,6 +45,14 @@ pub enum Step {
         request: u64,
         /// Everything to store.
         epochs: DurableEpochs,
+    },
+    /// Tell the warden when the host's lease ends, and call `warden_told` with the same number once it knows. Only in a
+    /// start that is guarded. One is under way at a time.
+    TellWarden {
+        /// Names the request.
+        request: u64,
+        /// The end of the lease.
+        deadline: BootMs,
     },
     /// Run a hook, then call `hook_finished`. At most one runs for a group at a time.
     RunHook {

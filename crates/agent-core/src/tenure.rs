@@ -21,11 +21,18 @@ pub(crate) enum Stage {
     Stopped,
     /// The demote hook runs.
     Demoting,
+    /// The demotion failed: the service is not known to have stopped. It is tried again then.
+    Retrying(BootMs),
     /// Ended; the platform may believe in it until then.
     Lingering(BootMs),
     /// Ended for certain.
     Over,
 }
+
+/// The pause after the first failed demotion; each further one doubles it.
+pub(crate) const RETRY_FIRST_MS: u64 = 1_000;
+/// The longest pause before a failed demotion is tried again.
+pub(crate) const RETRY_MAX_MS: u64 = 30_000;
 
 /// One epoch on this host.
 #[derive(Debug, Clone)]
@@ -36,6 +43,12 @@ pub(crate) struct Tenure {
     pub(crate) start_failed: bool,
     /// Why it ended; empty before.
     pub(crate) reason: String,
+    /// How often its demotion has failed.
+    failed_demotions: u32,
+    /// What the demote hook said last; empty while it has not failed.
+    last_words: String,
+    /// Its service is known to have stopped.
+    gone: bool,
     /// The latest end of the lease that somebody on this host was told together with "primary".
     told: BootMs,
     /// The latest end of the lease when the epoch ended.
@@ -52,6 +65,9 @@ impl Tenure {
             stage: Stage::Waiting,
             start_failed: false,
             reason: String::new(),
+            failed_demotions: 0,
+            last_words: String::new(),
+            gone: false,
             told: BootMs(0),
             promised: BootMs(0),
             only_here: true,
@@ -127,8 +143,27 @@ impl Tenure {
         self.stage == Stage::Interrupted
     }
 
+    /// True once its demotion has failed, until it is over.
+    pub(crate) fn has_failed_to_stop(&self) -> bool {
+        self.failed_demotions > 0
+    }
+
+    /// What is to be said of it: why it ended, and what keeps it from being over.
+    pub(crate) fn account(&self) -> String {
+        if self.failed_demotions == 0 || self.over() {
+            return self.reason.clone();
+        }
+        format!("{}; the demote hook failed: {}", self.reason, self.last_words)
+    }
+
     /// Takes in the end of a hook. An end that nobody waits for changes nothing.
-    pub(crate) fn hook_finished(&mut self, kind: HookKind, outcome: HookOutcome, promised: BootMs) {
+    pub(crate) fn hook_finished(
+        &mut self,
+        kind: HookKind,
+        outcome: HookOutcome,
+        promised: BootMs,
+        now: BootMs,
+    ) {
         match (self.stage, kind, outcome) {
             (Stage::Promoting, HookKind::Promote, HookOutcome::Failed(why)) => {
                 self.start_failed = true;
@@ -138,12 +173,13 @@ impl Tenure {
             }
             (Stage::Promoting, HookKind::Promote, _) => self.stage = Stage::Acting,
             (Stage::Interrupted, HookKind::Promote, _) => self.stage = Stage::Stopped,
-            (Stage::Demoting, HookKind::Demote, outcome) => self.demoted(outcome),
+            (Stage::Demoting, HookKind::Demote, outcome) => self.demoted(outcome, now),
             _ => {}
         }
+        self.need_no_demotion(now);
     }
 
-    fn demoted(&mut self, outcome: HookOutcome) {
+    fn demoted(&mut self, outcome: HookOutcome, now: BootMs) {
         #[cfg(planted)]
         if quorate_domain::planted::is(quorate_domain::planted::Bug::ReleaseWhileTold) {
             self.stage = Stage::Over;
@@ -152,19 +188,52 @@ impl Tenure {
         self.stage = match outcome {
             HookOutcome::Succeeded if self.only_here => Stage::Over,
             HookOutcome::Succeeded | HookOutcome::NotConfigured => Stage::Lingering(self.told),
-            HookOutcome::Failed(why) => {
-                self.reason = format!("{}; the demote hook failed: {why}", self.reason);
+            #[cfg(planted)]
+            HookOutcome::Failed(_)
+                if quorate_domain::planted::is(quorate_domain::planted::Bug::FailedDemotionReleases) =>
+            {
                 Stage::Lingering(self.promised.max(self.told))
+            }
+            HookOutcome::Failed(why) => {
+                let doubled = 1_u64.checked_shl(self.failed_demotions).unwrap_or(u64::MAX);
+                self.failed_demotions = self.failed_demotions.saturating_add(1);
+                self.last_words = why;
+                Stage::Retrying(now.after_ms(RETRY_FIRST_MS.saturating_mul(doubled).min(RETRY_MAX_MS)))
             }
         };
     }
 
-    /// Lets a deadline that has passed do its work.
+    /// The service is known to have stopped, by other means than a hook of this agent: whoever ended it at its deadline has
+    /// seen that nothing of it is left. True when a hook that still runs must be killed.
+    pub(crate) fn service_ended(&mut self, reason: &str, promised: BootMs, now: BootMs) -> bool {
+        let kill = self.live() && self.end(reason.to_owned(), promised);
+        self.gone = true;
+        self.need_no_demotion(now);
+        kill
+    }
+
+    /// Nothing is left to stop, but a start elsewhere may go on, and what local processes were told holds to its end.
+    fn need_no_demotion(&mut self, now: BootMs) {
+        if self.gone && matches!(self.stage, Stage::Stopped | Stage::Retrying(_)) {
+            self.stage = Stage::Lingering(self.told);
+            self.pass(now);
+        }
+    }
+
+    /// Lets a moment that has come do its work.
     pub(crate) fn pass(&mut self, now: BootMs) {
-        if let Stage::Lingering(until) = self.stage
-            && now >= until
-        {
-            self.stage = Stage::Over;
+        match self.stage {
+            Stage::Lingering(until) if now >= until => self.stage = Stage::Over,
+            Stage::Retrying(at) if now >= at => self.stage = Stage::Stopped,
+            _ => {}
+        }
+    }
+
+    /// When [`Tenure::pass`] has something to do.
+    pub(crate) fn passes_at(&self) -> Option<BootMs> {
+        match self.stage {
+            Stage::Lingering(at) | Stage::Retrying(at) => Some(at),
+            _ => None,
         }
     }
 }

@@ -31,7 +31,13 @@ fn snapshot(revision: u64, entries: Vec<AssignmentEntry>) -> Assignment {
 
 fn started(at: u64, incarnation: u64, on_disk: DurableEpochs) -> (Core, Vec<Step>) {
     let settings = LeaseSettings::default();
-    Core::new(Start { incarnation: Incarnation(incarnation), on_disk, settings, at: BootMs(at) })
+    Core::new(Start {
+        incarnation: Incarnation(incarnation),
+        on_disk,
+        settings,
+        at: BootMs(at),
+        guarded: false,
+    })
 }
 
 /// A host that acts for the group under epoch 5, its lease counted from 1,000 ms, and what is on its disk.
@@ -126,7 +132,7 @@ fn a_jump_of_the_clock_fences_before_any_tick_ran() {
     let steps = core.heartbeat_acknowledged(seq, Revision(3), BootMs(60_001));
     assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
     assert_eq!(role(&core, 60_002), LocalRole::Fenced);
-    assert_eq!(states(&core), [], "neither acting nor ended while the demote hook runs");
+    assert_eq!(states(&core), [(5, GroupState::Stopping)], "its demote hook runs");
 }
 
 #[test]
@@ -164,15 +170,116 @@ fn a_revoke_ends_the_epoch_at_once_and_ended_is_said_after_the_demote_hook() {
 }
 
 #[test]
-fn after_a_failed_demote_hook_ended_waits_for_the_end_of_the_lease() {
+fn a_demotion_that_failed_is_no_release_and_is_tried_again_until_it_succeeds() {
+    let (mut core, _) = acting();
+    core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
+    let mut now = 2_500;
+    for (attempt, pause_ms) in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000].into_iter().enumerate() {
+        let failed = HookOutcome::Failed(format!("exit status {attempt}"));
+        finished(&mut core, 5, HookKind::Demote, failed, now);
+        assert_eq!(
+            (states(&core), core.next_wake()),
+            (vec![(5, GroupState::StopFailed)], Some(BootMs(now + pause_ms)))
+        );
+        let said = core.report().pop().unwrap().reason;
+        assert_eq!(said, format!("epoch 5 was revoked; the demote hook failed: exit status {attempt}"));
+        assert_eq!(hooks(&core.tick(BootMs(now + pause_ms - 1))), []);
+        now += pause_ms;
+        assert_eq!(hooks(&core.tick(BootMs(now))), [(5, HookKind::Demote)]);
+        assert_eq!(
+            states(&core),
+            [(5, GroupState::StopFailed)],
+            "until it succeeds, also while it runs again"
+        );
+    }
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, now);
+    assert_eq!(states(&core), [(5, GroupState::Ended)]);
+}
+
+#[test]
+fn what_is_not_known_to_have_stopped_stays_on_disk_and_the_next_start_demotes_it() {
+    let (mut core, on_disk) = acting();
+    let steps =
+        core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
+    assert!(!steps.iter().any(|step| matches!(step, Step::StoreEpochs { .. })), "{steps:?}");
+    let steps = finished(&mut core, 5, HookKind::Demote, HookOutcome::Failed("exit status 1".into()), 2_500);
+    assert_eq!(steps, [Step::Report], "nothing is struck out");
+    let (mut core, steps) = started(3_000, 2, on_disk);
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Failed("exit status 1".into()), 3_100);
+    core.tick(BootMs(4_100));
+    assert_eq!(states(&core), [(5, GroupState::StopFailed)]);
+    // Another host has it under a later epoch by now, and then this one is to have it again.
+    core.assignment_snapshot(snapshot(9, vec![entry(7, Role::Primary, 2)]), BootMs(4_200));
+    assert_eq!(states(&core), [(5, GroupState::StopFailed)], "what it was named for begins only afterwards");
+    let steps = finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 4_300);
+    let store = steps.iter().find_map(|step| match step {
+        Step::StoreEpochs { epochs, .. } => Some(epochs),
+        _ => None,
+    });
+    assert!(store.is_some_and(|epochs| !epochs.primary_of.contains(&(group(), Epoch(5)))), "{steps:?}");
+}
+
+#[test]
+fn a_service_that_the_warden_has_ended_needs_no_demotion() {
+    // Its demote hook fails; then nothing of it is left.
     let (mut core, _) = acting();
     core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Failed("exit status 1".into()), 2_500);
-    assert_eq!((states(&core), core.next_wake()), (vec![], Some(BootMs(7_000))));
-    core.tick(BootMs(6_999));
-    assert_eq!(states(&core), []);
-    assert!(core.tick(BootMs(7_000)).contains(&Step::Report));
+    core.service_ended(&group(), Epoch(5), "killed at its deadline", BootMs(2_600));
     assert_eq!(states(&core), [(5, GroupState::Ended)]);
+    // It still acted, as far as this start knew.
+    let (mut core, _) = acting();
+    core.tell_role(&group(), BootMs(1_500));
+    let steps = core.service_ended(&group(), Epoch(5), "killed at its deadline", BootMs(5_000));
+    assert_eq!((hooks(&steps), role(&core, 5_000)), (vec![], LocalRole::Fenced));
+    assert_eq!(states(&core), [(5, GroupState::Stopping)], "somebody was told until 7,000 ms");
+    core.tick(BootMs(7_000));
+    assert_eq!(states(&core), [(5, GroupState::Ended)]);
+    // Its demote hook runs.
+    let (mut core, _) = acting();
+    core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
+    core.service_ended(&group(), Epoch(5), "killed at its deadline", BootMs(2_600));
+    assert_eq!(states(&core), [(5, GroupState::Stopping)]);
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::Failed("killed".into()), 2_700);
+    assert_eq!(states(&core), [(5, GroupState::Ended)]);
+}
+
+#[test]
+fn a_guarded_lease_counts_once_the_warden_knows_its_end_and_is_over_without_a_warden() {
+    let settings = LeaseSettings::default();
+    let start = Start {
+        incarnation: Incarnation(1),
+        on_disk: DurableEpochs::default(),
+        settings,
+        at: BootMs(0),
+        guarded: true,
+    };
+    let (mut core, _) = Core::new(start);
+    let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(900));
+    core.epochs_stored(request(&steps), BootMs(910));
+    let seq = core.heartbeat_sent(BootMs(1_000));
+    let steps = core.heartbeat_acknowledged(seq, Revision(3), BootMs(1_010));
+    assert_eq!(steps, [Step::TellWarden { request: 1, deadline: BootMs(7_000) }]);
+    assert_eq!(core.service_mode(BootMs(1_020)), ServiceMode::ReadOnly);
+    // The next renewal comes before the answer: it is told next.
+    let seq = core.heartbeat_sent(BootMs(2_000));
+    assert_eq!(core.heartbeat_acknowledged(seq, Revision(3), BootMs(2_010)), []);
+    let steps = core.warden_told(1, BootMs(2_020));
+    assert_eq!(steps, [Step::TellWarden { request: 2, deadline: BootMs(8_000) }, promote(5)]);
+    finished(&mut core, 5, HookKind::Promote, HookOutcome::Succeeded, 2_030);
+    assert_eq!(core.role(&group(), BootMs(2_040)).unwrap().lease_deadline, BootMs(7_000));
+    core.warden_told(1, BootMs(2_050));
+    assert_eq!(core.role(&group(), BootMs(2_060)).unwrap().lease_deadline, BootMs(7_000), "an old answer");
+    let steps = core.warden_lost(BootMs(2_100));
+    assert_eq!((hooks(&steps), role(&core, 2_100)), (vec![(5, HookKind::Demote)], LocalRole::Fenced));
+    assert_eq!(core.warden_told(2, BootMs(2_110)), [], "another warden was never told of it");
+    assert_eq!(core.service_mode(BootMs(2_120)), ServiceMode::ReadOnly);
+    let seq = core.heartbeat_sent(BootMs(3_000));
+    let steps = core.heartbeat_acknowledged(seq, Revision(3), BootMs(3_010));
+    assert_eq!(steps, [Step::TellWarden { request: 3, deadline: BootMs(9_000) }]);
+    core.warden_told(3, BootMs(3_020));
+    assert_eq!(core.service_mode(BootMs(3_030)), ServiceMode::Normal);
 }
 
 #[test]
@@ -192,7 +299,8 @@ fn without_a_demote_hook_ended_waits_only_for_the_deadlines_that_somebody_was_to
         core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
         finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, 2_499);
         core.tick(BootMs(ended_at - 1));
-        assert_eq!(states(&core).is_empty(), asked, "asked: {asked}");
+        let stopping = states(&core) == [(5, GroupState::Stopping)];
+        assert_eq!(stopping, asked, "asked: {asked}");
         core.tick(BootMs(ended_at));
         assert_eq!(states(&core), [(5, GroupState::Ended)], "asked: {asked}");
     }
@@ -210,7 +318,7 @@ fn an_epoch_that_ends_while_its_promote_hook_runs_waits_for_both_hooks() {
     assert_eq!(steps, [Step::KillHook { group: group(), epoch: Epoch(5) }, Step::Report]);
     let steps = finished(&mut core, 5, HookKind::Promote, HookOutcome::Succeeded, 6);
     assert_eq!((hooks(&steps), role(&core, 6)), (vec![(5, HookKind::Demote)], LocalRole::Fenced));
-    assert_eq!(states(&core), []);
+    assert_eq!(states(&core), [(5, GroupState::Stopping)]);
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 7);
     assert_eq!(states(&core), [(5, GroupState::Ended)]);
 }
@@ -248,7 +356,7 @@ fn a_restart_is_fenced_ends_what_was_left_and_acts_only_under_a_new_epoch() {
     core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2_100));
     let seq = core.heartbeat_sent(BootMs(2_100));
     core.heartbeat_acknowledged(seq, Revision(3), BootMs(2_110));
-    assert_eq!((role(&core, 2_120), states(&core)), (LocalRole::Fenced, vec![]));
+    assert_eq!((role(&core, 2_120), states(&core)), (LocalRole::Fenced, vec![(5, GroupState::Stopping)]));
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_200);
     assert_eq!(states(&core), [(5, GroupState::Ended)]);
     // Even a grant of the old epoch to the new start is not acted under.
@@ -265,30 +373,33 @@ fn a_start_on_a_copied_folder_waits_for_the_other_start_until_the_coordinators_k
         on_disk: on_disk.moved(),
         settings: settings.clone(),
         at: BootMs(2_000),
+        guarded: false,
     };
     let (mut core, _) = Core::new(start);
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_100);
     core.tick(BootMs(100_000));
-    assert_eq!(states(&core), [], "the hook ran here, the other start may act there for ever");
+    assert_eq!(
+        states(&core),
+        [(5, GroupState::Stopping)],
+        "the hook ran here, the other start may act there for ever"
+    );
     core.welcomed(settings.clone(), BootMs(100_000));
     let over = 100_000 + settings.longest_lease_ms();
     assert_eq!(core.next_wake(), Some(BootMs(over)));
     core.tick(BootMs(over - 1));
-    assert_eq!(states(&core), []);
+    assert_eq!(states(&core), [(5, GroupState::Stopping)]);
     core.tick(BootMs(over));
     assert_eq!(states(&core), [(5, GroupState::Ended)]);
 }
 
 #[test]
-fn after_a_restart_whose_demote_hook_is_no_help_ended_waits_one_lease() {
-    for outcome in [HookOutcome::NotConfigured, HookOutcome::Failed("exit status 1".into())] {
-        let (_, on_disk) = acting();
-        let (mut core, _) = started(2_000, 2, on_disk);
-        finished(&mut core, 5, HookKind::Demote, outcome, 2_200);
-        assert_eq!(core.next_wake(), Some(BootMs(8_000)));
-        core.tick(BootMs(8_000));
-        assert_eq!(states(&core), [(5, GroupState::Ended)]);
-    }
+fn after_a_restart_without_hooks_ended_waits_one_lease() {
+    let (_, on_disk) = acting();
+    let (mut core, _) = started(2_000, 2, on_disk);
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, 2_200);
+    assert_eq!(core.next_wake(), Some(BootMs(8_000)));
+    core.tick(BootMs(8_000));
+    assert_eq!(states(&core), [(5, GroupState::Ended)]);
 }
 
 #[test]
@@ -311,7 +422,11 @@ fn an_epoch_granted_to_a_start_that_left_nothing_here_may_be_held_elsewhere() {
     assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 1_200);
     core.tick(BootMs(50_000));
-    assert_eq!(states(&core), [], "the coordinators renew that start until they know this one");
+    assert_eq!(
+        states(&core),
+        [(5, GroupState::Stopping)],
+        "the coordinators renew that start until they know this one"
+    );
     let settings = LeaseSettings::default();
     core.welcomed(settings.clone(), BootMs(50_000));
     core.tick(BootMs(50_000 + settings.longest_lease_ms()));
@@ -327,12 +442,12 @@ fn a_start_that_hears_of_a_grant_to_a_later_one_waits_until_the_coordinators_kno
     core.assignment_snapshot(snapshot(9, vec![entry(6, Role::Primary, 2)]), BootMs(60_000));
     finished(&mut core, 6, HookKind::Demote, HookOutcome::Succeeded, 60_100);
     core.tick(BootMs(90_000));
-    assert_eq!(states(&core), [], "start 2 is renewed");
+    assert_eq!(states(&core), [(6, GroupState::Stopping)], "start 2 is renewed");
     core.renumbered(Incarnation(3), BootMs(90_000));
     core.welcomed(settings.clone(), BootMs(90_100));
     let over = 90_100 + settings.longest_lease_ms();
     core.tick(BootMs(over - 1));
-    assert_eq!(states(&core), []);
+    assert_eq!(states(&core), [(6, GroupState::Stopping)]);
     core.tick(BootMs(over));
     assert_eq!(states(&core), [(6, GroupState::Ended)]);
 }
@@ -351,7 +466,7 @@ fn a_start_that_was_refused_waits_for_the_one_that_the_coordinators_know_instead
     finished(&mut core, 6, HookKind::Demote, HookOutcome::Succeeded, 20_400);
     let over = 20_300 + settings.longest_lease_ms();
     core.tick(BootMs(over - 1));
-    assert_eq!(states(&core), [], "start 2 may act under a lease of a moment ago");
+    assert_eq!(states(&core), [(6, GroupState::Stopping)], "start 2 may act under a lease of a moment ago");
     core.tick(BootMs(over));
     assert_eq!(states(&core), [(6, GroupState::Ended)]);
 }
@@ -381,11 +496,11 @@ fn an_end_that_is_not_certain_yet_is_waited_for_over_two_restarts() {
     assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
     core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2_100));
     finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, 2_200);
-    assert_eq!(states(&core), []);
+    assert_eq!(states(&core), [(5, GroupState::Stopping)]);
     let settings = LeaseSettings::default();
     core.welcomed(settings.clone(), BootMs(2_300));
     let over = BootMs(2_300 + settings.longest_lease_ms());
-    assert_eq!((states(&core), core.next_wake()), (vec![], Some(over)));
+    assert_eq!((states(&core), core.next_wake()), (vec![(5, GroupState::Stopping)], Some(over)));
 }
 
 #[test]
@@ -409,7 +524,7 @@ fn a_new_epoch_does_not_begin_before_the_old_one_has_ended_for_certain() {
         core.assignment_delta(Revision(3), Revision(5), vec![entry(6, Role::Primary, 1)], &[], BootMs(2_000));
     assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
     assert_eq!(hooks(&core.epochs_stored(request(&steps), BootMs(2_010))), []);
-    assert_eq!(states(&core), [(6, GroupState::Installed)]);
+    assert_eq!(states(&core), [(5, GroupState::Stopping), (6, GroupState::Installed)]);
     let steps = finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_500);
     assert_eq!(hooks(&steps), [(6, HookKind::Promote)]);
 }

@@ -31,6 +31,11 @@ enum Input {
     /// One of the coordinators says something of its quorum.
     Said(usize, u8),
     Ask(usize),
+    /// The warden knows the deadline that it was told of.
+    Told,
+    WardenLost,
+    /// The warden has ended the service of a group.
+    ServiceEnded(usize),
     Stop,
     Restart,
 }
@@ -73,6 +78,8 @@ fn input() -> impl Strategy<Value = Input> {
         1 => Just(Input::SessionLost),
         3 => (0..3_usize, 0..5_u8).prop_map(|(coordinator, word)| Input::Said(coordinator, word)),
         2 => (0..GROUPS.len()).prop_map(Input::Ask),
+        8 => Just(Input::Told),
+        1 => prop_oneof![1 => Just(Input::WardenLost), 3 => (0..GROUPS.len()).prop_map(Input::ServiceEnded)],
         1 => prop_oneof![1 => Just(Input::Stop), 3 => Just(Input::Restart)],
     ]
 }
@@ -87,6 +94,12 @@ struct World {
     hooks: Vec<(GroupId, Epoch, HookKind)>,
     sent: Vec<(u64, u64)>,
     acknowledged: Vec<(u64, u64)>,
+    /// Renewals count only once the warden knows.
+    guarded: bool,
+    /// When what the warden is being told of was sent.
+    telling: Option<(u64, u64)>,
+    /// When the newest renewal that a quorum has confirmed was sent.
+    confirmed_from: Option<u64>,
     installed: Option<u64>,
     entries: BTreeMap<GroupId, AssignmentEntry>,
     top_epoch: u64,
@@ -95,6 +108,8 @@ struct World {
     ended: BTreeSet<(GroupId, Epoch)>,
     told: BTreeMap<(GroupId, Epoch), u64>,
     demoted: BTreeSet<(GroupId, Epoch)>,
+    /// Their demotion failed, and nothing has proved since that their service has stopped.
+    not_stopped: BTreeSet<(GroupId, Epoch)>,
     /// The last word of each coordinator: true for "no quorum".
     words: BTreeMap<usize, bool>,
     /// Everybody who was reached lacked a quorum at some time since somebody had one.
@@ -103,12 +118,13 @@ struct World {
     stopped: bool,
     acted: usize,
     safe: usize,
+    stop_failed: usize,
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(guarded: bool) -> Self {
         let disk = DurableEpochs::default();
-        let (core, _) = start(1, disk.clone(), 10);
+        let (core, _) = start(1, disk.clone(), 10, guarded);
         Self {
             core,
             now: 10,
@@ -118,6 +134,9 @@ impl World {
             hooks: vec![],
             sent: vec![],
             acknowledged: vec![],
+            guarded,
+            telling: None,
+            confirmed_from: None,
             installed: None,
             entries: BTreeMap::new(),
             top_epoch: 1,
@@ -126,12 +145,14 @@ impl World {
             ended: BTreeSet::new(),
             told: BTreeMap::new(),
             demoted: BTreeSet::new(),
+            not_stopped: BTreeSet::new(),
             words: BTreeMap::new(),
             all_lacked: false,
             started_at: 10,
             stopped: false,
             acted: 0,
             safe: 0,
+            stop_failed: 0,
         }
     }
 
@@ -144,7 +165,10 @@ impl World {
         let installed = self.installed;
         let counted =
             self.acknowledged.iter().filter(|(_, needs)| installed.is_some_and(|have| *needs <= have));
-        self.counted_from = self.counted_from.max(counted.map(|(at, _)| *at).max());
+        self.confirmed_from = self.confirmed_from.max(counted.map(|(at, _)| *at).max());
+        if !self.guarded {
+            self.counted_from = self.confirmed_from;
+        }
     }
 
     fn lease_covers(&self) -> bool {
@@ -218,6 +242,18 @@ impl World {
                     self.told.insert((group, answer.epoch), answer.lease_deadline.0);
                 }
             }
+            Input::Told => self.told_warden(),
+            Input::WardenLost => {
+                self.judge();
+                self.telling = None;
+                // Whatever was confirmed before counts no more.
+                self.acknowledged.clear();
+                (self.counted_from, self.confirmed_from) = (None, None);
+                self.judge();
+                let steps = self.core.warden_lost(self.now());
+                self.perform(steps);
+            }
+            Input::ServiceEnded(which) => self.service_ended(which),
             Input::Stop => {
                 self.judge();
                 self.stopped = true;
@@ -226,6 +262,30 @@ impl World {
             }
             Input::Restart => self.restart(),
         }
+    }
+
+    fn told_warden(&mut self) {
+        let Some((request, sent_at)) = self.telling.take() else { return };
+        self.judge();
+        self.counted_from = self.counted_from.max(Some(sent_at));
+        let steps = self.core.warden_told(request, self.now());
+        self.perform(steps);
+    }
+
+    /// The warden has ended the service of the newest epoch of a group.
+    fn service_ended(&mut self, which: usize) {
+        let group = GroupId::new(GROUPS[which]).unwrap();
+        let Some(epoch) =
+            self.core.report().iter().rev().find(|report| report.group == group).map(|r| r.epoch)
+        else {
+            return;
+        };
+        self.judge();
+        let key = (group.clone(), epoch);
+        self.not_stopped.remove(&key);
+        self.ended.insert(key);
+        let steps = self.core.service_ended(&group, epoch, "its deadline passed", self.now());
+        self.perform(steps);
     }
 
     fn said(&mut self, coordinator: usize, word: u8) {
@@ -336,8 +396,12 @@ impl World {
         match (kind, &outcome) {
             (HookKind::Promote, HookOutcome::Failed(_)) => drop(self.ended.insert(key)),
             (HookKind::Promote, _) => drop(self.promoted.insert(key)),
-            (HookKind::Demote, HookOutcome::Succeeded) => drop(self.demoted.insert(key)),
-            (HookKind::Demote, _) => {}
+            (HookKind::Demote, HookOutcome::Succeeded) => {
+                self.not_stopped.remove(&key);
+                self.demoted.insert(key);
+            }
+            (HookKind::Demote, HookOutcome::NotConfigured) => drop(self.not_stopped.remove(&key)),
+            (HookKind::Demote, HookOutcome::Failed(_)) => drop(self.not_stopped.insert(key)),
         }
         let steps = self.core.hook_finished(&group, epoch, kind, outcome, self.now());
         self.perform(steps);
@@ -355,12 +419,12 @@ impl World {
         self.acknowledged.clear();
         self.installed = None;
         self.entries.clear();
-        self.counted_from = None;
+        (self.counted_from, self.confirmed_from, self.telling) = (None, None, None);
         self.words.clear();
         self.all_lacked = false;
         self.stopped = false;
         self.started_at = self.now;
-        let (core, steps) = start(self.incarnation, self.disk.clone(), self.now);
+        let (core, steps) = start(self.incarnation, self.disk.clone(), self.now, self.guarded);
         self.core = core;
         self.perform(steps);
     }
@@ -381,6 +445,15 @@ impl World {
                         self.may_begin(&group, epoch);
                     }
                     self.hooks.push((group, epoch, kind));
+                }
+                Step::TellWarden { request, deadline } => {
+                    assert!(self.guarded && self.telling.is_none(), "one thing to tell at a time");
+                    let sent_at = deadline.0 - 6_000;
+                    assert!(
+                        Some(sent_at) <= self.confirmed_from,
+                        "the warden is told of more than was confirmed"
+                    );
+                    self.telling = Some((request, sent_at));
                 }
                 Step::Stopped => assert!(self.stopped && self.hooks.is_empty()),
                 Step::KillHook { .. } | Step::Report | Step::Resync => {}
@@ -420,7 +493,9 @@ impl World {
         for report in self.core.report() {
             let key = (report.group, report.epoch);
             let told = self.told.get(&key).copied().unwrap_or(0);
+            self.stop_failed += usize::from(report.state == GroupState::StopFailed);
             if matches!(report.state, GroupState::Ended | GroupState::StartFailed) {
+                assert!(!self.not_stopped.contains(&key), "ENDED of {key:?} whose demotion failed");
                 let silent = self.demoted.contains(&key) || told <= self.now;
                 assert!(silent, "ENDED of {key:?} at {} though somebody was told {told}", self.now);
                 assert!(self.hooks.iter().all(|(group, epoch, _)| (group, epoch) != (&key.0, &key.1)));
@@ -429,17 +504,20 @@ impl World {
     }
 }
 
-fn start(incarnation: u64, on_disk: DurableEpochs, now: u64) -> (Core, Vec<Step>) {
+fn start(incarnation: u64, on_disk: DurableEpochs, now: u64, guarded: bool) -> (Core, Vec<Step>) {
     let settings = LeaseSettings::default();
-    Core::new(Start { incarnation: Incarnation(incarnation), on_disk, settings, at: BootMs(now) })
+    Core::new(Start { incarnation: Incarnation(incarnation), on_disk, settings, at: BootMs(now), guarded })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1_000), ..ProptestConfig::default() })]
 
     #[test]
-    fn no_order_of_events_makes_a_host_act_against_the_rules(inputs in prop::collection::vec(input(), 1..120)) {
-        let mut world = World::new();
+    fn no_order_of_events_makes_a_host_act_against_the_rules(
+        guarded in any::<bool>(),
+        inputs in prop::collection::vec(input(), 1..120),
+    ) {
+        let mut world = World::new(guarded);
         for input in inputs {
             world.take(input);
             world.check();
@@ -453,9 +531,9 @@ fn random_orders_do_reach_acting_and_safe_mode() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let worlds: Vec<World> = (0..300)
-        .map(|_| {
+        .map(|number| {
             let inputs = prop::collection::vec(input(), 120).new_tree(&mut runner).unwrap().current();
-            let mut world = World::new();
+            let mut world = World::new(number % 2 == 0);
             for input in inputs {
                 world.take(input);
                 world.check();
@@ -463,8 +541,12 @@ fn random_orders_do_reach_acting_and_safe_mode() {
             world
         })
         .collect();
-    let acted = worlds.iter().filter(|world| world.acted > 0).count();
-    assert!(acted > 60, "only {acted} of 300 orders had a primary");
+    for guarded in [false, true] {
+        let acted = worlds.iter().filter(|world| world.guarded == guarded && world.acted > 0).count();
+        assert!(acted > 30, "only {acted} of 150 orders had a primary; guarded: {guarded}");
+    }
+    let stop_failed = worlds.iter().filter(|world| world.stop_failed > 0).count();
+    assert!(stop_failed > 10, "only {stop_failed} of 300 orders had a demotion that failed");
     let safe = worlds.iter().filter(|world| world.safe > 0).count();
     assert!(safe > 60, "only {safe} of 300 orders had a host in safe mode");
 }

@@ -28,6 +28,7 @@ impl Host {
             on_disk: DurableEpochs::default(),
             settings: LeaseSettings::default(),
             at: BootMs(1_000),
+            guarded: false,
         });
         let mut host = Self { core, now: 1_000 };
         host.perform(steps);
@@ -51,6 +52,7 @@ impl Host {
                     let killed = HookOutcome::Failed("killed".into());
                     self.core.hook_finished(&group, epoch, HookKind::Promote, killed, now)
                 }
+                Step::TellWarden { request, .. } => self.core.warden_told(request, now),
                 Step::Report | Step::Resync | Step::Stopped => vec![],
             };
             self.perform(more);

@@ -1,10 +1,12 @@
 //! What an agent is told by its operator.
 
 use crate::error::AgentError;
-use quorate_domain::{DiskName, HostId, Zone};
+use quorate_domain::{DiskName, HookTimes, HostId, Zone};
 use quorate_runtime::address::Address;
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
+/// How long a hook that is over its time may take to be killed, with what it started.
+const KILL_ALLOWANCE: Duration = Duration::from_secs(1);
 /// What the end of every role may take beyond hooks and lease.
 const ROLES_EXTRA: Duration = Duration::from_secs(5);
 /// What may come after that: the last report, the answers to local processes, and what the state folder still takes.
@@ -87,6 +89,16 @@ impl Default for HookOptions {
 }
 
 impl AgentOptions {
+    /// How long this agent allows its hooks, as the coordinators must know it.
+    pub(crate) fn hook_times(&self) -> HookTimes {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let limit = |hook: &Option<PathBuf>, limit: Duration| hook.as_ref().map_or(0, |_| millis(limit));
+        HookTimes {
+            promotion_ms: limit(&self.hooks.on_promote, self.hooks.time_limit),
+            demotion_ms: limit(&self.hooks.on_demote, self.hooks.time_limit.saturating_add(KILL_ALLOWANCE)),
+        }
+    }
+
     /// How long every role may take to end once the agent is told to stop: a promote hook that runs is killed, a demote
     /// hook takes its time, and what was told is kept to the end of the lease.
     pub(crate) fn roles_end_within(&self, lease: Duration) -> Duration {

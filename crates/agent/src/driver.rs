@@ -241,6 +241,9 @@ impl Driver {
                         self.stop_by.get_or_insert(by);
                     }
                 }
+                Step::TellWarden { request, .. } => {
+                    steps.extend(self.core.warden_told(request, self.now()));
+                }
                 Step::RunHook { group, epoch, kind, reason } => self.start_hook(group, epoch, kind, reason),
                 Step::KillHook { group, epoch } => {
                     if let Some(kill) = self.hooks.get(&(group, epoch, HookKind::Promote)) {
@@ -453,6 +456,7 @@ impl Driver {
             incarnation: self.core.incarnation(),
             start: self.start,
             protocol: SESSION_PROTOCOL,
+            hook_times: self.options.hook_times(),
         }
     }
 

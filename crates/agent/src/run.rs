@@ -72,7 +72,7 @@ impl Agent {
         // After the lock: a lease of the start before cannot have been renewed since.
         let at = BootMs(clock.boottime().as_ms());
         let incarnation = folder.identity().incarnation;
-        let start = Start { incarnation, on_disk, settings: LeaseSettings::default(), at };
+        let start = Start { incarnation, on_disk, settings: LeaseSettings::default(), at, guarded: false };
         let (options, disk_io) = (Arc::new(options), Arc::new(SystemIo));
         Ok(Self { options, clock, disk_io, folder, start, listener, local_addr })
     }

@@ -115,10 +115,10 @@ impl Gateway {
             let confirmed = self.consensus.confirmed_view().await.map_err(crate::api::read_error)?;
             self.refuse_strangers(&hello, &confirmed.state)?;
         }
-        let ParsedHello { host, zone, address, instance, incarnation, start, .. } = hello;
+        let ParsedHello { host, zone, address, instance, incarnation, start, hook_times, .. } = hello;
         let view = self
             .register(
-                Hello { host: host.clone(), zone, address, instance, incarnation, start },
+                Hello { host: host.clone(), zone, address, instance, incarnation, start, hook_times },
                 leadership.term,
             )
             .await?;

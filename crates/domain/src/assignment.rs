@@ -36,6 +36,10 @@ pub enum GroupState {
     Ended,
     /// As `Ended`, because it could not start.
     StartFailed,
+    /// It does not act, and its service is being stopped.
+    Stopping,
+    /// It does not act, and its service is not known to have stopped: the demotion has failed and is tried again.
+    StopFailed,
 }
 
 /// One group in a host's assignment.

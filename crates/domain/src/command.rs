@@ -4,7 +4,7 @@ use crate::{
     cause::Evidence,
     coordinator::{Coordinator, CoordinatorChange, Heard, RaftMembers},
     disk::{DiskIdentity, Verdict, VerdictReason},
-    host::HostStatus,
+    host::{HookTimes, HostStatus},
     ids::{
         ClusterId, DiskId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId,
         OperationId, StartId, Term, Zone,
@@ -66,6 +66,9 @@ pub enum Command {
         /// Its start, by a number that no other has.
         #[serde(default, skip_serializing_if = "StartId::is_unknown")]
         start: StartId,
+        /// How long it allows its hooks.
+        #[serde(default, skip_serializing_if = "HookTimes::is_none")]
+        hook_times: HookTimes,
     },
     /// A host's status changed.
     MarkHost {
@@ -154,6 +157,17 @@ pub enum Command {
         incarnation: Incarnation,
         /// In words.
         reason: String,
+    },
+    /// A host that was primary, and whose release was not waited for, says that its service has stopped.
+    RecordStopped {
+        /// The group.
+        group: GroupId,
+        /// The epoch that was taken from it.
+        epoch: Epoch,
+        /// The host.
+        host: HostId,
+        /// The start of its agent.
+        incarnation: Incarnation,
     },
     /// Says why a wanted failover cannot go on; no reasons: it can again.
     ReportBlocked {
@@ -281,6 +295,7 @@ impl Command {
             Self::FinishDeletion { .. } => "FinishDeletion",
             Self::BeginFailover { .. } => "BeginFailover",
             Self::RecordRelease { .. } => "RecordRelease",
+            Self::RecordStopped { .. } => "RecordStopped",
             Self::ReportBlocked { .. } => "ReportBlocked",
             Self::ChooseCandidate { .. } => "ChooseCandidate",
             Self::Promote { .. } => "Promote",

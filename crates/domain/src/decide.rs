@@ -60,6 +60,9 @@ pub fn decide(state: &State, context: &Context<'_>, command: &Command) -> Result
         }
         Command::BeginFailover { .. } => failover::begin(state, context, command),
         Command::RecordRelease { .. } => failover::record_release(state, context, command),
+        Command::RecordStopped { group, epoch, host, incarnation } => {
+            failover::record_stopped(state, group, *epoch, host, *incarnation)
+        }
         Command::ReportBlocked { group, epoch, reasons } => {
             failover::report_blocked(state, group, *epoch, reasons)
         }

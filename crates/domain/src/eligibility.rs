@@ -4,7 +4,7 @@ use crate::{
     disk::Verdict,
     group::{Group, Member, verdict_rank},
     host::HostStatus,
-    ids::DiskId,
+    ids::{DiskId, Epoch},
     state::State,
 };
 use serde::{Deserialize, Serialize};
@@ -26,18 +26,33 @@ pub enum Ineligible {
         /// The verdict.
         verdict: String,
     },
+    /// It was primary, and what it ran may still run.
+    #[error("its service of epoch {0} is not known to have stopped")]
+    NotStopped(Epoch),
     /// Its disk was never reported.
     #[error("its disk {0} was never reported")]
     DiskUnknown(DiskId),
 }
 
-/// Says whether a member may be made primary as things stand.
+/// Says whether a member of the group may be made its primary as things stand.
 ///
 /// Every member of a group counts as in sync in this version: the data itself joins with shards and replicas.
 ///
 /// # Errors
 /// The first reason against it.
-pub fn eligibility(state: &State, member: &Member) -> Result<(), Ineligible> {
+pub fn eligibility(state: &State, group: &Group, member: &Member) -> Result<(), Ineligible> {
+    fitness(state, member)?;
+    match group.unstopped.get(&member.host) {
+        Some(epoch) => Err(Ineligible::NotStopped(*epoch)),
+        None => Ok(()),
+    }
+}
+
+/// Says whether a host and its disk can serve any group as things stand.
+///
+/// # Errors
+/// The first reason against it.
+pub(crate) fn fitness(state: &State, member: &Member) -> Result<(), Ineligible> {
     let host = state.hosts.get(&member.host).ok_or(Ineligible::HostUnknown)?;
     #[cfg(planted)]
     if crate::planted::is(crate::planted::Bug::PromoteUnfit) {
@@ -62,7 +77,7 @@ pub fn candidates(state: &State, group: &Group, prefer_primary: bool) -> (Vec<Me
     let mut fit = Vec::new();
     let mut unfit = Vec::new();
     for (position, member) in group.members().enumerate() {
-        match eligibility(state, member) {
+        match eligibility(state, group, member) {
             Ok(()) => {
                 let rank =
                     state.disks.get(&member.disk_id()).map_or(u8::MAX, |disk| verdict_rank(disk.verdict));

@@ -5,7 +5,7 @@ use crate::{
     coordinator::{Coordinator, CoordinatorChange, listed},
     disk::{DiskIdentity, Verdict, VerdictReason},
     group::Member,
-    host::HostStatus,
+    host::{HookTimes, HostStatus},
     ids::{
         ClusterId, CoordinatorId, DiskId, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId,
         OperationId, StartId, Zone,
@@ -39,6 +39,8 @@ pub enum Event {
         incarnation: Incarnation,
         #[serde(default, skip_serializing_if = "StartId::is_unknown")]
         start: StartId,
+        #[serde(default, skip_serializing_if = "HookTimes::is_none")]
+        hook_times: HookTimes,
     },
     /// A host's zone or address changed.
     HostUpdated { host: HostId, zone: Zone, address: String },
@@ -49,6 +51,8 @@ pub enum Event {
         incarnation: Incarnation,
         #[serde(default, skip_serializing_if = "StartId::is_unknown")]
         start: StartId,
+        #[serde(default, skip_serializing_if = "HookTimes::is_none")]
+        hook_times: HookTimes,
     },
     /// A host's status changed.
     HostStatusChanged {
@@ -106,6 +110,8 @@ pub enum Event {
     OperationFailed { operation: OperationId, group: GroupId, outcome: String },
     /// The old primary has stopped and will never act under this epoch again.
     PrimaryReleased { group: GroupId, epoch: Epoch, host: HostId, reason: String },
+    /// A host that was primary, and whose release was not waited for, has stopped its service: it may be promoted again.
+    OldPrimaryStopped { group: GroupId, epoch: Epoch, host: HostId },
     /// A wanted failover cannot go on.
     FailoverBlocked { group: GroupId, reasons: Vec<String> },
     /// It can again.
@@ -177,6 +183,7 @@ impl Event {
             Self::FailoverBegun { .. } => "FailoverBegun",
             Self::OperationFailed { .. } => "OperationFailed",
             Self::PrimaryReleased { .. } => "PrimaryReleased",
+            Self::OldPrimaryStopped { .. } => "OldPrimaryStopped",
             Self::FailoverBlocked { .. } => "FailoverBlocked",
             Self::FailoverUnblocked { .. } => "FailoverUnblocked",
             Self::CandidateChosen { .. } => "CandidateChosen",
@@ -201,6 +208,7 @@ impl Event {
             | Self::HostRestarted { host, .. }
             | Self::HostStatusChanged { host, .. }
             | Self::PrimaryReleased { host, .. }
+            | Self::OldPrimaryStopped { host, .. }
             | Self::AssignmentInstalled { host, .. }
             | Self::PrimaryStarted { host, .. }
             | Self::PrimaryStartFailed { host, .. } => Some(host),
@@ -222,6 +230,7 @@ impl Event {
             | Self::FailoverBegun { group, .. }
             | Self::OperationFailed { group, .. }
             | Self::PrimaryReleased { group, .. }
+            | Self::OldPrimaryStopped { group, .. }
             | Self::FailoverBlocked { group, .. }
             | Self::FailoverUnblocked { group }
             | Self::CandidateChosen { group, .. }
@@ -291,6 +300,9 @@ impl Event {
             }
             Self::PrimaryReleased { group, epoch, host, reason } => {
                 format!("group {group}: {host} released epoch {epoch}: {reason}")
+            }
+            Self::OldPrimaryStopped { group, epoch, host } => {
+                format!("group {group}: the service of epoch {epoch} has stopped on {host}")
             }
             Self::FailoverBlocked { group, reasons } => {
                 format!("group {group}: nobody can be promoted: {}", reasons.join("; "))

@@ -37,6 +37,7 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
         Event::FailoverBegun { .. }
         | Event::OperationFailed { .. }
         | Event::PrimaryReleased { .. }
+        | Event::OldPrimaryStopped { .. }
         | Event::FailoverBlocked { .. }
         | Event::FailoverUnblocked { .. }
         | Event::CandidateChosen { .. } => revoke(state, committed, event),
@@ -55,7 +56,7 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
 
 fn host(state: &mut State, committed: &Committed, event: &Event) {
     match event {
-        Event::HostRegistered { host, zone, address, instance, incarnation, start } => {
+        Event::HostRegistered { host, zone, address, instance, incarnation, start, hook_times } => {
             let record = Host {
                 id: host.clone(),
                 address: address.clone(),
@@ -63,6 +64,7 @@ fn host(state: &mut State, committed: &Committed, event: &Event) {
                 instance: instance.clone(),
                 incarnation: *incarnation,
                 start: *start,
+                hook_times: *hook_times,
                 status: HostStatus::Online,
                 error_count: 0,
                 last_transition: Transition { at: committed.at, from: None, reason: "registered".into() },
@@ -75,11 +77,14 @@ fn host(state: &mut State, committed: &Committed, event: &Event) {
             record.zone = zone.clone();
             record.address.clone_from(address);
         }),
-        Event::HostRestarted { host, instance, incarnation, start } => change_host(state, host, |record| {
-            record.instance = instance.clone();
-            (record.incarnation, record.start) = (*incarnation, *start);
-            record.assignment_revision = committed.revision;
-        }),
+        Event::HostRestarted { host, instance, incarnation, start, hook_times } => {
+            change_host(state, host, |record| {
+                record.instance = instance.clone();
+                (record.incarnation, record.start) = (*incarnation, *start);
+                record.hook_times = *hook_times;
+                record.assignment_revision = committed.revision;
+            });
+        }
         Event::HostStatusChanged { host, to, reason, .. } => change_host(state, host, |record| {
             record.last_transition =
                 Transition { at: committed.at, from: Some(record.status), reason: reason.clone() };
@@ -132,7 +137,9 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
                 id: group.clone(),
                 primary: primary.clone(),
                 granted_to: *granted_to,
+                demotion_ms: demotion_ms(state, &primary.host),
                 backups: backups.clone(),
+                unstopped: BTreeMap::new(),
                 epoch: *epoch,
                 phase: Phase::Starting { operation: None },
                 blocked: None,
@@ -142,6 +149,7 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
                 modified: committed.revision,
             };
             state.index_group(&record);
+            state.index_phase(group, Some(&record.phase));
             touch_members(state, committed, &record);
             state.groups.insert(group.clone(), Arc::new(record));
         }
@@ -162,7 +170,7 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
             let Some(record) = state.groups.remove(group) else { return };
             touch_members(state, committed, &record);
             state.unindex_group(&record);
-            state.revoked.remove(group);
+            state.index_phase(group, None);
         }
         _ => {}
     }
@@ -204,6 +212,11 @@ fn revoke(state: &mut State, committed: &Committed, event: &Event) {
                 Phase::Starting { .. } | Phase::Active => {}
             });
         }
+        Event::OldPrimaryStopped { group, host, .. } => {
+            change_group(state, committed, group, |record| {
+                record.unstopped.remove(host);
+            });
+        }
         Event::FailoverBlocked { group, reasons } => change_group(state, committed, group, |record| {
             let since = record.blocked.as_ref().map_or(committed.at, |blocked| blocked.since);
             record.blocked = Some(Blocked { since, reasons: reasons.clone() });
@@ -235,8 +248,15 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
     let at = committed.at;
     match event {
         Event::PrimarySwitched { operation, group, from, to, granted_to, epoch, reason } => {
+            let demotion_ms = demotion_ms(state, to);
             reassign(state, committed, group, |record| {
+                let released = matches!(record.phase, Phase::Revoked { released: true, .. });
+                if !released && from != to {
+                    // Time has passed, and nobody has said that what ran there has stopped.
+                    record.unstopped.insert(from.clone(), record.epoch);
+                }
                 name_primary(record, to);
+                record.demotion_ms = demotion_ms;
                 record.granted_to = *granted_to;
                 record.epoch = *epoch;
                 record.phase = Phase::Starting { operation: Some(*operation) };
@@ -312,6 +332,11 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
         }
         _ => {}
     }
+}
+
+/// The longest demotion that the present start of the host's agent allows itself.
+fn demotion_ms(state: &State, host: &HostId) -> u64 {
+    state.hosts.get(host).map_or(0, |record| record.hook_times.demotion_ms)
 }
 
 /// Makes the member on that host the primary; the old primary becomes the last backup.
@@ -414,11 +439,8 @@ fn change_group(state: &mut State, committed: &Committed, id: &GroupId, change: 
     if let Some(record) = state.groups.get_mut(id).map(Arc::make_mut) {
         change(record);
         record.modified = committed.revision;
-        if record.phase.grants() {
-            state.revoked.remove(id);
-        } else {
-            state.revoked.insert(id.clone());
-        }
+        let phase = record.phase.clone();
+        state.index_phase(id, Some(&phase));
     }
 }
 

@@ -130,8 +130,15 @@ pub struct Group {
     pub primary: Member,
     /// The start of the primary's agent that the epoch was granted to: another start may not act under it.
     pub granted_to: Incarnation,
+    /// The longest demotion that this start allows itself after its lease, in milliseconds on its clock: D covers it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub demotion_ms: u64,
     /// Who may follow, in order.
     pub backups: Vec<Member>,
+    /// Hosts that were primary and whose service is not known to have stopped, with the last epoch that was taken from
+    /// them without their word. None of them is promoted before it says so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unstopped: BTreeMap<HostId, Epoch>,
     /// The fencing token.
     pub epoch: Epoch,
     /// Where it stands.
@@ -158,6 +165,11 @@ impl Group {
     pub fn member(&self, host: &HostId) -> Option<&Member> {
         self.members().find(|member| member.host == *host)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The order in which verdicts are preferred for a primary, best first.

@@ -28,6 +28,23 @@ impl fmt::Display for HostStatus {
     }
 }
 
+/// How long a host's agent allows its hooks, in milliseconds on its own clock; zero where it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HookTimes {
+    /// The longest that a promotion may take.
+    pub promotion_ms: u64,
+    /// The longest from the end of the lease until the service has stopped: the demote hook, and whatever ends the service
+    /// by force when that is no help.
+    pub demotion_ms: u64,
+}
+
+impl HookTimes {
+    /// True for a host without hooks.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What a host may do, by its own decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServiceMode {
@@ -76,6 +93,9 @@ pub struct Host {
     /// Tells that start from another one that counts alike.
     #[serde(default, skip_serializing_if = "StartId::is_unknown")]
     pub start: StartId,
+    /// How long that start allows its hooks.
+    #[serde(default, skip_serializing_if = "HookTimes::is_none")]
+    pub hook_times: HookTimes,
     /// Whether it is heard of.
     pub status: HostStatus,
     /// How often it went offline.

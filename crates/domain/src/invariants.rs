@@ -116,6 +116,11 @@ fn check_group(state: &State, group: &Group, found: &mut Vec<String>) {
             found.push(format!("group {id} has a member on unknown host {}", member.host));
         }
     }
+    for (host, epoch) in &group.unstopped {
+        if *host == group.primary.host || group.member(host).is_none() || *epoch >= group.epoch {
+            found.push(format!("group {id} waits for the end of epoch {epoch} on {host}, which cannot be"));
+        }
+    }
     if group.epoch.0 > state.revision().0 {
         found.push(format!(
             "group {id} has epoch {} above the revision: a group made anew could repeat it",

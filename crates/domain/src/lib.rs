@@ -39,7 +39,7 @@ pub use coordinator::{Coordinator, CoordinatorChange, CoordinatorRole, Coordinat
 pub use disk::{Disk, DiskIdentity, Verdict, VerdictReason};
 pub use event::Event;
 pub use group::{Group, Member, Phase, Switch};
-pub use host::{Host, HostStatus, ServiceMode};
+pub use host::{HookTimes, Host, HostStatus, ServiceMode};
 pub use ids::{
     ClusterId, CoordinatorId, DiskId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId,
     OperationId, RequestId, Revision, StartId, Term, Timestamp, Zone,

@@ -349,6 +349,8 @@ pub enum FailoverReason {
     DiskFailed,
     /// The primary could not start.
     StartFailed,
+    /// The primary took too long to start.
+    StartTimedOut,
 }
 
 impl FailoverReason {
@@ -367,6 +369,7 @@ impl fmt::Display for FailoverReason {
             Self::Released => "released",
             Self::DiskFailed => "disk-failed",
             Self::StartFailed => "start-failed",
+            Self::StartTimedOut => "start-timed-out",
         })
     }
 }

@@ -48,6 +48,10 @@ bugs! {
     StartsShareNumber = "starts-share-number",
     /// An agent takes whoever held an epoch for its own, dead predecessor.
     PredecessorAssumed = "predecessor-assumed",
+    /// An agent counts a demotion that failed as a release.
+    FailedDemotionReleases = "failed-demotion-releases",
+    /// D does not cover the demotion that a host allows itself.
+    WaitWithoutHooks = "wait-without-hooks",
     /// Coordinators get or lose votes although those that shall vote have no quorum.
     NoQuorumCheckOfMembers = "no-quorum-check-of-members",
 }

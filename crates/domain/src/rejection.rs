@@ -104,9 +104,6 @@ pub enum Rejection {
         /// The failover.
         operation: OperationId,
     },
-    /// The primary has not acknowledged yet.
-    #[error("group {0} is starting: its primary has not acknowledged yet; wait until it is active")]
-    GroupStarting(GroupId),
     /// The target is the primary already.
     #[error("host {host} is the primary of group {group} already")]
     AlreadyPrimary {
@@ -347,7 +344,6 @@ impl Rejection {
             Self::InvalidLabels { .. } => "INVALID_LABELS",
             Self::GroupDeleting(_) => "GROUP_DELETING",
             Self::FailoverInProgress { .. } => "FAILOVER_IN_PROGRESS",
-            Self::GroupStarting(_) => "GROUP_STARTING",
             Self::AlreadyPrimary { .. } => "ALREADY_PRIMARY",
             Self::NotAMember { .. } => "NOT_A_MEMBER",
             Self::NotEligible { .. } => "NOT_ELIGIBLE",

@@ -54,9 +54,31 @@ impl LeaseSettings {
     /// The longest that a lease of T can last on a true clock, seen from a coordinator whose own clock is as wrong as
     /// allowed: `T * (1 + rho) / (1 - rho)`, rounded up.
     pub fn longest_lease_ms(&self) -> u64 {
+        self.longest_ms(self.lease_ms)
+    }
+
+    /// The longest that something can last on a coordinator's clock that takes `ms` on a host's.
+    pub fn longest_ms(&self, ms: u64) -> u64 {
         let rho = self.clock_error_ppm.min(PPM - 1);
-        let scaled = u128::from(self.lease_ms) * u128::from(PPM + rho);
+        let scaled = u128::from(ms) * u128::from(PPM + rho);
         u64::try_from(scaled.div_ceil(u128::from(PPM - rho))).unwrap_or(u64::MAX)
+    }
+
+    /// D for a host that allows a demotion to take this long after its lease (rule 11): before that nobody else is promoted
+    /// unless the host says that its service has stopped.
+    pub fn wait_for_ms(&self, demotion_ms: u64) -> u64 {
+        #[cfg(planted)]
+        if crate::planted::is(crate::planted::Bug::WaitWithoutHooks) {
+            return self.wait_ms;
+        }
+        self.wait_ms.saturating_add(self.longest_ms(demotion_ms))
+    }
+
+    /// How long a new primary in contact may take to act, where another host could follow it: twice as long as D for what it
+    /// must be told, renewed and store, and then for its promote hook. Its agent ends a hook by itself; this is for one that
+    /// cannot.
+    pub fn start_limit_ms(&self, promotion_ms: u64) -> u64 {
+        self.wait_ms.saturating_mul(2).saturating_add(self.longest_ms(promotion_ms))
     }
 
     /// The longest time without a leader that does not end leases which were about to be renewed.

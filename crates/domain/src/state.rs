@@ -3,7 +3,7 @@
 use crate::{
     coordinator::{ChangeProgress, Coordinator, CoordinatorRole},
     disk::Disk,
-    group::Group,
+    group::{Group, Phase},
     host::Host,
     ids::{ClusterId, CoordinatorId, DiskId, FormationId, GroupId, HostId, OperationId, Revision, Timestamp},
     operation::{Operation, OperationStatus},
@@ -63,6 +63,8 @@ pub struct State {
     pub(crate) groups_of: OrdMap<HostId, OrdSet<GroupId>>,
     /// Derived: groups whose primary was revoked, to be promoted anew or deleted.
     pub(crate) revoked: OrdSet<GroupId>,
+    /// Derived: groups whose primary has not acknowledged yet.
+    pub(crate) starting: OrdSet<GroupId>,
     /// Derived: finished operations that may be forgotten, oldest first.
     pub(crate) finished: OrdSet<OperationId>,
     /// Derived: the change of coordinators under way.
@@ -90,6 +92,7 @@ impl Default for State {
             requests: Requests::default(),
             groups_of: OrdMap::new(),
             revoked: OrdSet::new(),
+            starting: OrdSet::new(),
             finished: OrdSet::new(),
             open_change: None,
         }
@@ -120,6 +123,11 @@ impl State {
     /// The groups whose primary was revoked, those being deleted among them, in order of their names.
     pub fn revoked_groups(&self) -> impl Iterator<Item = &Arc<Group>> {
         self.revoked.iter().filter_map(|id| self.groups.get(id))
+    }
+
+    /// The groups whose primary has not acknowledged yet, in order of their names.
+    pub fn starting_groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.starting.iter().filter_map(|id| self.groups.get(id))
     }
 
     /// The disks of a host, in order of their names.
@@ -166,19 +174,27 @@ impl State {
         }
     }
 
+    /// Notes in which phase a group is; none once it is gone.
+    pub(crate) fn index_phase(&mut self, group: &GroupId, phase: Option<&Phase>) {
+        let is_in = |index: &mut OrdSet<GroupId>, belongs: bool| {
+            if belongs {
+                index.insert(group.clone());
+            } else {
+                index.remove(group);
+            }
+        };
+        is_in(&mut self.revoked, phase.is_some_and(|phase| !phase.grants()));
+        is_in(&mut self.starting, matches!(phase, Some(Phase::Starting { .. })));
+    }
+
     /// Rebuilds what is derived; for a state that was read back from rows.
     pub(crate) fn reindex(&mut self) {
-        self.groups_of = OrdMap::new();
+        (self.groups_of, self.revoked, self.starting) = (OrdMap::new(), OrdSet::new(), OrdSet::new());
         let groups: Vec<_> = self.groups.values().cloned().collect();
         for group in groups {
             self.index_group(&group);
+            self.index_phase(&group.id, Some(&group.phase));
         }
-        self.revoked = self
-            .groups
-            .values()
-            .filter(|group| !group.phase.grants())
-            .map(|group| group.id.clone())
-            .collect();
         self.finished = self
             .operations
             .values()

@@ -206,7 +206,12 @@ impl Leader {
         let Some((_, seen)) = self.heard(id, report.installed) else { return false };
         let failed = report.failed_starts(&id.host);
         report.note(seen);
-        self.observations.failed_starts.extend(failed);
+        for (group, start) in failed {
+            let known = self.observations.failed_starts.get(&group);
+            if known.is_none_or(|known| known.epoch <= start.epoch) {
+                self.observations.failed_starts.insert(group, start);
+            }
+        }
         true
     }
 
@@ -215,7 +220,7 @@ impl Leader {
         if self.is_open(id) {
             self.sessions.remove(&id.host);
             if let Some(seen) = self.observations.hosts.get_mut(&id.host) {
-                (seen.connected, seen.reported, seen.mode) = (false, false, None);
+                (seen.connected, seen.mode) = (false, None);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! One session with an agent, and what the agent says in it.
 
 use quorate_domain::{
-    Command, DiskName, GroupId, GroupState, Host, HostId, Incarnation, InstanceId, Revision, StartId, State,
-    Zone,
+    Command, DiskName, GroupId, GroupState, HookTimes, Host, HostId, Incarnation, InstanceId, Revision,
+    StartId, State, Zone,
 };
 use quorate_planner::{DiskObservation, FailedStart, GroupObservation, HostObservation, Mono};
 use std::collections::{BTreeMap, VecDeque};
@@ -70,6 +70,8 @@ pub struct Hello {
     pub incarnation: Incarnation,
     /// Its start, by a number that no other has.
     pub start: StartId,
+    /// How long it allows its hooks.
+    pub hook_times: HookTimes,
 }
 
 impl Hello {
@@ -83,6 +85,7 @@ impl Hello {
             instance: self.instance.clone(),
             incarnation: self.incarnation,
             start: self.start,
+            hook_times: self.hook_times,
         })
     }
 
@@ -120,16 +123,22 @@ impl Report {
 
     /// Takes the place of what the host said before.
     pub(crate) fn note(self, seen: &mut HostObservation) {
-        seen.reported = true;
         seen.stopping = self.stopping;
         seen.disks_complete = self.disks_complete;
         seen.disks = self.disks;
         seen.groups.clear();
+        let mut all_not_stopped = BTreeMap::new();
         for (group, told) in self.groups {
-            // Of several epochs of one group only the last matters: the earlier ones ended before it was granted.
+            let not_stopped = !matches!(told.state, GroupState::Ended | GroupState::StartFailed);
+            let is_newer = |known: &GroupObservation| known.epoch < told.epoch;
+            if not_stopped && all_not_stopped.get(&group).is_none_or(is_newer) {
+                all_not_stopped.insert(group.clone(), told.clone());
+            }
+            // Of the others only the last matters: the earlier ones ended before it was granted.
             if seen.groups.get(&group).is_none_or(|known| known.epoch < told.epoch) {
                 seen.groups.insert(group, told);
             }
         }
+        seen.not_stopped = Some(all_not_stopped);
     }
 }

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
 
 use quorate_domain::{
-    Cause, ClusterId, Command, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, GroupState, HostId,
-    HostStatus, Incarnation, InstanceId, Outcome, Proposal, Revision, ServiceMode, Settings, StartId, State,
-    Term, Timestamp, Verdict, Zone, apply, command::MemberSpec,
+    Cause, ClusterId, Command, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, GroupState, HookTimes,
+    HostId, HostStatus, Incarnation, InstanceId, Outcome, Proposal, Revision, ServiceMode, Settings, StartId,
+    State, Term, Timestamp, Verdict, Zone, apply, command::MemberSpec,
 };
 use quorate_leader_core::{
     Acknowledgement, Assignments, Hello, Leader, Leading, Look, Next, RENEWALS_MAX, Report, STALL_MS,
@@ -29,6 +29,7 @@ fn hello(name: &str, incarnation: u64) -> Hello {
         instance: InstanceId::new(format!("i-{name}")).unwrap(),
         incarnation: Incarnation(incarnation),
         start: StartId(1),
+        hook_times: HookTimes::default(),
     }
 }
 

@@ -6,6 +6,7 @@
 mod fencing;
 mod granted;
 mod revoked;
+mod stopped;
 
 use crate::{GroupObservation, Mono, Observations, Plan};
 use quorate_domain::{Command, Group, Host, HostId, Phase, State};
@@ -15,6 +16,7 @@ pub fn plan(state: &State, observations: &Observations, now: Mono) -> Plan {
     let view = View { state, observations, now };
     let mut plan = Plan::default();
     for group in state.groups.values() {
+        stopped::plan(&mut plan, &view, group);
         match &group.phase {
             Phase::Starting { .. } | Phase::Active => granted::plan(&mut plan, &view, group),
             Phase::Revoked { operation, released, candidate } => {

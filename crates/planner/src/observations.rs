@@ -41,6 +41,8 @@ pub struct Observations {
     pub hosts: BTreeMap<HostId, HostObservation>,
     /// When this leadership first saw a (group, epoch) revoked in the applied state.
     pub revoked_since: BTreeMap<(GroupId, Epoch), Mono>,
+    /// When this leadership first saw that the primary of a (group, epoch) has not acknowledged yet.
+    pub starting_since: BTreeMap<(GroupId, Epoch), Mono>,
     /// Since when, in the state's time, nobody is known to have acted for a group that is not active.
     pub unserved_since: BTreeMap<GroupId, Timestamp>,
     /// The last start that failed for a group that is not active.
@@ -104,8 +106,6 @@ pub struct HostObservation {
     pub on_credit: bool,
     /// True while a session is open. Closing it is not yet a loss.
     pub connected: bool,
-    /// True once it has reported in its present session.
-    pub reported: bool,
     /// What it last said of its service mode in its present session, and since when it says so.
     pub mode: Option<(ServiceMode, Mono)>,
     /// The starts of its agent that opened sessions, the last ones, each with the moment when it came after another.
@@ -120,8 +120,11 @@ pub struct HostObservation {
     pub disks_complete: bool,
     /// What it last said of its disks.
     pub disks: BTreeMap<DiskName, DiskObservation>,
-    /// What it last said of the groups that it is, or was, primary of.
+    /// What it last said of the groups that it is, or was, primary of: of the newest epoch of each.
     pub groups: BTreeMap<GroupId, GroupObservation>,
+    /// Epochs whose service is not known to have stopped there, the newest of each group. None before it has said what its
+    /// groups are: nothing is concluded from a group's absence then.
+    pub not_stopped: Option<BTreeMap<GroupId, GroupObservation>>,
 }
 
 /// What a host's agent last said of a disk.
@@ -155,16 +158,23 @@ pub struct GroupObservation {
 }
 
 impl Observations {
-    /// Call it after each applied change: notes the groups newly revoked and forgets those that no longer are.
+    /// Call it after each applied change: notes the groups newly revoked or starting and forgets those that no longer are.
     ///
-    /// The wait D counts from here, so calling late only makes a failover later. The cost grows with the groups that
-    /// are revoked at this moment, not with all groups: with none revoked it is two look-ups, whatever their number.
+    /// The wait D and the time that a start is given count from here, so calling late only makes a failover later. The cost
+    /// grows with the groups that are revoked or starting at this moment, not with all groups.
     pub fn note_applied(&mut self, state: &State, now: Mono) {
         self.revoked_since.retain(|(id, epoch), _| {
             state.groups.get(id).is_some_and(|group| group.epoch == *epoch && !group.phase.grants())
         });
         for group in state.revoked_groups() {
             self.revoked_since.entry((group.id.clone(), group.epoch)).or_insert(now);
+        }
+        self.starting_since.retain(|(id, epoch), _| {
+            let group = state.groups.get(id);
+            group.is_some_and(|group| group.epoch == *epoch && matches!(group.phase, Phase::Starting { .. }))
+        });
+        for group in state.starting_groups() {
+            self.starting_since.entry((group.id.clone(), group.epoch)).or_insert(now);
         }
         self.note_time(state, now);
         self.note_unserved(state);
@@ -187,7 +197,8 @@ impl Observations {
         let still = |id: &GroupId| state.groups.get(id).is_some_and(|group| waits(group));
         self.unserved_since.retain(|id, _| still(id));
         self.failed_starts.retain(|id, _| still(id));
-        for group in state.groups.values().filter(|group| waits(group)) {
+        let all = state.revoked_groups().chain(state.starting_groups());
+        for group in all.filter(|group| waits(group)) {
             if !self.unserved_since.contains_key(&group.id) {
                 self.unserved_since.insert(group.id.clone(), unserved_since(state, group));
             }
@@ -247,6 +258,8 @@ pub(crate) fn unserved_since(state: &State, group: &Group) -> Timestamp {
     let operation = group.phase.operation().and_then(|operation| state.operations.get(&operation));
     let Some(operation) = operation else { return group.created_at };
     let never_started = group.history.is_empty()
-        && operation.failover().is_some_and(|failover| failover.reason == FailoverReason::StartFailed);
+        && operation.failover().is_some_and(|failover| {
+            matches!(failover.reason, FailoverReason::StartFailed | FailoverReason::StartTimedOut)
+        });
     if never_started { group.created_at } else { operation.created_at }
 }

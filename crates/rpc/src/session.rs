@@ -2,8 +2,8 @@
 
 use quorate_domain::{
     Assignment, AssignmentDelta, ClusterId, CoordinatorId, DiskIdentity, DiskName, Epoch, FormationId,
-    GroupId, GroupState, HostId, Incarnation, InstanceId, LeaseSettings, Revision, ServiceMode, StartId,
-    Term, Timestamp, Verdict, VerdictReason, Zone,
+    GroupId, GroupState, HookTimes, HostId, Incarnation, InstanceId, LeaseSettings, Revision, ServiceMode,
+    StartId, Term, Timestamp, Verdict, VerdictReason, Zone,
 };
 
 /// The version of the session's messages that this build speaks.
@@ -12,6 +12,8 @@ pub const SESSION_PROTOCOL: u32 = 1;
 pub const GROUPS_MAX: usize = 10_000;
 /// The most disks in one report.
 pub const DISKS_MAX: usize = 1_000;
+/// The longest that a host may allow a hook of either kind, in milliseconds: a day.
+pub const HOOK_TIME_MAX_MS: u64 = 86_400_000;
 /// The most API addresses in a welcome.
 pub const ADDRESSES_MAX: usize = 64;
 
@@ -47,6 +49,8 @@ pub struct ParsedHello {
     pub start: StartId,
     /// The version of the messages that the agent speaks.
     pub protocol: u32,
+    /// How long it allows its hooks.
+    pub hook_times: HookTimes,
 }
 
 /// Asks for a renewal of the lease.

@@ -8,7 +8,7 @@ use crate::{
     raft::Timing,
     time::Moment,
 };
-use quorate_domain::LeaseSettings;
+use quorate_domain::{HookTimes, LeaseSettings};
 use std::fmt;
 
 /// How a network behaves when nothing is wrong with it, and how much worse it may get.
@@ -35,6 +35,19 @@ pub(crate) struct Habits {
     pub(crate) hook_max_ms: u64,
     /// The platform's processes ask for their role this often; zero: never.
     pub(crate) asks_every_ms: u64,
+}
+
+/// What ending a hook by force may take beyond its limit.
+pub(crate) const KILL_ALLOWANCE_MS: u64 = 100;
+
+impl Habits {
+    /// How long a host allows its hooks, as its agent tells the coordinators.
+    pub(crate) fn hook_times(&self) -> HookTimes {
+        if !self.hooks {
+            return HookTimes::default();
+        }
+        HookTimes { promotion_ms: self.hook_max_ms, demotion_ms: self.hook_max_ms + KILL_ALLOWANCE_MS }
+    }
 }
 
 /// How likely each thing is that a client does, in parts of their sum.

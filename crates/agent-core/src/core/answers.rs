@@ -99,21 +99,31 @@ impl Core {
         Some(answer)
     }
 
-    /// What the host says of its groups.
+    /// What the host says of its groups: of the newest epoch of each, and of earlier ones whose service is not known to have
+    /// stopped.
     pub fn report(&self) -> Vec<GroupReport> {
-        let tenures = self.slots.iter().filter_map(|(group, slot)| Some((group, slot.tenure.as_ref()?)));
+        let tenures = self.slots.iter().flat_map(|(group, slot)| {
+            slot.past.iter().chain(slot.tenure.as_ref()).map(move |tenure| (group, tenure))
+        });
         tenures
             .filter_map(|(group, tenure)| {
                 let state = match tenure.stage {
                     Stage::Waiting | Stage::Promoting if self.ledger.allows(group, tenure.epoch) => {
                         GroupState::Installed
                     }
+                    Stage::Waiting | Stage::Promoting => return None,
                     Stage::Acting => GroupState::Acting,
+                    Stage::Interrupted | Stage::Stopped | Stage::Demoting if tenure.has_failed_to_stop() => {
+                        GroupState::StopFailed
+                    }
+                    Stage::Interrupted | Stage::Stopped | Stage::Demoting | Stage::Lingering(_) => {
+                        GroupState::Stopping
+                    }
+                    Stage::Retrying(_) => GroupState::StopFailed,
                     Stage::Over if tenure.start_failed => GroupState::StartFailed,
                     Stage::Over => GroupState::Ended,
-                    _ => return None,
                 };
-                let (group, reason) = (group.clone(), tenure.reason.clone());
+                let (group, reason) = (group.clone(), tenure.account());
                 Some(GroupReport { group, epoch: tenure.epoch, state, reason })
             })
             .collect()
@@ -145,7 +155,7 @@ impl Core {
             Stage::Waiting if !self.lease.covers(now) => "there is no valid lease".to_owned(),
             Stage::Waiting => "an earlier epoch has not ended yet".to_owned(),
             Stage::Promoting => format!("the promote hook of epoch {epoch} is running"),
-            _ => format!("epoch {epoch} has ended here: {}", tenure.reason),
+            _ => format!("epoch {epoch} has ended here: {}", tenure.account()),
         }
     }
 

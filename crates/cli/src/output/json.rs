@@ -157,6 +157,8 @@ pub(crate) fn host(host: &Host) -> Value {
         "installed_revision": host.installed_revision,
         "primary_of": host.primary_of,
         "backup_of": host.backup_of,
+        "promotion_ms": host.promotion_ms,
+        "demotion_ms": host.demotion_ms,
     })
 }
 
@@ -217,6 +219,7 @@ pub(crate) fn group(group: &Group) -> Value {
         "created_at": instant(group.created_at_ms),
         "modified_revision": group.modified_revision,
         "granted_to_incarnation": group.granted_to_incarnation,
+        "unstopped": each(&group.unstopped, |old| json!({ "host": old.host, "epoch": old.epoch })),
     })
 }
 

@@ -52,6 +52,7 @@ fn register(host: &str, incarnation: u64) -> Command {
         instance: InstanceId::new("i").unwrap(),
         incarnation: Incarnation(incarnation),
         start: StartId(incarnation),
+        hook_times: quorate_domain::HookTimes::default(),
     }
 }
 

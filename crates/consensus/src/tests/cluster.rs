@@ -15,8 +15,8 @@ use openraft::{
     },
 };
 use quorate_domain::{
-    Cause, ClusterId, Command, CoordinatorId, HostId, Incarnation, InstanceId, Outcome, RequestId, Settings,
-    StartId, Zone,
+    Cause, ClusterId, Command, CoordinatorId, HookTimes, HostId, Incarnation, InstanceId, Outcome, RequestId,
+    Settings, StartId, Zone,
 };
 use quorate_runtime::{clock::SystemClock, shutdown::Shutdown};
 use std::{
@@ -232,6 +232,7 @@ fn register(number: u64) -> Command {
         instance: InstanceId::new("i").unwrap(),
         incarnation: Incarnation(1),
         start: StartId(1),
+        hook_times: HookTimes::default(),
     }
 }
 

@@ -75,7 +75,7 @@ fn create_cluster() -> Command {
 }
 
 fn register(host: &str) -> Command {
-    use quorate_domain::{HostId, Incarnation, InstanceId, Zone};
+    use quorate_domain::{HookTimes, HostId, Incarnation, InstanceId, Zone};
     Command::RegisterHost {
         host: HostId::new(host).unwrap(),
         zone: Zone::new("z1").unwrap(),
@@ -83,6 +83,7 @@ fn register(host: &str) -> Command {
         instance: InstanceId::new("i").unwrap(),
         incarnation: Incarnation(1),
         start: StartId(1),
+        hook_times: HookTimes::default(),
     }
 }
 

@@ -195,7 +195,10 @@ impl Api {
                 voter: votes,
                 leader: raft.leader == Some(id),
                 lag_entries: (raft.leads && node.is_some()).then_some(lag),
-                last_answer_ms: contact.and_then(|contact| contact.silent_ms),
+                last_answer_ms: self
+                    .peers
+                    .last_answer(id.0)
+                    .and(contact.and_then(|contact| contact.silent_ms)),
                 role: role.into(),
                 since_ms: known.map_or(0, |known| known.since.0),
                 state: state.into(),

@@ -12,14 +12,12 @@ use quorate_rpc::pb::{control::Health, types};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// To look through everything costs time in which no heartbeat is heard: what was found is good for so many times as long
-/// as it took, whoever asks meanwhile.
+/// as it took, whoever asks meanwhile. In a small cluster that is less than a millisecond.
 const REST_FACTOR: u32 = 10;
-/// And for this long at least.
-const REST_MIN: Duration = Duration::from_millis(20);
 
 /// What was found, until when it is good enough, and whether what only a leader knows is in it.
 type Found = (Instant, Arc<Warnings>, bool);
@@ -85,7 +83,7 @@ impl Api {
         }
         let (found, knows) = self.memory.warnings(state, seen);
         let found = Arc::new(found);
-        let rest = (began.elapsed() * REST_FACTOR).max(REST_MIN);
+        let rest = began.elapsed() * REST_FACTOR;
         *last = Some((Instant::now() + rest, Arc::clone(&found), knows));
         (found, knows)
     }

@@ -45,6 +45,6 @@ pub(super) fn finish(
     if group.epoch != epoch {
         return Err(Rejection::StaleEpoch { group: id.clone(), current: group.epoch, given: epoch });
     }
-    check_fencing(state, context, id, fencing, released)?;
+    check_fencing(state, context, group, fencing, released)?;
     Ok(vec![Event::GroupDeleted { group: id.clone(), epoch }])
 }

@@ -85,6 +85,12 @@ fn check_needed(
             }
             need_backup(state, group)
         }
+        FailoverReason::StartTimedOut => {
+            if !matches!(group.phase, Phase::Starting { .. }) {
+                return not_needed("its primary acts".to_owned());
+            }
+            need_backup(state, group)
+        }
         FailoverReason::Released | FailoverReason::StartFailed => {
             not_needed(format!("{reason} is reported by the primary's own agent"))
         }
@@ -92,9 +98,6 @@ fn check_needed(
 }
 
 fn check_request(state: &State, group: &Group, target: Option<&HostId>) -> Result<(), Rejection> {
-    if matches!(group.phase, Phase::Starting { .. }) {
-        return Err(Rejection::GroupStarting(group.id.clone()));
-    }
     let Some(target) = target else { return need_backup(state, group) };
     if *target == group.primary.host {
         return Err(Rejection::AlreadyPrimary { group: group.id.clone(), host: target.clone() });
@@ -114,7 +117,7 @@ fn eligible_member<'a>(state: &State, group: &'a Group, host: &HostId) -> Result
     let member = group
         .member(host)
         .ok_or_else(|| Rejection::NotAMember { group: group.id.clone(), host: host.clone() })?;
-    eligibility(state, member).map_err(|reason| Rejection::NotEligible {
+    eligibility(state, group, member).map_err(|reason| Rejection::NotEligible {
         group: group.id.clone(),
         host: host.clone(),
         reason,
@@ -162,6 +165,25 @@ pub(super) fn record_release(
     }
 }
 
+pub(super) fn record_stopped(
+    state: &State,
+    id: &GroupId,
+    epoch: Epoch,
+    host: &HostId,
+    incarnation: Incarnation,
+) -> Result<Vec<Event>, Rejection> {
+    let group = find_group(state, id)?;
+    current_host(state, host, incarnation)?;
+    match group.unstopped.get(host) {
+        Some(taken) if *taken == epoch => {
+            Ok(vec![Event::OldPrimaryStopped { group: id.clone(), epoch, host: host.clone() }])
+        }
+        // What it speaks of is not what was taken from it last.
+        Some(taken) => Err(Rejection::StaleEpoch { group: id.clone(), current: *taken, given: epoch }),
+        None => Ok(vec![]),
+    }
+}
+
 /// A failover that the holder of the epoch brings about by its own word.
 fn begun_by_holder(context: &Context<'_>, group: &Group, reason: FailoverReason) -> Event {
     Event::FailoverBegun {
@@ -204,7 +226,7 @@ pub(super) fn choose(
     };
     let group = find_group(state, id)?;
     let (released, known) = revoked_by(group, *operation)?;
-    check_fencing(state, context, id, fencing, released)?;
+    check_fencing(state, context, group, fencing, released)?;
     eligible_member(state, group, candidate)?;
     if known == Some(candidate) {
         return Ok(vec![]);
@@ -212,7 +234,8 @@ pub(super) fn choose(
     let fenced_by = match fencing {
         Fencing::Released => "released by its holder".to_owned(),
         Fencing::Waited { waited_ms, term } => {
-            format!("waited {waited_ms} ms, D = {} ms, in term {term}", state.settings().lease.wait_ms)
+            let wait_ms = state.settings().lease.wait_for_ms(group.demotion_ms);
+            format!("waited {waited_ms} ms, D = {wait_ms} ms, in term {term}")
         }
     };
     Ok(vec![Event::CandidateChosen {
@@ -241,7 +264,7 @@ pub(super) fn promote(
             needed: format!("{candidate} must be chosen before it is promoted"),
         });
     }
-    check_fencing(state, context, id, fencing, released)?;
+    check_fencing(state, context, group, fencing, released)?;
     eligible_member(state, group, candidate)?;
     let failover = state.operations.get(&operation).and_then(|operation| operation.failover());
     let reason = failover.map_or(FailoverReason::Requested, |failover| failover.reason);
@@ -320,10 +343,11 @@ pub(super) fn report_start_failed(
 pub(super) fn check_fencing(
     state: &State,
     context: &Context<'_>,
-    id: &GroupId,
+    group: &Group,
     fencing: &Fencing,
     released: bool,
 ) -> Result<(), Rejection> {
+    let id = &group.id;
     match fencing {
         Fencing::Released if released => Ok(()),
         Fencing::Released => Err(Rejection::NotReleased(id.clone())),
@@ -331,7 +355,7 @@ pub(super) fn check_fencing(
             Err(Rejection::WaitOfAnotherTerm { group: id.clone(), waited_in: *term, term: context.term })
         }
         Fencing::Waited { waited_ms, .. } => {
-            let wait_ms = state.settings().lease.wait_ms;
+            let wait_ms = state.settings().lease.wait_for_ms(group.demotion_ms);
             if *waited_ms < wait_ms {
                 return Err(Rejection::WaitNotOver { group: id.clone(), waited_ms: *waited_ms, wait_ms });
             }

@@ -3,7 +3,7 @@
 use super::{Context, find_group, find_host};
 use crate::{
     command::{Command, MemberSpec},
-    eligibility::eligibility,
+    eligibility::fitness,
     event::Event,
     group::{GROUPS_MAX, LABEL_VALUE_MAX_BYTES, LABELS_MAX, MEMBERS_MAX, Member, Phase},
     ids::{Epoch, GroupId, NAME_MAX_BYTES},
@@ -44,7 +44,7 @@ pub(super) fn create(
     }
     let primary = resolve(state, primary)?;
     let backups = backups.iter().map(|spec| resolve(state, spec)).collect::<Result<Vec<_>, _>>()?;
-    eligibility(state, &primary).map_err(|reason| Rejection::NotEligible {
+    fitness(state, &primary).map_err(|reason| Rejection::NotEligible {
         group: group.clone(),
         host: primary.host.clone(),
         reason,

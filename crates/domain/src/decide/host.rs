@@ -11,16 +11,18 @@ use crate::{
 };
 
 pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
-    let Command::RegisterHost { host, zone, address, instance, incarnation, start } = command else {
+    let Command::RegisterHost { host, zone, address, instance, incarnation, start, hook_times } = command
+    else {
         return Ok(vec![]);
     };
     let (host, zone, address) = (host.clone(), zone.clone(), address.clone());
-    let (instance, incarnation, start) = (instance.clone(), *incarnation, *start);
+    let (instance, incarnation, start, hook_times) = (instance.clone(), *incarnation, *start, *hook_times);
     let Some(known) = state.hosts.get(&host) else {
         if state.hosts.len() >= HOSTS_MAX {
             return Err(Rejection::LimitReached { what: "hosts".into(), limit: HOSTS_MAX });
         }
-        return Ok(vec![Event::HostRegistered { host, zone, address, instance, incarnation, start }]);
+        let start = Event::HostRegistered { host, zone, address, instance, incarnation, start, hook_times };
+        return Ok(vec![start]);
     };
     if known.instance != instance && known.status != HostStatus::Offline {
         return Err(Rejection::HostIdInUse { host, instance: known.instance.to_string() });
@@ -36,7 +38,7 @@ pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, R
     }
     let mut events = Vec::new();
     if !same_start {
-        events.push(Event::HostRestarted { host: host.clone(), instance, incarnation, start });
+        events.push(Event::HostRestarted { host: host.clone(), instance, incarnation, start, hook_times });
     }
     if (&known.zone, &known.address) != (&zone, &address) {
         events.push(Event::HostUpdated { host, zone, address });

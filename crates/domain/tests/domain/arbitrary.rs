@@ -6,9 +6,9 @@ mod coordinators;
 
 use proptest::prelude::*;
 use quorate_domain::{
-    Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, FormationId, GroupId, HostId,
-    HostStatus, Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings, StartId, State, Term,
-    Timestamp, Verdict, VerdictReason, Zone,
+    Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Evidence, FormationId, GroupId,
+    HookTimes, HostId, HostStatus, Incarnation, InstanceId, OperationId, Proposal, RequestId, Settings,
+    StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -71,6 +71,7 @@ pub(crate) fn opening() -> Vec<(Term, Proposal)> {
             instance: instance(number),
             incarnation: Incarnation(1),
             start: StartId(1),
+            hook_times: HookTimes::default(),
         });
         commands.push(Command::RecordDisk {
             disk: DiskId { host: host(number), name: disk(0) },
@@ -207,11 +208,12 @@ impl Move {
             Revoked { released, .. } | Deleting { released } => *released,
             Starting { .. } | Active => false,
         });
+        let demotion_ms = state.groups.get(&group(self.group)).map_or(0, |group| group.demotion_ms);
         if released != (self.luck == 12) {
             return Fencing::Released;
         }
         Fencing::Waited {
-            waited_ms: near(state.settings().lease.wait_ms, self.luck, 8),
+            waited_ms: near(state.settings().lease.wait_for_ms(demotion_ms), self.luck, 8),
             term: Term(near(self.term, self.luck, 10)),
         }
     }
@@ -230,6 +232,10 @@ impl Move {
                     instance: instance(if self.luck < 4 { self.other } else { self.host }),
                     incarnation,
                     start: StartId(u64::from(self.luck) % 2),
+                    hook_times: HookTimes {
+                        promotion_ms: 0,
+                        demotion_ms: u64::from(self.choice % 3) * 1_000,
+                    },
                 }
             }
             1 | 2 => Command::MarkHost {
@@ -291,6 +297,7 @@ impl Move {
         let reason = "test".to_owned();
         match kind {
             10 => self.begin(state),
+            11 if self.flag => self.stopped(state),
             11 => Command::RecordRelease { group, epoch, host, incarnation, reason },
             12 => Command::ReportBlocked {
                 group,
@@ -323,6 +330,16 @@ impl Move {
         }
     }
 
+    /// Somebody who was primary says that its service has stopped, of the right epoch more often than not.
+    fn stopped(&self, state: &State) -> Command {
+        let id = group(self.group);
+        let known = state.groups.get(&id).and_then(|group| group.unstopped.iter().next());
+        let (host, epoch) = known.map_or((host(self.host), Epoch(1)), |(host, epoch)| (host.clone(), *epoch));
+        let incarnation = self.incarnation(state, &host);
+        let epoch = if self.luck == 7 { epoch.next() } else { epoch };
+        Command::RecordStopped { group: id, epoch, host, incarnation }
+    }
+
     fn begin(&self, state: &State) -> Command {
         let reasons = [
             FailoverReason::Requested,
@@ -331,6 +348,7 @@ impl Move {
             FailoverReason::DiskFailed,
             FailoverReason::Requested,
             FailoverReason::Released,
+            FailoverReason::StartTimedOut,
         ];
         let reason = reasons[usize::from(self.choice) % reasons.len()];
         let target = (reason == FailoverReason::Requested && self.flag).then(|| self.candidate(state));

@@ -1,6 +1,8 @@
 //! Who may take a group away, who may get it, and when: exact events, or the refusal's code.
 
-use crate::stage::{D, Stage, TERM, begin, create_group, g, h, mark, register, report, request, waited};
+use crate::stage::{
+    D, Stage, TERM, begin, create_group, g, h, mark, register, register_with_hooks, report, request, waited,
+};
 use quorate_domain::{
     Command, Event, HostId, HostStatus, Incarnation, OperationId, OperationStatus, Phase, Role, StepName,
     StepStatus, Term, Verdict, assignment::assignment, command::Fencing, ids::Epoch,
@@ -112,7 +114,7 @@ fn an_acknowledgement_may_come_before_the_word_of_the_installation() {
 }
 
 #[test]
-fn an_operator_s_request_needs_an_active_group_and_a_fit_target() {
+fn an_operator_s_request_needs_a_group_that_is_not_under_way_and_a_fit_target() {
     type Setup = fn(&mut Stage);
     let table: Vec<(&str, Setup, Option<&str>)> = vec![
         ("ALREADY_PRIMARY", |_| {}, Some("h1")),
@@ -145,16 +147,22 @@ fn an_operator_s_request_needs_an_active_group_and_a_fit_target() {
         setup(&mut stage);
         assert_eq!(stage.refused(request(target)), expected, "{target:?}");
     }
-    assert_eq!(Stage::starting().refused(request(None)), "GROUP_STARTING");
     assert_eq!(Stage::revoked().refused(request(None)), "FAILOVER_IN_PROGRESS");
     let mut stage = Stage::active();
     let expected = begun(&stage, FailoverReason::Requested, Some(h("h3")));
     assert_eq!(stage.ok(request(Some("h3"))), [expected]);
+
+    // A start that hangs is ended by it.
+    let mut stage = Stage::switched();
+    let (named_by, expected) = (stage.operation(), begun(&stage, FailoverReason::Requested, None));
+    let events = stage.ok(request(None));
+    assert_eq!((events[0].name(), events[0].operation()), ("OperationFailed", Some(named_by)));
+    assert_eq!(events[1..], [expected]);
 }
 
 #[test]
 fn an_automatic_failover_needs_its_reason_to_hold() {
-    use FailoverReason::{DiskFailed, HostLost, HostRestarted, Released, StartFailed};
+    use FailoverReason::{DiskFailed, HostLost, HostRestarted, Released, StartFailed, StartTimedOut};
     type Setup = fn(&mut Stage);
     let nothing: Setup = |_| {};
     let suspect: Setup = |stage| {
@@ -197,6 +205,7 @@ fn an_automatic_failover_needs_its_reason_to_hold() {
         (DiskFailed, "failed without a backup", disk_alone, Some("NO_ELIGIBLE_BACKUP")),
         (Released, "by a planner's word", nothing, Some("NOT_NEEDED")),
         (StartFailed, "by a planner's word", nothing, Some("NOT_NEEDED")),
+        (StartTimedOut, "active", nothing, Some("NOT_NEEDED")),
     ];
     for (reason, what, setup, refused) in table {
         let mut stage = Stage::active();
@@ -244,6 +253,86 @@ fn nobody_is_chosen_or_promoted_before_it_is_certain_that_the_old_primary_stoppe
         let promote = stage.promote("h2", fencing.clone());
         assert_eq!(stage.refused(promote), expected, "{fencing:?}");
     }
+}
+
+#[test]
+fn d_covers_the_longest_demotion_of_the_start_that_the_epoch_was_granted_to() {
+    let wait = |demotion_ms: u64| D + (demotion_ms * 101).div_ceil(99);
+    for (at_the_grant, later, longest) in [(9_000, 9_000, 9_000), (9_000, 100, 9_000), (100, 9_000, 100)] {
+        let mut stage = Stage::hosts();
+        stage.ok(register_with_hooks("h1", 2, at_the_grant));
+        let disk = report("h1", "d1", "medium-h1", Verdict::Healthy);
+        assert_eq!(stage.refused(disk), "STALE_INCARNATION");
+        stage.ok(create_group("g1", "h1", &["h2", "h3"]));
+        stage.ok(register_with_hooks("h1", 3, later));
+        stage.ok(begin(FailoverReason::HostRestarted));
+        let early = stage.choose("h2", waited(wait(longest) - 1, TERM.0));
+        assert_eq!(stage.refused(early), "WAIT_NOT_OVER");
+        let waited = waited(wait(longest), TERM.0);
+        let events = stage.ok(stage.clone().choose("h2", waited.clone()));
+        let said = format!("waited {0} ms, D = {0} ms, in term 5", wait(longest));
+        assert!(
+            matches!(&events[..], [Event::CandidateChosen { fenced_by, .. }] if *fenced_by == said),
+            "{events:?}"
+        );
+        stage.ok(stage.clone().promote("h2", waited));
+        assert_eq!(stage.group().demotion_ms, 0, "the new primary's start allows itself none");
+    }
+}
+
+#[test]
+fn who_was_not_waited_for_is_not_promoted_again_before_its_service_is_known_to_have_stopped() {
+    let mut stage = Stage::switched();
+    let (old, epoch) = (Epoch(stage.epoch().0 - 1), stage.epoch());
+    assert_eq!(stage.group().unstopped.get(&h("h1")), Some(&old));
+    stage.ok(stage.clone().acknowledge("h2"));
+    assert_eq!(stage.refused(request(Some("h1"))), "NOT_ELIGIBLE");
+    for (command, code) in [
+        (stage.stopped("h1", epoch), "STALE_EPOCH"),
+        (
+            Command::RecordStopped { group: g("g1"), epoch: old, host: h("h1"), incarnation: Incarnation(9) },
+            "STALE_INCARNATION",
+        ),
+        (
+            Command::RecordStopped { group: g("g9"), epoch: old, host: h("h1"), incarnation: Incarnation(1) },
+            "GROUP_NOT_FOUND",
+        ),
+    ] {
+        assert_eq!(stage.refused(command.clone()), code, "{command:?}");
+    }
+    let stopped = Event::OldPrimaryStopped { group: g("g1"), epoch: old, host: h("h1") };
+    assert_eq!(stage.ok(stage.clone().stopped("h1", old)), [stopped]);
+    assert_eq!(stage.ok(stage.clone().stopped("h1", old)), []);
+    stage.ok(request(Some("h1")));
+}
+
+#[test]
+fn who_released_or_is_promoted_again_itself_is_known_to_have_stopped() {
+    let mut stage = Stage::revoked();
+    stage.ok(stage.clone().release("h1"));
+    stage.ok(stage.clone().choose("h2", Fencing::Released));
+    stage.ok(stage.clone().promote("h2", Fencing::Released));
+    assert!(stage.group().unstopped.is_empty());
+    let mut stage = Stage::revoked();
+    stage.ok(stage.clone().choose("h1", waited(D, TERM.0)));
+    stage.ok(stage.clone().promote("h1", waited(D, TERM.0)));
+    assert!(
+        stage.group().unstopped.is_empty(),
+        "its own agent begins nothing before the old epoch has ended there"
+    );
+}
+
+#[test]
+fn a_start_that_takes_too_long_is_ended_while_another_host_could_follow() {
+    let mut stage = Stage::switched();
+    let (named_by, expected) = (stage.operation(), begun(&stage, FailoverReason::StartTimedOut, None));
+    let mut alone = stage.clone();
+    let events = stage.ok(begin(FailoverReason::StartTimedOut));
+    assert_eq!((events[0].name(), events[0].operation()), ("OperationFailed", Some(named_by)));
+    assert_eq!(events[1..], [expected]);
+    // h1 was not waited for, and h3 is not there.
+    alone.ok(mark("h3", 1, HostStatus::Offline));
+    assert_eq!(alone.refused(begin(FailoverReason::StartTimedOut)), "NO_ELIGIBLE_BACKUP");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! A change that breaks these tests would make coordinators refuse their own logs and stores after an upgrade. New
 //! fields need a serde default; the samples then name that default.
 
-use crate::{coordinator_samples, samples};
+use crate::{coordinator_samples, demotion_samples, samples};
 use quorate_domain::{Committed, Proposal, State, rows::Row};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt::Write as _, fs, path::PathBuf};
@@ -159,6 +159,34 @@ fn the_revisions_about_coordinators_are_read_as_the_same_values() {
     assert_eq!(read[0].events.len() + samples::committed().events.len(), 27, "every event is in one");
 }
 
+/// The same for what came with demotions that are waited for.
+fn sample_rows_with_demotions() -> Vec<Row> {
+    let text_key = |letter: u8, id: String| [vec![letter], id.into_bytes()].concat();
+    let group = demotion_samples::stored_group_with_unstopped();
+    let host = demotion_samples::stored_host_with_hooks();
+    vec![
+        (text_key(b'g', group.id.to_string()), pack(&group)),
+        (text_key(b'h', host.id.to_string()), pack(&host)),
+    ]
+}
+
+#[test]
+fn what_came_with_demotions_is_read_as_the_same_values_and_written_with_the_same_bytes() {
+    let rows: Vec<Row> = lines("rows-3.hex").into_iter().map(|(key, value)| (bytes(&key), value)).collect();
+    assert_eq!(rows, sample_rows_with_demotions());
+    let state = State::from_rows(rows).unwrap();
+    let group = demotion_samples::stored_group_with_unstopped();
+    assert_eq!(state.groups.get(&group.id).map(|known| (**known).clone()), Some(group));
+    let host = demotion_samples::stored_host_with_hooks();
+    assert_eq!(state.hosts.get(&host.id).map(|known| (**known).clone()), Some(host));
+    let proposals: Vec<Proposal> =
+        lines("proposals-3.hex").into_iter().map(|(_, value)| unpack(&value)).collect();
+    assert_eq!(proposals, demotion_samples::proposals());
+    let revisions: Vec<Committed> =
+        lines("revisions-3.hex").into_iter().map(|(_, value)| unpack(&value)).collect();
+    assert_eq!(revisions, [demotion_samples::committed()]);
+}
+
 #[test]
 fn a_row_of_an_unknown_table_and_a_damaged_row_are_refused_by_name() {
     let unknown = State::from_rows([(b"zx".to_vec(), vec![0])]).unwrap_err();
@@ -185,6 +213,13 @@ fn write_the_golden_files_that_are_missing() {
         .map(|proposal| name(proposal.command.name(), pack(proposal)))
         .collect();
     let revisions_2 = name("every-event", pack(&coordinator_samples::committed()));
+    let rows_3: String =
+        sample_rows_with_demotions().into_iter().map(|(key, value)| name(&hex(&key), value)).collect();
+    let proposals_3: String = demotion_samples::proposals()
+        .iter()
+        .map(|proposal| name(proposal.command.name(), pack(proposal)))
+        .collect();
+    let revisions_3 = name("new-events", pack(&demotion_samples::committed()));
     for (file, text) in [
         ("rows-1.hex", rows),
         ("proposals-1.hex", proposals),
@@ -192,6 +227,9 @@ fn write_the_golden_files_that_are_missing() {
         ("rows-2.hex", rows_2),
         ("proposals-2.hex", proposals_2),
         ("revisions-2.hex", revisions_2),
+        ("rows-3.hex", rows_3),
+        ("proposals-3.hex", proposals_3),
+        ("revisions-3.hex", revisions_3),
     ] {
         if !path(file).exists() {
             fs::write(path(file), text).unwrap();

@@ -2,8 +2,8 @@
 
 use crate::stage::{Stage, disk_id, finding, h, mark, register, report};
 use quorate_domain::{
-    AssignmentEntry, Command, DiskIdentity, Event, HostStatus, Incarnation, InstanceId, Role, StartId,
-    Verdict, Zone, assignment::assignment, disk::REASONS_MAX,
+    AssignmentEntry, Command, DiskIdentity, Event, HookTimes, HostStatus, Incarnation, InstanceId, Role,
+    StartId, Verdict, Zone, assignment::assignment, disk::REASONS_MAX,
 };
 
 #[test]
@@ -18,6 +18,7 @@ fn a_host_registers_once_and_the_same_start_again_changes_nothing() {
             instance: InstanceId::new("i-h4").unwrap(),
             incarnation: Incarnation(7),
             start: StartId(1),
+            hook_times: HookTimes::default(),
         }]
     );
     assert_eq!(stage.host("h4").status, HostStatus::Online);
@@ -86,6 +87,7 @@ fn another_agent_may_take_the_name_of_a_host_that_is_offline() {
             instance: InstanceId::new("another").unwrap(),
             incarnation: Incarnation(2),
             start: StartId(1),
+            hook_times: HookTimes::default(),
         }]
     );
     assert_eq!(stage.host("h1").status, HostStatus::Offline, "only contact makes it online");

@@ -4,6 +4,7 @@ mod answers;
 mod arbitrary;
 mod coordinator_samples;
 mod coordinators;
+mod demotion_samples;
 mod failover;
 mod golden;
 mod hosts;

@@ -222,7 +222,7 @@ fn arbitrary_sequences_reach_every_event_and_most_refusals() {
         })
         .unwrap();
     }
-    assert_eq!(events.len(), 27, "{events:#?}");
+    assert_eq!(events.len(), 28, "{events:#?}");
     assert!(events["PrimarySwitched"] > 100 && events["PrimaryStarted"] > 100, "{events:#?}");
     for event in ["VotersSwitched", "CoordinatorChangeCancelled", "CoordinatorChangeFinished"] {
         assert!(events[event] > 50, "{events:#?}");

@@ -3,7 +3,7 @@
 use crate::stage::{cluster, d, disk_id, finding, g, h, member, waited};
 use quorate_domain::{
     Cause, Command, Committed, CoordinatorId, Disk, DiskIdentity, Epoch, Event, Evidence, Failover, Group,
-    GroupId, Host, HostStatus, Incarnation, InstanceId, LeaseSettings, Operation, OperationId,
+    GroupId, HookTimes, Host, HostStatus, Incarnation, InstanceId, LeaseSettings, Operation, OperationId,
     OperationStatus, Outcome, Phase, Proposal, Rejection, RequestId, Revision, Settings, StartId, Step,
     StepName, StepStatus, Switch, Term, Timestamp, Verdict, Work, Zone,
     command::{Fencing, MemberSpec},
@@ -77,6 +77,7 @@ pub(crate) fn stored_hosts() -> Vec<Host> {
         instance: instance(),
         incarnation: Incarnation(300),
         start: StartId(0),
+        hook_times: HookTimes::default(),
         status,
         error_count: 2,
         last_transition: Transition { at: Timestamp(4_000), from, reason: "why".into() },
@@ -118,7 +119,9 @@ pub(crate) fn stored_groups() -> Vec<Group> {
             id: g(id),
             primary: member("h1"),
             granted_to: Incarnation(300),
+            demotion_ms: 0,
             backups: vec![member("h2"), member("h3")],
+            unstopped: BTreeMap::new(),
             epoch: Epoch(44),
             phase,
             blocked: Some(Blocked { since: Timestamp(5_000), reasons: vec!["nobody".into()] }),
@@ -231,6 +234,7 @@ fn commands() -> Vec<Command> {
             instance: instance(),
             incarnation,
             start: StartId(0),
+            hook_times: HookTimes::default(),
         },
         Command::MarkHost {
             host: host.clone(),
@@ -316,9 +320,16 @@ fn host_events() -> Vec<Event> {
             instance: instance(),
             incarnation,
             start: StartId(0),
+            hook_times: HookTimes::default(),
         },
         Event::HostUpdated { host: host.clone(), zone: zone(), address },
-        Event::HostRestarted { host: host.clone(), instance: instance(), incarnation, start: StartId(0) },
+        Event::HostRestarted {
+            host: host.clone(),
+            instance: instance(),
+            incarnation,
+            start: StartId(0),
+            hook_times: HookTimes::default(),
+        },
         Event::HostStatusChanged {
             host,
             from: HostStatus::Online,

@@ -2,8 +2,8 @@
 
 use quorate_domain::{
     Applied, Cause, ClusterId, Command, DiskId, DiskIdentity, DiskName, Epoch, Event, FormationId, Group,
-    GroupId, Host, HostId, HostStatus, Incarnation, InstanceId, Member, OperationId, Outcome, Proposal,
-    Settings, StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone, apply,
+    GroupId, HookTimes, Host, HostId, HostStatus, Incarnation, InstanceId, Member, OperationId, Outcome,
+    Proposal, Settings, StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone, apply,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -68,7 +68,17 @@ pub(crate) fn register(host: &str, instance: &str, incarnation: u64) -> Command 
         instance: InstanceId::new(instance).expect("a valid name"),
         incarnation: Incarnation(incarnation),
         start: StartId(1),
+        hook_times: HookTimes::default(),
     }
+}
+
+/// A start of a host whose demotions may take this long after its lease.
+pub(crate) fn register_with_hooks(host: &str, incarnation: u64, demotion_ms: u64) -> Command {
+    let mut command = register(host, &format!("i-{host}"), incarnation);
+    if let Command::RegisterHost { hook_times, .. } = &mut command {
+        *hook_times = HookTimes { promotion_ms: 10_000, demotion_ms };
+    }
+    command
 }
 
 pub(crate) fn mark(host: &str, incarnation: u64, status: HostStatus) -> Command {
@@ -248,6 +258,11 @@ impl Stage {
             incarnation: self.host(host).incarnation,
             reason: "let go".into(),
         }
+    }
+
+    pub(crate) fn stopped(&self, host: &str, epoch: Epoch) -> Command {
+        let incarnation = self.host(host).incarnation;
+        Command::RecordStopped { group: g("g1"), epoch, host: h(host), incarnation }
     }
 
     pub(crate) fn choose(&self, candidate: &str, fencing: Fencing) -> Command {

@@ -15,12 +15,13 @@ pub(super) fn fencing(plan: &mut Plan, view: &View<'_>, group: &Group, released:
     #[cfg(planted)]
     {
         use quorate_domain::planted::{Bug, is};
-        let wait_ms = view.state.settings().lease.wait_ms;
-        if is(Bug::PromoteBeforeD) && view.now.since_ms(since) > wait_ms / 3 {
-            return Some(Fencing::Waited { waited_ms: wait_ms, term: view.observations.term });
+        let lease = &view.state.settings().lease;
+        if is(Bug::PromoteBeforeD) && view.now.since_ms(since) > lease.wait_ms / 3 {
+            let waited_ms = lease.wait_for_ms(group.demotion_ms);
+            return Some(Fencing::Waited { waited_ms, term: view.observations.term });
         }
     }
-    let due = since.plus_ms(view.state.settings().lease.wait_ms);
+    let due = since.plus_ms(view.state.settings().lease.wait_for_ms(group.demotion_ms));
     if view.now < due {
         plan.wake(due);
         return None;

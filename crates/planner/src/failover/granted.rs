@@ -33,9 +33,44 @@ pub(super) fn plan(plan: &mut Plan, view: &View<'_>, group: &Group) {
         let command = Command::ReportBlocked { group: group.id.clone(), epoch: group.epoch, reasons: vec![] };
         plan.propose("failover/unblocked", command);
     }
+    if start_timed_out(plan, view, group, host) {
+        return begin(plan, group, FailoverReason::StartTimedOut, start_evidence(view, group, host));
+    }
     if let Some(report) = report {
         follow_start(plan, view, group, host, report);
     }
+}
+
+/// True when the named primary has had its time to start, has not said that it acts, and another host could follow it.
+fn start_timed_out(plan: &mut Plan, view: &View<'_>, group: &Group, host: &Host) -> bool {
+    let key = (group.id.clone(), group.epoch);
+    let Some(since) = view.observations.starting_since.get(&key) else { return false };
+    if view.report(group).is_some_and(|report| report.state == GroupState::Acting) {
+        return false;
+    }
+    if eligible_backups(view.state, group).0.is_empty() {
+        return false;
+    }
+    let lease = &view.state.settings().lease;
+    if !view.observations.current(host).is_some_and(|seen| liveness::in_contact(lease, seen, view.now)) {
+        return false;
+    }
+    let due = since
+        .plus_ms(lease.start_limit_ms(host.hook_times.promotion_ms))
+        .max(view.observations.observe_until);
+    if view.now < due {
+        plan.wake(due);
+    }
+    view.now >= due
+}
+
+fn start_evidence(view: &View<'_>, group: &Group, host: &Host) -> Vec<Evidence> {
+    let key = (group.id.clone(), group.epoch);
+    let since = view.observations.starting_since.get(&key).copied().unwrap_or(view.now);
+    let limit_ms = view.state.settings().lease.start_limit_ms(host.hook_times.promotion_ms);
+    let waited = Evidence::new("starting_ms", view.now.since_ms(since), limit_ms, view.observations.source());
+    let said = view.report(group).map(|report| format!("{:?}", report.state)).unwrap_or_default();
+    vec![waited, Evidence::new("reported_state", said, "", format!("agent of {}", host.id))]
 }
 
 /// The epoch ended by the word of its own host. Only the start that holds it can say that it could not start; a later
@@ -132,6 +167,7 @@ fn begin(plan: &mut Plan, group: &Group, reason: FailoverReason, evidence: Vec<E
     let rule = match reason {
         FailoverReason::HostRestarted => "failover/host-restarted",
         FailoverReason::DiskFailed => "failover/disk-failed",
+        FailoverReason::StartTimedOut => "failover/start-timed-out",
         _ => "failover/host-lost",
     };
     let command = Command::BeginFailover {

@@ -1,7 +1,7 @@
 //! Groups that were taken from their primary: who follows, and when is that safe?
 
 use super::{View, fencing::fencing, record_release, report_blocked};
-use crate::{Mono, Plan};
+use crate::{Mono, Plan, liveness};
 use quorate_domain::{
     Command, Evidence, Failover, Group, GroupState, HostId, Operation, OperationId,
     command::Fencing,
@@ -22,12 +22,12 @@ pub(super) fn plan(
     released: bool,
     candidate: Option<&HostId>,
 ) {
-    if !released && release(plan, view, group) {
+    if !released && (release(plan, view, group) || awaits_word(plan, view, group)) {
         return;
     }
     let Some(fencing) = fencing(plan, view, group, released) else { return };
     if let Some(candidate) = candidate
-        && group.member(candidate).is_some_and(|member| eligibility(view.state, member).is_ok())
+        && group.member(candidate).is_some_and(|member| eligibility(view.state, group, member).is_ok())
         && !view.is_stopping(candidate)
     {
         let (group, candidate) = (group.id.clone(), candidate.clone());
@@ -43,7 +43,7 @@ pub(super) fn plan(
 }
 
 pub(super) fn plan_deletion(plan: &mut Plan, view: &View<'_>, group: &Group, released: bool) {
-    if !released && release(plan, view, group) {
+    if !released && (release(plan, view, group) || awaits_word(plan, view, group)) {
         return;
     }
     let Some(fencing) = fencing(plan, view, group, released) else { return };
@@ -60,6 +60,27 @@ fn release(plan: &mut Plan, view: &View<'_>, group: &Group) -> bool {
         record_release(plan, group, host, report);
     }
     ended
+}
+
+/// True while the old primary's agent is in contact and says that its service is not known to have stopped: time alone proves
+/// nothing against that word (DESIGN section 5, rule 11).
+fn awaits_word(plan: &mut Plan, view: &View<'_>, group: &Group) -> bool {
+    let lease = &view.state.settings().lease;
+    let seen = view.primary_host(group).and_then(|host| view.observations.current(host));
+    let Some(seen) = seen.filter(|seen| liveness::in_contact(lease, seen, view.now)) else { return false };
+    let word = seen.not_stopped.as_ref().and_then(|words| words.get(&group.id));
+    let Some(word) = word.filter(|word| word.epoch == group.epoch) else {
+        return false;
+    };
+    // One that acts on has not heard of the revoke yet: no renewal covers it, so D decides.
+    if !matches!(word.state, GroupState::Stopping | GroupState::StopFailed) {
+        return false;
+    }
+    plan.wake(seen.last_contact.plus_ms(lease.suspect_after_ms()));
+    if word.state == GroupState::StopFailed {
+        report_blocked(plan, group, vec![format!("{}: {}", group.primary, word.reason)]);
+    }
+    true
 }
 
 /// When the next host may be chosen after failed starts; none when nobody failed yet.

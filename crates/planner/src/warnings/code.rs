@@ -57,6 +57,10 @@ codes! {
     NoEligibleBackup = "NO_ELIGIBLE_BACKUP",
     /// A group is being deleted for longer than that takes.
     GroupNotDeleted = "GROUP_NOT_DELETED",
+    /// A service is not known to have stopped on a host that was primary.
+    DemotionNotDone = "DEMOTION_NOT_DONE",
+    /// The demote hook of a host that was primary runs, and is waited for.
+    WaitingForDemotion = "WAITING_FOR_DEMOTION",
     /// Another coordinator does not answer.
     CoordinatorNotReached = "COORDINATOR_NOT_REACHED",
     /// Another coordinator answers, and is not who it should be, or does not take this one for who it is.

@@ -4,11 +4,12 @@ use super::{
     Code, Severity, Sight, Since, Subject,
     list::{Drafts, Words, seconds},
 };
-use crate::{FailedStart, HostObservation, liveness, observations};
+use crate::{FailedStart, GroupObservation, HostObservation, liveness, observations};
 use quorate_domain::{
     Failover, Group, GroupState, Host, OperationId, Phase, StepName,
     eligibility::{eligibility, eligible_backups},
 };
+use std::collections::BTreeMap;
 
 /// A deletion that takes longer than so many times D needs somebody's eye.
 const DELETION_WAITS: u64 = 2;
@@ -25,7 +26,71 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
         if group.phase.grants() {
             succession(found, sight, group);
         }
+        unstopped(found, sight, group);
     }
+    demotions(found, sight);
+}
+
+/// Hosts that were primary and of which nobody knows whether they have stopped; those that say it themselves are told by
+/// what they say.
+fn unstopped<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
+    for (host, epoch) in &group.unstopped {
+        let says =
+            sight.seen.and_then(|seen| seen.hosts.get(host)).and_then(|seen| seen.not_stopped.as_ref());
+        if says.is_some_and(|words| words.contains_key(&group.id)) {
+            continue;
+        }
+        let severity = (Severity::Warning, Code::DemotionNotDone);
+        found.add(severity, Subject::Group(group.id.clone()), None, move || {
+            Words::new(
+                format!("the service of epoch {epoch} on {host} is not known to have stopped, so {host} is not promoted"),
+                format!("bring {host} back, or make sure that it does not run: its agent stops the service and says so"),
+            )
+        });
+    }
+}
+
+/// Services that hosts in contact are stopping, or fail to stop.
+fn demotions<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
+    let Some(seen) = sight.seen else { return };
+    let lease = &sight.state.settings().lease;
+    for (id, observed) in &seen.hosts {
+        let Some(host) = sight.state.hosts.get(id) else { continue };
+        let current = host.incarnation == observed.incarnation;
+        if !current || !liveness::in_contact(lease, observed, sight.now) {
+            continue;
+        }
+        for (group, word) in observed.not_stopped.iter().flat_map(BTreeMap::iter) {
+            let code = match word.state {
+                GroupState::Stopping => Code::WaitingForDemotion,
+                GroupState::StopFailed => Code::DemotionNotDone,
+                GroupState::Installed | GroupState::Acting | GroupState::Ended | GroupState::StartFailed => {
+                    continue;
+                }
+            };
+            let severity = if code == Code::DemotionNotDone { Severity::Warning } else { Severity::Note };
+            let since = seen.revoked_since.get(&(group.clone(), word.epoch)).map(|at| sight.since_seen(*at));
+            found.add((severity, code), Subject::Group(group.clone()), since, move || {
+                demotion(host, word, since)
+            });
+        }
+    }
+}
+
+fn demotion(host: &Host, word: &GroupObservation, since: Option<Since>) -> Words {
+    let (id, epoch) = (&host.id, word.epoch);
+    let at_most = seconds(host.hook_times.demotion_ms);
+    if word.state == GroupState::Stopping {
+        let lasts = since.map(|since| format!("{} of ", seconds(since.ms))).unwrap_or_default();
+        return Words::new(
+            format!("waiting for the demote hook of {id}, epoch {epoch}: {lasts}at most {at_most}"),
+            "none yet: nobody else is promoted before it has ended",
+        );
+    }
+    Words::new(
+        format!("{id} could not stop the service of epoch {epoch}, and tries again: {}", word.reason),
+        format!("mend what the demote hook trips over on {id}; nobody else is promoted while it says so"),
+    )
 }
 
 fn not_served<'a>(
@@ -138,11 +203,14 @@ fn revoked<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group, opera
                 "bring one of these hosts or disks back; it is promoted by itself then",
             );
         }
-        let wait_ms = sight.state.settings().lease.wait_ms;
+        let wait_ms = sight.state.settings().lease.wait_for_ms(group.demotion_ms);
         let waits = match (released, candidate) {
             (false, _) => {
                 let host = &group.primary.host;
-                Some(format!("waiting for {host} to release it, at most {}", seconds(wait_ms)))
+                Some(format!(
+                    "waiting for {host} to release it, at most {} once it is not heard of",
+                    seconds(wait_ms)
+                ))
             }
             (true, Some(next)) => Some(format!("{next} is to follow")),
             (true, None) => None,
@@ -222,7 +290,7 @@ fn served(sight: Sight<'_>, group: &Group) -> Option<Served> {
     }
     Some(match observed.groups.get(&group.id).filter(|told| told.epoch == group.epoch) {
         Some(told) if told.state == GroupState::Acting => Served::Yes,
-        None if !observed.reported => Served::InDoubt(Doubt::NoReport),
+        None if observed.not_stopped.is_none() => Served::InDoubt(Doubt::NoReport),
         Some(_) | None => Served::No(Doubt::Otherwise),
     })
 }
@@ -291,7 +359,7 @@ fn succession<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
             )
         });
     }
-    if group.backups.iter().all(|member| eligibility(sight.state, member).is_err()) {
+    if group.backups.iter().all(|member| eligibility(sight.state, group, member).is_err()) {
         found.add((Severity::Warning, Code::NoEligibleBackup), subject(), None, move || {
             let (_, unfit) = eligible_backups(sight.state, group);
             Words::new(

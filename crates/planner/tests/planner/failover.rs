@@ -1,9 +1,9 @@
 use crate::world::{D, START, World, g1, host, line};
 use quorate_domain::{
-    Command, Evidence, GroupState, HostStatus, Incarnation, Phase, Timestamp, Verdict, VerdictReason,
-    operation::FailoverReason,
+    Command, Evidence, GroupState, HookTimes, HostStatus, Incarnation, Phase, Timestamp, Verdict,
+    VerdictReason, operation::FailoverReason,
 };
-use quorate_planner::{Mono, Plan, failover};
+use quorate_planner::{GroupObservation, Mono, Plan, failover};
 
 impl World {
     fn failovers(&self) -> Plan {
@@ -302,6 +302,128 @@ fn the_wait_ends_at_d_exactly_and_not_before() {
     assert_eq!(world.follow(), ["promote g1 h2 waited 7500 in 1"]);
     assert_eq!(world.group().phase, Phase::Starting { operation: world.group().phase.operation() });
     assert_eq!(world.wanted(), nothing());
+}
+
+#[test]
+fn the_word_of_an_old_primary_in_contact_is_waited_for_while_its_service_may_run() {
+    for (state, begin_deletion) in [
+        (GroupState::Stopping, false),
+        (GroupState::StopFailed, false),
+        (GroupState::Stopping, true),
+        (GroupState::StopFailed, true),
+    ] {
+        let mut world = World::new();
+        if begin_deletion {
+            world.apply(Command::DeleteGroup { group: g1() });
+        } else {
+            world.request_failover(None);
+        }
+        world.says("h1", state);
+        let what = format!("{state:?}, deletion: {begin_deletion}");
+        if state == GroupState::StopFailed {
+            assert_eq!(world.follow(), ["block g1 1"], "{what}");
+            assert_eq!(world.group().blocked.as_ref().unwrap().reasons, ["h1/d1: test"], "{what}");
+        }
+        world.pass(10 * D, &["h1", "h2", "h3"]);
+        assert_eq!(world.wanted(), nothing(), "{what}");
+        let fades = world.now.plus_ms(3_000);
+        assert_eq!(world.failovers().wake_at, Some(fades), "{what}");
+        let mut said = world.clone();
+        said.says("h1", GroupState::Ended);
+        assert_eq!(said.wanted(), ["release g1 h1"], "{what}");
+        // Out of contact its word is old: D, which covers its hooks, decides.
+        world.pass(3_000, &["h2", "h3"]);
+        let waited = 10 * D + 3_000;
+        let expected = if begin_deletion {
+            format!("deleted g1 waited {waited} in 1")
+        } else {
+            format!("choose g1 h2 waited {waited} in 1")
+        };
+        assert_eq!(world.wanted(), [expected], "{what}");
+    }
+}
+
+#[test]
+fn d_is_as_long_as_the_hooks_of_the_old_primary_may_take() {
+    let mut world = World::new();
+    world.register_with_hooks("h2", 2, HookTimes { promotion_ms: 0, demotion_ms: 9_900 });
+    world.observed("h2").incarnation = Incarnation(2);
+    world.request_failover(Some("h2"));
+    world.says("h1", GroupState::Ended);
+    (world.follow(), world.follow(), world.follow());
+    assert_eq!(world.group().demotion_ms, 9_900);
+    world.request_failover(Some("h3"));
+    let due = START.plus_ms(D + 10_100);
+    assert_eq!(world.failovers(), Plan { commands: vec![], wake_at: Some(due) });
+    world.pass(D + 10_099, &["h1", "h2", "h3"]);
+    assert_eq!(world.wanted(), nothing());
+    world.pass(1, &["h1", "h2", "h3"]);
+    assert_eq!(world.wanted(), ["choose g1 h3 waited 17600 in 1"]);
+}
+
+#[test]
+fn an_old_primary_that_was_not_waited_for_is_fit_again_once_it_no_longer_names_its_epoch() {
+    let mut world = World::new();
+    world.request_failover(None);
+    world.pass(D, &["h2", "h3"]);
+    (world.follow(), world.follow());
+    assert_eq!(world.group().primary.host, host("h2"));
+    assert_eq!(world.group().unstopped.len(), 1);
+    assert_eq!(world.wanted(), nothing(), "it is not in contact");
+    world.heard("h1");
+    world.observed("h1").not_stopped = None;
+    assert_eq!(world.wanted(), nothing(), "it has not said what its groups are");
+    let epoch = quorate_domain::Epoch(world.group().epoch.0 - 1);
+    let word = GroupObservation { epoch, state: GroupState::StopFailed, reason: "exit status 1".into() };
+    world.observed("h1").not_stopped = Some([(g1(), word)].into());
+    assert_eq!(world.wanted(), nothing());
+    world.observed("h1").not_stopped = Some([].into());
+    world.register("h1", 2);
+    assert_eq!(world.wanted(), nothing(), "what an earlier start said says nothing of this one");
+    let seen = world.observed("h1");
+    seen.incarnation = Incarnation(2);
+    assert_eq!(world.follow(), ["stopped g1 h1"]);
+    assert_eq!(world.wanted(), nothing());
+}
+
+#[test]
+fn a_start_that_takes_too_long_makes_room_for_the_next_host_where_there_is_one() {
+    for (alone, promotion_ms) in [(false, 0), (false, 4_950), (true, 0)] {
+        let mut world = World::new();
+        world.register_with_hooks("h2", 2, HookTimes { promotion_ms, demotion_ms: 0 });
+        world.observed("h2").incarnation = Incarnation(2);
+        world.request_failover(Some("h2"));
+        world.says("h1", GroupState::Ended);
+        (world.follow(), world.follow(), world.follow());
+        world.says("h2", GroupState::Installed);
+        world.follow();
+        if alone {
+            world.fail_disk("h1");
+            world.fail_disk("h3");
+        }
+        let limit_ms = 2 * D + promotion_ms * 101 / 99;
+        world.pass(limit_ms - 1, &["h1", "h2", "h3"]);
+        let mut away = world.clone();
+        away.disconnect("h2");
+        away.pass(1, &["h1", "h3"]);
+        assert_eq!(away.wanted(), nothing(), "whether it is lost is another question");
+        assert_eq!(world.wanted(), nothing());
+        assert_eq!(world.failovers().wake_at, (!alone).then_some(world.now.plus_ms(1)));
+        world.pass(1, &["h1", "h2", "h3"]);
+        if alone {
+            assert_eq!(world.wanted(), nothing(), "nobody could follow");
+            continue;
+        }
+        let mut acts = world.clone();
+        acts.says("h2", GroupState::Acting);
+        assert_eq!(acts.wanted(), ["acting g1 h2"], "it has made it");
+        let plan = world.failovers();
+        assert_eq!(plan.commands[0].rule, "failover/start-timed-out");
+        assert_eq!(world.follow(), ["begin g1 start-timed-out"]);
+        world.says("h2", GroupState::Ended);
+        assert_eq!(world.follow(), ["release g1 h2"]);
+        assert_eq!(world.follow(), ["choose g1 h3 released"], "h2 comes last now");
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl World {
 
     fn reports_reach(&mut self) {
         for id in ["h1", "h2", "h3"] {
-            self.observed(id).reported = true;
+            self.observed(id).not_stopped.get_or_insert_default();
         }
     }
 
@@ -104,7 +104,7 @@ fn an_active_group_is_served_only_by_a_primary_that_is_in_contact_and_says_so_un
             "it came back and has not reported",
             |world| {
                 let seen = world.observed("h1");
-                seen.reported = false;
+                seen.not_stopped = None;
                 seen.groups.clear();
             },
             Some(Severity::Warning),
@@ -279,6 +279,46 @@ fn a_deletion_that_does_not_end_is_told_once_it_takes_too_long() {
     assert_eq!(world.told(), [] as [&str; 0]);
     world.pass(1, &["h1", "h2", "h3"]);
     assert_eq!(world.told(), ["warning GROUP_NOT_DELETED group g1"]);
+}
+
+#[test]
+fn demotions_that_run_or_fail_are_told_by_what_their_host_says_and_by_what_nobody_knows() {
+    let mut world = World::new();
+    world.reports_reach();
+    let said = |world: &mut World, state: GroupState| {
+        let told = GroupObservation { epoch: world.group().epoch, state, reason: "exit status: 9".into() };
+        world.observed("h1").not_stopped = Some([(g1(), told)].into());
+    };
+    world.request_failover(Some("h2"));
+    world.says("h1", GroupState::Stopping);
+    said(&mut world, GroupState::Stopping);
+    world.pass(3_000, &["h1", "h2", "h3"]);
+    let waits = world.one(Code::WaitingForDemotion);
+    assert_eq!((waits.severity, waits.since), (Severity::Note, Some(lasting(3_000))));
+    assert!(
+        waits.text.starts_with("waiting for the demote hook of h1") && waits.text.contains("3.0 s of"),
+        "{waits:?}"
+    );
+    assert_eq!(world.one(Code::GroupNotServed).severity, Severity::Critical);
+
+    world.says("h1", GroupState::StopFailed);
+    said(&mut world, GroupState::StopFailed);
+    world.settle();
+    let failed = world.one(Code::DemotionNotDone);
+    assert_eq!(failed.severity, Severity::Warning);
+    assert!(
+        failed.text.contains("h1 could not stop") && failed.text.contains("exit status: 9"),
+        "{failed:?}"
+    );
+    assert!(world.one(Code::GroupNotServed).text.contains("nobody can be promoted"), "{failed:?}");
+
+    // Its agent is gone: after D another host follows, and nobody knows whether it has stopped.
+    world.disconnect("h1");
+    world.pass(60_000, &["h2", "h3"]);
+    world.settle();
+    world.observed("h1").not_stopped = None;
+    let unknown = world.one(Code::DemotionNotDone);
+    assert!(unknown.text.contains("on h1 is not known to have stopped"), "{unknown:?}");
 }
 
 #[test]

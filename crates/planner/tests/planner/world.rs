@@ -2,8 +2,8 @@
 
 use quorate_domain::{
     Applied, Cause, ClusterId, Command, CoordinatorId, DiskId, DiskIdentity, DiskName, Event, Group, GroupId,
-    GroupState, HostId, HostStatus, Incarnation, InstanceId, Outcome, Proposal, Settings, StartId, State,
-    Term, Timestamp, Verdict, Zone, apply,
+    GroupState, HookTimes, HostId, HostStatus, Incarnation, InstanceId, Outcome, Proposal, Settings, StartId,
+    State, Term, Timestamp, Verdict, Zone, apply,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
@@ -17,6 +17,7 @@ pub(crate) const START: Mono = Mono(100_000);
 /// D of the default settings.
 pub(crate) const D: u64 = 7_500;
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) seen: Observations,
@@ -67,6 +68,10 @@ impl World {
     }
 
     pub(crate) fn register(&mut self, id: &str, incarnation: u64) {
+        self.register_with_hooks(id, incarnation, HookTimes::default());
+    }
+
+    pub(crate) fn register_with_hooks(&mut self, id: &str, incarnation: u64, hook_times: HookTimes) {
         self.apply(Command::RegisterHost {
             host: host(id),
             zone: Zone::new("z1").expect("a valid name"),
@@ -74,6 +79,7 @@ impl World {
             instance: InstanceId::new(format!("i-{id}")).expect("a valid name"),
             incarnation: Incarnation(incarnation),
             start: StartId(incarnation),
+            hook_times,
         });
     }
 
@@ -111,7 +117,12 @@ impl World {
     pub(crate) fn says(&mut self, id: &str, state: GroupState) {
         let epoch = self.group().epoch;
         let report = GroupObservation { epoch, state, reason: "test".into() };
-        self.observed(id).groups.insert(g1(), report);
+        let seen = self.observed(id);
+        let not_stopped = seen.not_stopped.insert(BTreeMap::new());
+        if !matches!(state, GroupState::Ended | GroupState::StartFailed) {
+            not_stopped.insert(g1(), report.clone());
+        }
+        seen.groups.insert(g1(), report);
     }
 
     pub(crate) fn disconnect(&mut self, id: &str) {
@@ -240,6 +251,7 @@ pub(crate) fn line(command: &Command) -> String {
         Command::RecordDisk { disk, verdict, .. } => format!("disk {disk} {verdict}"),
         Command::BeginFailover { group, reason, .. } => format!("begin {group} {reason}"),
         Command::RecordRelease { group, host, .. } => format!("release {group} {host}"),
+        Command::RecordStopped { group, host, .. } => format!("stopped {group} {host}"),
         Command::ReportBlocked { group, reasons, .. } if reasons.is_empty() => format!("unblock {group}"),
         Command::ReportBlocked { group, reasons, .. } => format!("block {group} {}", reasons.len()),
         Command::ChooseCandidate { group, candidate, fencing, .. } => {

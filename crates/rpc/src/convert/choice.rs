@@ -50,7 +50,7 @@ choices! {
     OperationStatus = pb::types::OperationStatus as WireOperationStatus { Running, Succeeded, Failed }
     StepStatus = pb::types::StepStatus as WireStepStatus { Pending, Running, Done, Failed }
     ServiceMode = pb::types::ServiceMode as WireServiceMode { Normal, ReadOnly, Safe }
-    GroupState = pb::agent::GroupState as WireGroupState { Installed, Acting, Ended, StartFailed }
+    GroupState = pb::agent::GroupState as WireGroupState { Installed, Acting, Ended, StartFailed, Stopping, StopFailed }
 }
 
 impl From<&Phase> for pb::types::GroupPhase {
@@ -121,6 +121,8 @@ mod tests {
             GroupState::Acting,
             GroupState::Ended,
             GroupState::StartFailed,
+            GroupState::Stopping,
+            GroupState::StopFailed,
         ]);
     }
 

@@ -1,7 +1,7 @@
 //! Groups, towards the wire.
 
 use crate::pb::types as wire;
-use quorate_domain::{Group, Member, Switch};
+use quorate_domain::{Epoch, Group, HostId, Member, Switch};
 
 impl From<&Member> for wire::Member {
     fn from(member: &Member) -> Self {
@@ -28,8 +28,13 @@ impl From<&Group> for wire::Group {
             created_at_ms: group.created_at.0,
             modified_revision: group.modified.0,
             granted_to_incarnation: group.granted_to.0,
+            unstopped: group.unstopped.iter().map(unstopped).collect(),
         }
     }
+}
+
+fn unstopped((host, epoch): (&HostId, &Epoch)) -> wire::Unstopped {
+    wire::Unstopped { host: host.to_string(), epoch: epoch.0 }
 }
 
 impl From<&Switch> for wire::Switch {

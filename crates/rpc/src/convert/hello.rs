@@ -7,9 +7,11 @@ use crate::{
         agent::{self as wire, agent_message::Message},
         types,
     },
-    session::{ParsedAgentMessage, ParsedHeartbeat, ParsedHello, ParsedReport, SESSION_PROTOCOL},
+    session::{
+        HOOK_TIME_MAX_MS, ParsedAgentMessage, ParsedHeartbeat, ParsedHello, ParsedReport, SESSION_PROTOCOL,
+    },
 };
-use quorate_domain::{Incarnation, Revision, ServiceMode, StartId};
+use quorate_domain::{HookTimes, Incarnation, Revision, ServiceMode, StartId};
 use quorate_runtime::address::Address;
 
 impl TryFrom<wire::AgentMessage> for ParsedAgentMessage {
@@ -61,8 +63,20 @@ impl TryFrom<wire::Hello> for ParsedHello {
             incarnation: Incarnation(positive("incarnation", hello.incarnation)?),
             start: StartId(positive("start", hello.start)?),
             protocol: hello.protocol,
+            hook_times: HookTimes {
+                promotion_ms: hook_time("promotion_ms", hello.promotion_ms)?,
+                demotion_ms: hook_time("demotion_ms", hello.demotion_ms)?,
+            },
         })
     }
+}
+
+fn hook_time(field: &str, ms: u64) -> Result<u64, InvalidField> {
+    if ms <= HOOK_TIME_MAX_MS {
+        return Ok(ms);
+    }
+    let problem = format!("{ms} ms is more than {HOOK_TIME_MAX_MS}");
+    Err(InvalidField::new(field, problem, "shorten the agent's hook timeouts"))
 }
 
 impl From<&ParsedHello> for wire::Hello {
@@ -77,6 +91,8 @@ impl From<&ParsedHello> for wire::Hello {
             incarnation: hello.incarnation.0,
             start: hello.start.0,
             protocol: hello.protocol,
+            promotion_ms: hello.hook_times.promotion_ms,
+            demotion_ms: hello.hook_times.demotion_ms,
         }
     }
 }

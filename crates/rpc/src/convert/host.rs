@@ -22,6 +22,8 @@ impl From<&Host> for wire::Host {
             installed_revision: 0,
             primary_of: Vec::new(),
             backup_of: Vec::new(),
+            promotion_ms: host.hook_times.promotion_ms,
+            demotion_ms: host.hook_times.demotion_ms,
         }
     }
 }

@@ -68,7 +68,6 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         R::DiskFailureLatched(disk) => Kind::State { subject: format!("disk/{disk}") },
         R::GroupDeleting(group)
         | R::FailoverInProgress { group, .. }
-        | R::GroupStarting(group)
         | R::AlreadyPrimary { group, .. }
         | R::NotAMember { group, .. }
         | R::NotEligible { group, .. }
@@ -146,7 +145,6 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         | R::GroupExists(group)
         | R::InvalidLabels { group, .. }
         | R::GroupDeleting(group)
-        | R::GroupStarting(group)
         | R::NoEligibleBackup { group, .. }
         | R::WrongPhase { group, .. }
         | R::NotNeeded { group, .. }

@@ -28,6 +28,8 @@ fn hello() -> wire::Hello {
         start: 77,
         protocol: 1,
         formation_id: String::new(),
+        promotion_ms: 10_000,
+        demotion_ms: 86_400_000,
     }
 }
 

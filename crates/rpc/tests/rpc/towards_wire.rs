@@ -1,10 +1,10 @@
 //! What the services show of the state.
 
 use quorate_domain::{
-    Cause, Committed, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Failover, Group, GroupId, Host,
-    HostId, HostStatus, Incarnation, Member, Operation, OperationId, OperationStatus, Phase, RequestId,
-    Revision, StartId, Step, StepName, StepStatus, Switch, Timestamp, Verdict, VerdictReason, Work,
-    group::Blocked, host::Transition, operation::FailoverReason,
+    Cause, Committed, Disk, DiskId, DiskIdentity, Epoch, Event, Evidence, Failover, Group, GroupId,
+    HookTimes, Host, HostId, HostStatus, Incarnation, Member, Operation, OperationId, OperationStatus, Phase,
+    RequestId, Revision, StartId, Step, StepName, StepStatus, Switch, Timestamp, Verdict, VerdictReason,
+    Work, group::Blocked, host::Transition, operation::FailoverReason,
 };
 use quorate_rpc::pb::types as wire;
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ fn a_host_leaves_what_only_the_leader_knows_to_the_caller() {
         instance: "i1".parse().unwrap(),
         incarnation: Incarnation(3),
         start: StartId(4),
+        hook_times: HookTimes { promotion_ms: 10_000, demotion_ms: 11_000 },
         status: HostStatus::Suspect,
         error_count: 2,
         last_transition: Transition {
@@ -45,6 +46,8 @@ fn a_host_leaves_what_only_the_leader_knows_to_the_caller() {
         last_transition_at_ms: 5,
         last_transition_reason: "3 missed".into(),
         assignment_revision: 7,
+        promotion_ms: 10_000,
+        demotion_ms: 11_000,
         ..wire::Host::default()
     };
     assert_eq!(shown, expected);
@@ -83,6 +86,8 @@ fn a_group_shows_its_failover_and_what_is_in_its_way() {
         id: "g1".parse().unwrap(),
         primary: member("h1"),
         granted_to: Incarnation(2),
+        demotion_ms: 0,
+        unstopped: [(host("h3"), Epoch(5))].into(),
         backups: vec![member("h2"), member("h3")],
         epoch: Epoch(6),
         phase: Phase::Revoked { operation: OperationId(9), released: false, candidate: None },
@@ -107,6 +112,7 @@ fn a_group_shows_its_failover_and_what_is_in_its_way() {
         created_at_ms: 1,
         modified_revision: 11,
         granted_to_incarnation: 2,
+        unstopped: vec![wire::Unstopped { host: "h3".into(), epoch: 5 }],
     };
     assert_eq!(shown, expected);
     let active = wire::Group::from(&Group { phase: Phase::Active, blocked: None, ..group });

@@ -37,6 +37,7 @@ impl Process {
             on_disk: folder.epochs.clone(),
             settings: LeaseSettings::default(),
             at: now,
+            guarded: false,
         });
         let process = Self {
             core,
@@ -87,6 +88,11 @@ impl Agent {
                     process.killed.insert((group.clone(), epoch));
                     let timer = Timer::Hook(group, epoch, HookKind::Promote);
                     env.wake_at(env.now.after_ms(KILL_MS), self.node, self.life, timer);
+                }
+                Step::TellWarden { request, .. } => {
+                    let now = BootMs(env.local_ms(self.node));
+                    let more = process.core.warden_told(request, now);
+                    self.perform(more, env);
                 }
                 Step::Report => process.report_due = true,
                 Step::Resync => {

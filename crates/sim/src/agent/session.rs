@@ -128,6 +128,7 @@ impl Agent {
             instance: self.folder.instance.clone(),
             incarnation: process.core.incarnation(),
             start: process.start,
+            hook_times: env.plan.habits.hook_times(),
         };
         env.send(self.node, with, Packet::FromAgent(connection, AgentSays::Hello(hello)));
     }

@@ -54,6 +54,7 @@ impl Decisions {
                 counts.add(format!("decision/failover-begun-{reason}"));
             }
             Event::PrimaryReleased { .. } => counts.add("decision/primary-released"),
+            Event::OldPrimaryStopped { .. } => counts.add("decision/old-primary-stopped"),
             Event::FailoverBlocked { .. } => counts.add("decision/failover-blocked"),
             Event::PrimarySwitched { group, .. } => {
                 counts.add("decision/primary-switched");

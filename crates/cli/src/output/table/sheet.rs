@@ -9,7 +9,7 @@ use quorate_rpc::pb::{
     control::{GetStatusResponse, Member as Coordinator, ServiceModes},
     types::{
         Disk, Group, GroupPhase, Host, HostStatus, Operation, OperationStatus, Role, ServiceMode, Severity,
-        StepStatus, Verdict, Warning,
+        StepStatus, Unstopped, Verdict, Warning,
     },
 };
 
@@ -186,10 +186,21 @@ pub(crate) fn host_sheet(host: &Host, its_disks: &[Disk], now_ms: u64, width: Wi
         ("primary of", text_or_nothing(&host.primary_of.join(" "))),
         ("backup of", text_or_nothing(&host.backup_of.join(" "))),
         ("errors", host.error_count.to_string()),
+        ("hooks take", hooks(host)),
     ]);
     sheet.push('\n');
     sheet.push_str(&disks(its_disks, now_ms, width));
     sheet
+}
+
+/// How long a host allows its hooks.
+fn hooks(host: &Host) -> String {
+    match (host.promotion_ms, host.demotion_ms) {
+        (0, 0) => "none".to_owned(),
+        (promotion, demotion) => {
+            format!("at most {} to promote, {} to demote", span(promotion), span(demotion))
+        }
+    }
 }
 
 /// A disk with the reasons of its verdict.
@@ -240,6 +251,14 @@ pub(crate) fn group_sheet(group: &Group, now_ms: u64) -> String {
         ("created", instant_and_age(group.created_at_ms, now_ms)),
         ("modified", format!("revision {}", group.modified_revision)),
     ]);
+    if !group.unstopped.is_empty() {
+        let row = |old: &Unstopped| format!("{}, epoch {}", old.host, old.epoch);
+        let hosts: Vec<String> = group.unstopped.iter().map(row).collect();
+        sheet.push_str(&part(
+            "Not known to have stopped their service, and not promoted before",
+            &bullets(&hosts),
+        ));
+    }
     if !group.blocked_reasons.is_empty() {
         let title = format!("Failover blocked since {}", instant_and_age(group.blocked_since_ms, now_ms));
         sheet.push_str(&part(&title, &bullets(&group.blocked_reasons)));

@@ -17,6 +17,7 @@ fn hosts_keep_their_names() {
     "address": "127.0.0.1:7402",
     "assignment_revision": 41,
     "backup_of": [],
+    "demotion_ms": 11000,
     "error_count": 2,
     "id": "h1",
     "incarnation": 3,
@@ -28,6 +29,7 @@ fn hosts_keep_their_names() {
       "g1",
       "g2"
     ],
+    "promotion_ms": 10000,
     "service_mode": "read_only",
     "status": "suspect",
     "zone": "z1"
@@ -105,7 +107,13 @@ fn groups_keep_their_names() {
     "primary": {
       "disk": "d1",
       "host": "h1"
-    }
+    },
+    "unstopped": [
+      {
+        "epoch": 2,
+        "host": "h3"
+      }
+    ]
   }
 ]
 "#,

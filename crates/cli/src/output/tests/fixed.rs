@@ -5,7 +5,8 @@ use quorate_rpc::pb::{
     control::{GetStatusResponse, Health, Member as Coordinator, MemberRole, MemberState, ServiceModes},
     types::{
         Disk, Event, Evidence, Group, GroupPhase, Host, HostStatus, Member, Operation, OperationStatus,
-        Revision, Role, ServiceMode, Severity, Step, StepStatus, Switch, Verdict, VerdictReason, Warning,
+        Revision, Role, ServiceMode, Severity, Step, StepStatus, Switch, Unstopped, Verdict, VerdictReason,
+        Warning,
     },
 };
 
@@ -34,6 +35,8 @@ pub(super) fn host() -> Host {
         installed_revision: 40,
         primary_of: vec!["g1".into(), "g2".into()],
         backup_of: vec![],
+        promotion_ms: 10_000,
+        demotion_ms: 11_000,
     }
 }
 
@@ -74,6 +77,7 @@ pub(super) fn group() -> Group {
         created_at_ms: T0_MS,
         modified_revision: 41,
         granted_to_incarnation: 3,
+        unstopped: vec![Unstopped { host: "h3".into(), epoch: 2 }],
     }
 }
 

@@ -38,6 +38,7 @@ assignment    revision 41, installed 40
 primary of    g1 g2
 backup of     -
 errors        2
+hooks take    at most 10.0s to promote, 11.0s to demote
 
 DISK   VERDICT  FREE          ERRORS  CHECKED   REASON        PATH
 h1/d1  failed   - of 1.5 GiB  1       5.0s ago  PROBE_FAILED  /srv/d1
@@ -91,6 +92,9 @@ operation     op-7
 labels        app=db tier=gold
 created       2026-01-01T00:00:00.000Z (1m 30s ago)
 modified      revision 41
+
+Not known to have stopped their service, and not promoted before
+  - h3, epoch 2
 
 Failover blocked since 2026-01-01T00:01:00.000Z (30s ago)
   - h2: offline

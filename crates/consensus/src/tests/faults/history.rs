@@ -7,8 +7,8 @@ use crate::{
 use bytes::Bytes;
 use openraft::{CommittedLeaderId, EntryPayload, Membership};
 use quorate_domain::{
-    Cause, ClusterId, Command, HostId, Incarnation, InstanceId, Proposal, Settings, StartId, State, Term,
-    Timestamp, Zone, apply,
+    Cause, ClusterId, Command, HookTimes, HostId, Incarnation, InstanceId, Proposal, Settings, StartId,
+    State, Term, Timestamp, Zone, apply,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -133,6 +133,7 @@ fn register(number: u64) -> Command {
         instance: InstanceId::new("i").unwrap(),
         incarnation: Incarnation(1),
         start: StartId(1),
+        hook_times: HookTimes::default(),
     }
 }
 
