@@ -129,10 +129,13 @@ async fn a_lease_other_than_the_one_on_record_is_named_and_an_election_too_long_
     let warnings = cluster.status(1).await?.warnings;
     let said = cluster.coordinator(1).said()?;
     for words in ["lease.lease_ms is 20000 and on record 2000", "lease.wait_ms is 30000 and on record 2700"] {
-        assert!(warnings.iter().any(|warning| warning.contains(words)), "{words:?} is not in: {warnings:?}");
+        assert!(
+            warnings.iter().any(|warning| warning.text.contains(words)),
+            "{words:?} is not in: {warnings:?}"
+        );
         assert!(said.contains(words), "{words:?} is not in the log");
     }
     let others = cluster.status(2).await?.warnings;
-    assert!(!others.iter().any(|warning| warning.contains("on record")), "{others:?}");
+    assert!(!others.iter().any(|warning| warning.text.contains("on record")), "{others:?}");
     cluster.finish().await
 }

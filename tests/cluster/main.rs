@@ -20,6 +20,7 @@ mod python_client;
 mod reflection;
 mod restart;
 mod second_cluster;
+mod served;
 mod service_modes;
 mod storm;
 mod two_agents;

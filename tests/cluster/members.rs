@@ -290,7 +290,7 @@ async fn a_coordinator_whose_disk_hangs_is_not_counted_on_although_it_says_who_i
     );
     let warnings = cluster.status(leader).await?.warnings;
     let unreached = format!("coordinator {hangs} is not reached at");
-    ensure!(!warnings.iter().any(|warning| warning.contains(&unreached)), "it was asked: {warnings:?}");
+    ensure!(!warnings.iter().any(|warning| warning.text.contains(&unreached)), "it was asked: {warnings:?}");
     cluster.set_disk_rule(hangs, "")?;
     cluster.wait_for_equal_states().await?;
     cluster.finish().await

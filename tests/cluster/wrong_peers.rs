@@ -1,6 +1,7 @@
 //! Coordinators that are not set up as they should be: what is wrong is said on either side, and the others go on.
 
 use anyhow::{Context, Result, ensure};
+use quorate_rpc::pb::types::Warning;
 use quorate_tests::{Cluster, Plan, wait_until, wrong_clock::AHEAD_MS};
 use std::{fs, time::Duration};
 
@@ -12,7 +13,8 @@ const FAULTY: &str = env!("CARGO_BIN_EXE_quorate-faulty");
 async fn warns(cluster: &mut Cluster, id: u64, words: &[&str]) -> Result<()> {
     wait_until(&format!("coordinator {id} warns of {words:?}"), SOON, async || {
         let warnings = cluster.status(id).await?.warnings;
-        let found = warnings.iter().any(|warning| words.iter().all(|word| warning.contains(word)));
+        let said = |warning: &Warning| format!("{}; {}", warning.text, warning.remedy);
+        let found = warnings.iter().any(|warning| words.iter().all(|word| said(warning).contains(word)));
         ensure!(found, "{warnings:?}");
         Ok(())
     })

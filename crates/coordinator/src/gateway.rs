@@ -138,7 +138,7 @@ impl Gateway {
             .await?;
         let (id, bell) = self
             .memory
-            .open_session(&host, incarnation, leadership.term, outbox.clone())
+            .open_session(&host, incarnation, start, leadership.term, outbox.clone())
             .ok_or_else(|| self.not_leader())?;
         // What was applied between the view and the bell rang nobody's bell.
         bell.notify_one();
@@ -230,7 +230,7 @@ impl Session {
             }
             ParsedAgentMessage::Report(report) => {
                 let memory = &self.gateway.memory;
-                memory.tell(|leader, now| leader.report(&self.id, observed(report), now));
+                memory.tell(|leader, _| leader.report(&self.id, observed(report)));
                 memory.notify();
                 Ok(())
             }

@@ -2,9 +2,12 @@
 //! are connected. What the memory means stands in the leader-core crate.
 
 use quorate_consensus::{Feed, Leadership, View};
-use quorate_domain::{HostId, Incarnation, Term};
+use quorate_domain::{HostId, Incarnation, StartId, State, Term};
 use quorate_leader_core::{Acknowledgement, Leader, Leading, Look, Round, SessionId};
-use quorate_planner::Mono;
+use quorate_planner::{
+    Mono,
+    warnings::{Coordinators, Warnings, warnings},
+};
 use quorate_rpc::{
     pb::agent::CoordinatorMessage,
     session::{ParsedCoordinatorMessage, ParsedRenewalAck},
@@ -89,6 +92,19 @@ impl Memory {
         change(&mut inner.leader, self.now())
     }
 
+    /// What an operator should look at, as far as this coordinator knows; and whether it knows what only a leader can.
+    pub(crate) fn warnings(&self, state: &State, coordinators: &Coordinators) -> (Warnings, bool) {
+        let inner = self.lock();
+        let seen = inner.leader.knowledge();
+        (warnings(state, seen, coordinators, self.now()), seen.is_some())
+    }
+
+    /// For how long this process has not stood still, as far as is known; none when it never did.
+    pub(crate) fn awake_for_ms(&self) -> Option<u64> {
+        let now = self.now();
+        self.ask(|leader| leader.awake_for_ms(now))
+    }
+
     /// Wakes the driver.
     pub(crate) fn notify(&self) {
         self.changed.notify_one();
@@ -101,8 +117,11 @@ impl Memory {
 
     /// One look at the world; ends the sessions of a leadership that is over. Also says when it was.
     pub(crate) fn look(&self, leadership: &Leadership, view: &View) -> (Look, Mono) {
-        let leading =
-            leadership.leads.then_some(Leading { coordinator: leadership.node, term: leadership.term });
+        let leading = leadership.leads.then(|| Leading {
+            coordinator: leadership.node,
+            term: leadership.term,
+            decides: leadership.can_decide(),
+        });
         let mut inner = self.lock();
         let now = self.now();
         let look = inner.leader.look(leading, &view.state, view.applied_term, now);
@@ -115,11 +134,12 @@ impl Memory {
         &self,
         host: &HostId,
         incarnation: Incarnation,
+        start: StartId,
         term: Term,
         outbox: Outbox,
     ) -> Option<(SessionId, Arc<Notify>)> {
         let mut inner = self.lock();
-        let id = inner.leader.open_session(host, incarnation, term, self.now())?;
+        let id = inner.leader.open_session(host, incarnation, start, term, self.now())?;
         let bell = Arc::new(Notify::new());
         inner.end(std::slice::from_ref(host));
         inner.ways.insert(host.clone(), Way { bell: Arc::clone(&bell), outbox, noticed: None });
@@ -170,7 +190,7 @@ impl Memory {
     /// Tells the agents that a round has confirmed this view. One that does not read is not renewed; its session ends
     /// by itself.
     pub(crate) fn acknowledge(&self, round: Round, view: &View) {
-        let inner = self.lock();
+        let mut inner = self.lock();
         for Acknowledgement { session, seq, assignment } in inner.leader.acknowledge(round, &view.state) {
             if let Some(way) = inner.ways.get(&session.host) {
                 let ack = ParsedCoordinatorMessage::RenewalAck(ParsedRenewalAck { seq, assignment });

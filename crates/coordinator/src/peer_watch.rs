@@ -6,12 +6,13 @@
 use crate::peer::Peers;
 use quorate_consensus::{Consensus, types::MemberNode};
 use quorate_domain::CoordinatorId;
+use quorate_planner::warnings::{self, Finding};
 use quorate_rpc::pb::raft::IdentifyResponse;
 use quorate_runtime::clock::Clock;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tonic::{Code, Status};
@@ -37,10 +38,20 @@ enum Problem {
 }
 
 /// What is known of one other coordinator.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 struct Seen {
     address: String,
-    problems: Vec<Problem>,
+    /// Each with when a problem of its kind was found first.
+    problems: Vec<(Problem, Instant)>,
+}
+
+/// What asking another coordinator has shown.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    /// True when it answered and is who it should be.
+    pub(crate) identified: bool,
+    /// What is wrong.
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl Seen {
@@ -75,20 +86,29 @@ pub(crate) struct PeerWatch {
 }
 
 impl PeerWatch {
-    /// Everything that is wrong, for people.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let seen = self.lock();
-        let all = seen.iter().flat_map(|(id, seen)| {
-            seen.problems.iter().map(|problem| seen.describe(*id, problem)).collect::<Vec<_>>()
-        });
-        all.collect()
+    /// What asking another coordinator has shown lately.
+    pub(crate) fn asked(&self, id: CoordinatorId) -> Asked {
+        let all = self.lock();
+        let Some(seen) = all.get(&id.0) else { return Asked::default() };
+        let finding = |(problem, since): &(Problem, Instant)| Finding {
+            problem: problem.clone().into(),
+            address: seen.address.clone(),
+            for_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        let unanswered = |(problem, _): &(Problem, Instant)| {
+            matches!(problem, Problem::NotReached { .. } | Problem::Refused { .. })
+        };
+        Asked {
+            identified: !seen.problems.iter().any(unanswered),
+            findings: seen.problems.iter().map(finding).collect(),
+        }
     }
 
     /// Why this coordinator does not reach another one, if it does not.
     pub(crate) fn not_reached(&self, id: CoordinatorId) -> Option<String> {
         let seen = self.lock();
         let problems = &seen.get(&id.0)?.problems;
-        problems.iter().find_map(|problem| match problem {
+        problems.iter().find_map(|(problem, _)| match problem {
             Problem::NotReached { message } | Problem::Refused { message } => {
                 Some(format!("at {}: {message}", seen[&id.0].address))
             }
@@ -142,9 +162,12 @@ impl PeerWatch {
         seen.retain(|id, _| others.contains_key(&CoordinatorId(*id)));
         for (id, node) in others {
             let known = seen.entry(id.0).or_default();
-            let problems = answers.remove(id).unwrap_or_default();
-            let now = Seen { address: node.peer_address.clone(), problems };
-            for problem in now.problems.iter().filter(|problem| !known.has_one_like(problem)) {
+            let problems = answers.remove(id).unwrap_or_default().into_iter().map(|problem| {
+                let since = known.since(&problem).unwrap_or_else(Instant::now);
+                (problem, since)
+            });
+            let now = Seen { address: node.peer_address.clone(), problems: problems.collect() };
+            for (problem, _) in now.problems.iter().filter(|(problem, _)| known.since(problem).is_none()) {
                 tracing::warn!(member = id.0, "{}", now.describe(id.0, problem));
             }
             if now.problems.is_empty() && !known.problems.is_empty() {
@@ -160,10 +183,21 @@ impl PeerWatch {
 }
 
 impl Seen {
-    /// Of the same kind: a clock drifts, and messages differ in a port.
-    fn has_one_like(&self, problem: &Problem) -> bool {
+    /// Since when there is one of the same kind: a clock drifts, and messages differ in a port.
+    fn since(&self, problem: &Problem) -> Option<Instant> {
         let kind = std::mem::discriminant(problem);
-        self.problems.iter().any(|known| std::mem::discriminant(known) == kind)
+        self.problems.iter().find(|(known, _)| std::mem::discriminant(known) == kind).map(|(_, since)| *since)
+    }
+}
+
+impl From<Problem> for warnings::Problem {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::NotReached { message } => Self::NotReached(message),
+            Problem::Refused { message } => Self::Refuses(message),
+            Problem::ClockApart { ahead_ms } => Self::ClockApart(ahead_ms),
+            Problem::DoesNotReachThis { message } => Self::DoesNotReachThis(message),
+        }
     }
 }
 
@@ -293,13 +327,21 @@ mod tests {
         let others = BTreeMap::from([(CoordinatorId(2), node)]);
         let lost = || vec![Problem::NotReached { message: "refused".into() }];
         watch.take(&others, BTreeMap::from([(CoordinatorId(2), lost())]));
-        assert_eq!(watch.warnings(), ["coordinator 2 is not reached at b:1: refused"]);
+        let found = |watch: &PeerWatch| {
+            let findings = watch.asked(CoordinatorId(2)).findings;
+            findings.into_iter().map(|finding| (finding.problem, finding.address)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&watch), [(warnings::Problem::NotReached("refused".into()), "b:1".into())]);
+        assert!(!watch.asked(CoordinatorId(2)).identified && !watch.asked(CoordinatorId(3)).identified);
+        let since = watch.lock()[&2].problems[0].1;
+        watch.take(&others, BTreeMap::from([(CoordinatorId(2), lost())]));
+        assert_eq!(watch.lock()[&2].problems[0].1, since, "it lasts from when it was found first");
         assert_eq!(watch.not_reached(CoordinatorId(2)).as_deref(), Some("at b:1: refused"));
         assert_eq!(watch.not_reached(CoordinatorId(3)), None);
         watch.take(&others, BTreeMap::from([(CoordinatorId(2), vec![])]));
-        assert!(watch.warnings().is_empty());
+        assert!(found(&watch).is_empty() && watch.asked(CoordinatorId(2)).identified);
         watch.take(&others, BTreeMap::from([(CoordinatorId(2), lost())]));
         watch.take(&BTreeMap::new(), BTreeMap::new());
-        assert!(watch.warnings().is_empty());
+        assert!(found(&watch).is_empty());
     }
 }

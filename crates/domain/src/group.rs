@@ -7,6 +7,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
+/// The most groups.
+pub const GROUPS_MAX: usize = 100_000;
 /// The most members of a group, primary included.
 pub const MEMBERS_MAX: usize = 16;
 /// The most switches that a group remembers.

@@ -4,6 +4,9 @@ use crate::ids::{HostId, Incarnation, InstanceId, Revision, StartId, Timestamp, 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// The most hosts.
+pub const HOSTS_MAX: usize = 10_000;
+
 /// Whether a host is heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum HostStatus {

@@ -97,6 +97,11 @@ impl Requests {
         self.index().len()
     }
 
+    /// At most so many are remembered; unlike their number this costs nothing.
+    pub fn at_most(&self) -> usize {
+        self.pages.len() * PAGE_LENGTH
+    }
+
     /// True when none is remembered.
     pub fn is_empty(&self) -> bool {
         self.pages.is_empty()

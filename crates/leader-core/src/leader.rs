@@ -1,14 +1,15 @@
 //! What a leader remembers, for as long as it leads.
 
 use crate::{
-    renewals::{Acknowledgement, Renewals, Round},
+    look::STALL_MS,
+    renewals::{Acknowledgement, Judged, Renewals, Round},
     session::{Report, Session, SessionId},
 };
 use quorate_domain::{
-    CoordinatorId, Host, HostId, HostStatus, Incarnation, Revision, ServiceMode, State, Term,
+    CoordinatorId, Host, HostId, HostStatus, Incarnation, Revision, ServiceMode, StartId, State, Term,
 };
-use quorate_planner::{HostObservation, Mono, Observations};
-use std::collections::BTreeMap;
+use quorate_planner::{HostObservation, Mono, Observations, remember};
+use std::collections::{BTreeMap, VecDeque};
 
 /// The memory of one coordinator; empty while it does not lead.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,8 @@ pub struct Leader {
     pub(crate) ready: bool,
     numbered: u64,
     pub(crate) last_look: Option<Mono>,
+    /// When it was noticed that the process had stood still, the last time.
+    pub(crate) stood_still_until: Option<Mono>,
     /// The waits of the last leadership.
     #[cfg(planted)]
     waits: BTreeMap<(quorate_domain::GroupId, quorate_domain::Epoch), Mono>,
@@ -28,6 +31,12 @@ impl Leader {
     /// What planners see.
     pub fn observations(&self) -> &Observations {
         &self.observations
+    }
+
+    /// The same, once this leadership has applied an entry of its own; none before, and where this coordinator does not
+    /// lead.
+    pub fn knowledge(&self) -> Option<&Observations> {
+        self.ready.then_some(&self.observations)
     }
 
     /// What was heard of a host in this leadership.
@@ -44,9 +53,16 @@ impl Leader {
     /// here.
     pub fn service_mode(&self, host: &Host) -> Option<ServiceMode> {
         match self.session(&host.id) {
-            Some(session) => session.mode,
+            Some(_) => self.seen(&host.id).and_then(|seen| seen.mode).map(|(mode, _)| mode),
             None => (self.ready && host.status == HostStatus::Offline).then_some(ServiceMode::ReadOnly),
         }
+    }
+
+    /// For how long the process has run without standing still, as far as is known: what did not happen before that says
+    /// nothing of anybody else. None when it never stood still.
+    pub fn awake_for_ms(&self, now: Mono) -> Option<u64> {
+        let stands_still = self.last_look.is_some_and(|at| now.since_ms(at) > STALL_MS);
+        if stands_still { Some(0) } else { self.stood_still_until.map(|at| now.since_ms(at)) }
     }
 
     /// How long nobody is expired yet; none when this coordinator does not lead or has looked for long enough.
@@ -58,7 +74,12 @@ impl Leader {
     /// Forgets everything but the count of sessions, so that no number is used twice; returns the hosts whose sessions
     /// are over.
     fn start_over(&mut self) -> Vec<HostId> {
-        let fresh = Self { numbered: self.numbered, last_look: self.last_look, ..Self::default() };
+        let fresh = Self {
+            numbered: self.numbered,
+            last_look: self.last_look,
+            stood_still_until: self.stood_still_until,
+            ..Self::default()
+        };
         #[cfg(planted)]
         let fresh = Self { waits: self.observations.revoked_since.clone(), ..fresh };
         std::mem::replace(self, fresh).sessions.into_keys().collect()
@@ -116,6 +137,7 @@ impl Leader {
         &mut self,
         host: &HostId,
         incarnation: Incarnation,
+        start: StartId,
         term: Term,
         now: Mono,
     ) -> Option<SessionId> {
@@ -124,10 +146,23 @@ impl Leader {
         }
         self.numbered += 1;
         let number = self.numbered;
-        let observed =
-            HostObservation { incarnation, last_contact: now, connected: true, ..HostObservation::default() };
+        let known = self.observations.hosts.remove(host).unwrap_or_default();
+        let mut observed = HostObservation {
+            incarnation,
+            last_contact: if known.on_credit { known.last_contact } else { now },
+            acknowledged: known.acknowledged,
+            on_credit: true,
+            connected: true,
+            starts: known.starts,
+            changes: known.changes,
+            changed_at: known.changed_at,
+            ..HostObservation::default()
+        };
+        if observed.starts.last().is_none_or(|(last, _)| *last != start) {
+            remember(&mut observed.starts, (start, now));
+        }
         self.observations.hosts.insert(host.clone(), observed);
-        let session = Session { number, incarnation, mode: None, installed: Revision(0) };
+        let session = Session { number, incarnation, installed: Revision(0), uncounted: VecDeque::default() };
         self.sessions.insert(host.clone(), session);
         Some(SessionId { host: host.clone(), number })
     }
@@ -137,10 +172,13 @@ impl Leader {
         self.sessions.get(&id.host).is_some_and(|session| session.number == id.number)
     }
 
-    fn heard(&mut self, id: &SessionId, now: Mono) -> Option<(&mut Session, &mut HostObservation)> {
+    /// Something that the host said in its session changes what counts: it has installed this. Whatever it says, that
+    /// alone is no contact.
+    fn heard(&mut self, id: &SessionId, installed: Revision) -> Option<(&mut Session, &mut HostObservation)> {
         let session = self.sessions.get_mut(&id.host).filter(|session| session.number == id.number)?;
         let seen = self.observations.hosts.get_mut(&id.host)?;
-        seen.last_contact = now;
+        session.installed = installed;
+        count(session, seen);
         Some((session, seen))
     }
 
@@ -153,19 +191,27 @@ impl Leader {
         mode: ServiceMode,
         now: Mono,
     ) -> bool {
-        let Some((session, _)) = self.heard(id, now) else { return false };
-        session.mode = Some(mode);
-        session.installed = installed;
+        let Some((session, seen)) = self.heard(id, installed) else { return false };
+        seen.waiting = Some(now);
+        if seen.mode.is_none_or(|(known, _)| known != mode) {
+            seen.mode = Some((mode, now));
+        }
         let incarnation = session.incarnation;
-        self.renewals.arrived(id.clone(), incarnation, seq);
+        self.renewals.arrived(id.clone(), incarnation, seq, now);
         true
     }
 
     /// A report arrived. False when the session is over.
-    pub fn report(&mut self, id: &SessionId, report: Report, now: Mono) -> bool {
-        let Some((session, seen)) = self.heard(id, now) else { return false };
-        session.installed = report.installed;
+    pub fn report(&mut self, id: &SessionId, report: Report) -> bool {
+        let Some((_, seen)) = self.heard(id, report.installed) else { return false };
+        let failed = report.failed_starts(&id.host);
         report.note(seen);
+        for (group, start) in failed {
+            let known = self.observations.failed_starts.get(&group);
+            if known.is_none_or(|known| known.epoch <= start.epoch) {
+                self.observations.failed_starts.insert(group, start);
+            }
+        }
         true
     }
 
@@ -174,7 +220,7 @@ impl Leader {
         if self.is_open(id) {
             self.sessions.remove(&id.host);
             if let Some(seen) = self.observations.hosts.get_mut(&id.host) {
-                seen.connected = false;
+                (seen.connected, seen.mode) = (false, None);
             }
         }
     }
@@ -184,12 +230,33 @@ impl Leader {
         self.renewals.begin_round()
     }
 
-    /// What to tell the agents once the round has confirmed this state.
-    pub fn acknowledge(&self, round: Round, confirmed: &State) -> Vec<Acknowledgement> {
+    /// What to tell the agents once the round has confirmed this state. Whose renewal counts thereby was in contact when
+    /// its heartbeat arrived.
+    pub fn acknowledge(&mut self, round: Round, confirmed: &State) -> Vec<Acknowledgement> {
+        let hosts = &self.observations.hosts;
+        let judged = round.judged(confirmed, |host| hosts.get(host).is_some_and(|seen| seen.stopping));
+        for (id, judged) in judged {
+            self.judge(&id, judged);
+        }
         let is_stopping = |host: &HostId| self.observations.hosts.get(host).is_some_and(|seen| seen.stopping);
         let mut found = round.acknowledgements(confirmed, is_stopping);
         found.retain(|acknowledgement| self.is_open(&acknowledgement.session));
         found
+    }
+
+    fn judge(&mut self, id: &SessionId, judged: Judged) {
+        let session = self.sessions.get_mut(&id.host).filter(|session| session.number == id.number);
+        let (Some(session), Some(seen)) = (session, self.observations.hosts.get_mut(&id.host)) else {
+            return;
+        };
+        seen.waiting = seen.waiting.filter(|at| *at > judged.through);
+        if let Some((arrived, needs)) = judged.proves {
+            if judged.acknowledged {
+                seen.acknowledged = seen.acknowledged.max(arrived);
+            }
+            session.confirmed(arrived, needs);
+            count(session, seen);
+        }
     }
 
     /// The round has failed for good: this leader has lost its quorum. The sessions that it was for are over, so that
@@ -201,5 +268,13 @@ impl Leader {
             self.close_session(session);
         }
         waited.into_iter().map(|session| session.host).collect()
+    }
+}
+
+/// Takes in the renewals that count by now.
+fn count(session: &mut Session, seen: &mut HostObservation) {
+    if let Some(arrived) = session.counted() {
+        seen.last_contact = seen.last_contact.max(arrived);
+        seen.on_credit = false;
     }
 }

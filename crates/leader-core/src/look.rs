@@ -14,6 +14,9 @@ pub struct Leading {
     pub coordinator: CoordinatorId,
     /// The term that it leads in.
     pub term: Term,
+    /// True while a quorum acknowledges it. While none does no heartbeat counts, so that it expires nobody until it has
+    /// observed for a grace period afterwards.
+    pub decides: bool,
 }
 
 /// What a look came to.
@@ -43,12 +46,15 @@ impl Leader {
     pub fn look(&mut self, leading: Option<Leading>, state: &State, applied_term: Term, now: Mono) -> Look {
         let stalled_ms = self.stalled_ms(now);
         let mut look = Look { ended: Vec::new(), stalled_ms, next: Next::Wait };
-        let Some(Leading { coordinator, term }) = leading else {
+        let Some(Leading { coordinator, term, decides }) = leading else {
             look.ended = self.resign();
             return look;
         };
         look.ended = self.lead(coordinator, term, now);
         if stalled_ms.is_some() {
+            self.stood_still_until = Some(now);
+        }
+        if stalled_ms.is_some() || !decides {
             self.observe_only(state.settings().lease.wait_ms, now);
         }
         if applied_term != term {

@@ -2,6 +2,7 @@
 
 use crate::session::SessionId;
 use quorate_domain::{HostId, HostStatus, Incarnation, Revision, State};
+use quorate_planner::Mono;
 use std::collections::BTreeMap;
 
 /// Heartbeats of one session that wait for a quorum at the same time; more are not acknowledged.
@@ -12,6 +13,18 @@ pub const RENEWALS_MAX: usize = 8;
 struct Waiting {
     seq: u64,
     incarnation: Incarnation,
+    arrived: Mono,
+}
+
+/// What a round says of one session: whatever had arrived by then is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Judged {
+    /// The arrival of the last heartbeat that the round served.
+    pub(crate) through: Mono,
+    /// The arrival of the last one that is of the start of the agent on record, and the assignment that it needs.
+    pub(crate) proves: Option<(Mono, Revision)>,
+    /// True when it is acknowledged to the agent.
+    pub(crate) acknowledged: bool,
 }
 
 /// Heartbeats that wait for the next round.
@@ -41,10 +54,10 @@ pub struct Acknowledgement {
 
 impl Renewals {
     /// A heartbeat arrived.
-    pub(crate) fn arrived(&mut self, session: SessionId, incarnation: Incarnation, seq: u64) {
+    pub(crate) fn arrived(&mut self, session: SessionId, incarnation: Incarnation, seq: u64, arrived: Mono) {
         let waiting = self.waiting.entry(session).or_default();
         if waiting.len() < RENEWALS_MAX {
-            waiting.push(Waiting { seq, incarnation });
+            waiting.push(Waiting { seq, incarnation, arrived });
         }
     }
 
@@ -59,6 +72,28 @@ impl Round {
     /// Whose heartbeats it serves.
     pub(crate) fn sessions(self) -> Vec<SessionId> {
         self.served.into_keys().collect()
+    }
+
+    /// What the round, which has confirmed this state, says of each session that it served.
+    pub(crate) fn judged(
+        &self,
+        confirmed: &State,
+        is_stopping: impl Fn(&HostId) -> bool,
+    ) -> Vec<(SessionId, Judged)> {
+        let judge = |(session, waiting): (&SessionId, &Vec<Waiting>)| {
+            let host = confirmed.hosts.get(&session.host);
+            let last = |wanted: Option<Incarnation>| {
+                let of_it = |waiting: &&Waiting| wanted.is_none_or(|wanted| waiting.incarnation == wanted);
+                waiting.iter().filter(of_it).map(|waiting| waiting.arrived).max()
+            };
+            let proves =
+                host.and_then(|host| Some((last(Some(host.incarnation))?, host.assignment_revision)));
+            let answered =
+                host.is_some_and(|host| host.status != HostStatus::Offline || is_stopping(&session.host));
+            let acknowledged = answered && proves.is_some();
+            Some((session.clone(), Judged { through: last(None)?, proves, acknowledged }))
+        };
+        self.served.iter().filter_map(judge).collect()
     }
 
     /// What may be acknowledged now that the round has confirmed this state: heartbeats of the start of the agent that

@@ -2,10 +2,13 @@
 
 use quorate_domain::{
     Command, DiskName, GroupId, GroupState, HookTimes, Host, HostId, Incarnation, InstanceId, Revision,
-    ServiceMode, StartId, State, Zone,
+    StartId, State, Zone,
 };
-use quorate_planner::{DiskObservation, GroupObservation, HostObservation};
-use std::collections::BTreeMap;
+use quorate_planner::{DiskObservation, FailedStart, GroupObservation, HostObservation, Mono};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Renewals of one session that wait for an assignment to be installed; as many as may wait for the quorum.
+const UNCOUNTED_MAX: usize = crate::renewals::RENEWALS_MAX;
 
 /// Names one session: a host has one at a time, and no number is used twice by one coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,10 +26,33 @@ pub struct Session {
     pub number: u64,
     /// The start of the agent that opened it.
     pub incarnation: Incarnation,
-    /// What the host last said of its service mode.
-    pub mode: Option<ServiceMode>,
     /// Which assignment it last said it had installed.
     pub installed: Revision,
+    /// Renewals that were confirmed by a quorum and count once a revision of the assignment is installed: the arrival of
+    /// the heartbeat, and the revision; in the order of either.
+    pub(crate) uncounted: VecDeque<(Mono, Revision)>,
+}
+
+impl Session {
+    /// A round of the quorum confirmed a heartbeat. Beyond a bound it is not noted, which can only make the last contact
+    /// older; were the oldest given up instead, a host that is far away would never get to count one.
+    pub(crate) fn confirmed(&mut self, arrived: Mono, needs: Revision) {
+        let room = self.uncounted.len() < UNCOUNTED_MAX;
+        match self.uncounted.back_mut() {
+            Some((last, needed)) if *needed == needs => *last = arrived,
+            _ if room => self.uncounted.push_back((arrived, needs)),
+            _ => {}
+        }
+    }
+
+    /// The arrival of the last heartbeat whose renewal counts by now, if one does that did not before.
+    pub(crate) fn counted(&mut self) -> Option<Mono> {
+        let mut last = None;
+        while let Some((arrived, _)) = self.uncounted.pop_front_if(|(_, needs)| *needs <= self.installed) {
+            last = Some(arrived);
+        }
+        last
+    }
 }
 
 /// An agent's first word.
@@ -85,6 +111,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// The starts that failed, by what the host says.
+    pub(crate) fn failed_starts(&self, host: &HostId) -> Vec<(GroupId, FailedStart)> {
+        let failed = self.groups.iter().filter(|(_, told)| told.state == GroupState::StartFailed);
+        let start = |(group, told): &(GroupId, GroupObservation)| {
+            let (host, reason) = (host.clone(), told.reason.clone());
+            (group.clone(), FailedStart { host, epoch: told.epoch, reason })
+        };
+        failed.map(start).collect()
+    }
+
     /// Takes the place of what the host said before.
     pub(crate) fn note(self, seen: &mut HostObservation) {
         seen.stopping = self.stopping;

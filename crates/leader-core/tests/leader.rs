@@ -34,7 +34,7 @@ fn hello(name: &str, incarnation: u64) -> Hello {
 }
 
 fn leading(term: u64) -> Leading {
-    Leading { coordinator: CoordinatorId(1), term: Term(term) }
+    Leading { coordinator: CoordinatorId(1), term: Term(term), decides: true }
 }
 
 /// A leader and the state that it would have agreed on.
@@ -69,14 +69,16 @@ impl Desk {
         if let Some(command) = hello.registration(&self.state) {
             self.apply(command);
         }
-        self.leader.open_session(&hello.host, hello.incarnation, Term(self.term), Mono(now)).unwrap()
+        self.leader
+            .open_session(&hello.host, hello.incarnation, hello.start, Term(self.term), Mono(now))
+            .unwrap()
     }
 
     fn heartbeat(&mut self, id: &SessionId, seq: u64, now: u64) -> bool {
         self.leader.heartbeat(id, seq, Revision(0), ServiceMode::Normal, Mono(now))
     }
 
-    fn acknowledged(&self, round: quorate_leader_core::Round) -> Vec<u64> {
+    fn acknowledged(&mut self, round: quorate_leader_core::Round) -> Vec<u64> {
         self.leader.acknowledge(round, &self.state).into_iter().map(|ack| ack.seq).collect()
     }
 }
@@ -143,7 +145,7 @@ fn a_host_that_is_offline_because_it_stops_is_still_answered_so_that_its_release
     let mut desk = Desk::new();
     desk.look(0);
     let id = desk.session("h1", 1, 0);
-    assert!(desk.leader.report(&id, Report { stopping: true, ..Report::default() }, Mono(5)));
+    assert!(desk.leader.report(&id, Report { stopping: true, ..Report::default() }));
     desk.apply(Command::MarkHost {
         host: host("h1"),
         incarnation: Incarnation(1),
@@ -301,7 +303,7 @@ fn a_coordinator_that_no_longer_leads_forgets_everything_and_plans_nothing() {
     let look = desk.leader.look(None, &desk.state, Term(1), Mono(100));
     assert_eq!(look, Look { ended: vec![host("h1")], stalled_ms: None, next: Next::Wait });
     assert!(!desk.leader.is_open(&id));
-    let late = desk.leader.open_session(&host("h1"), Incarnation(1), Term(1), Mono(110));
+    let late = desk.leader.open_session(&host("h1"), Incarnation(1), StartId(1), Term(1), Mono(110));
     assert_eq!(late, None, "that leadership is over");
 }
 
@@ -408,12 +410,16 @@ fn a_report_takes_the_place_of_the_one_before_and_the_last_epoch_counts() {
         disks: [(DiskName::new("d1").unwrap(), medium)].into(),
         groups: vec![told(5, GroupState::Acting), told(4, GroupState::Ended)],
     };
-    assert!(desk.leader.report(&id, first, Mono(100)));
+    assert!(desk.leader.report(&id, first));
     let seen = desk.leader.seen(&host("h1")).unwrap();
     assert_eq!(seen.groups.values().map(|told| told.epoch.0).collect::<Vec<_>>(), [5]);
-    assert_eq!((seen.last_contact, seen.stopping, seen.disks.len()), (Mono(100), true, 1));
+    assert_eq!(
+        (seen.last_contact, seen.stopping, seen.disks.len()),
+        (Mono(0), true, 1),
+        "no report is contact"
+    );
     assert_eq!(desk.leader.session(&host("h1")).unwrap().installed, Revision(4));
-    assert!(desk.leader.report(&id, Report::default(), Mono(200)));
+    assert!(desk.leader.report(&id, Report::default()));
     let seen = desk.leader.seen(&host("h1")).unwrap();
     assert!(seen.groups.is_empty() && seen.disks.is_empty() && !seen.stopping && !seen.disks_complete);
 }
@@ -434,4 +440,206 @@ fn an_agent_is_sent_its_whole_assignment_and_then_each_change_once() {
     assert_eq!(assignments.follow(&desk.state), None);
     let gone = Assignments::begin(&State::default(), host("h1")).follow(&State::default());
     assert_eq!(gone, None, "a host that is not known has nothing to follow");
+}
+
+impl Desk {
+    /// A heartbeat of a host that has installed a revision, served by a round of the quorum.
+    fn renewed(&mut self, id: &SessionId, installed: Revision, now: u64) -> Vec<u64> {
+        assert!(self.leader.heartbeat(id, now, installed, ServiceMode::Normal, Mono(now)));
+        let round = self.leader.begin_round().unwrap();
+        self.acknowledged(round)
+    }
+
+    fn last_contact(&self) -> u64 {
+        self.leader.seen(&host("h1")).unwrap().last_contact.0
+    }
+
+    fn assigned(&self) -> Revision {
+        self.state.hosts[&host("h1")].assignment_revision
+    }
+
+    /// What is planned in each second, from one on, while something happens in it.
+    fn plans_of(
+        &mut self,
+        seconds: std::ops::Range<u64>,
+        mut each: impl FnMut(&mut Self, u64),
+    ) -> Vec<String> {
+        let mut rules = Vec::new();
+        for second in seconds {
+            each(self, second * 1_000);
+            let look = self.look(second * 1_000 + 500);
+            if let Next::Propose(plan) = look.next {
+                for planned in plan.commands {
+                    rules.push(planned.rule.to_owned());
+                    self.apply(planned.command);
+                }
+            }
+        }
+        rules
+    }
+}
+
+#[test]
+fn contact_is_when_a_heartbeat_arrived_whose_renewal_counts() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 100);
+    assert_eq!(desk.last_contact(), 100, "the first renewal cannot come before the session");
+    let assigned = desk.assigned();
+    desk.leader.heartbeat(&id, 1, assigned, ServiceMode::Normal, Mono(200));
+    assert_eq!(desk.last_contact(), 100, "no quorum has confirmed it");
+    let round = desk.leader.begin_round().unwrap();
+    assert_eq!(desk.acknowledged(round), [1]);
+    assert_eq!(desk.last_contact(), 200);
+
+    make_group(&mut desk);
+    let needed = desk.assigned();
+    assert_eq!(desk.renewed(&id, assigned, 1_000), [1_000], "it is acknowledged, and does not count yet");
+    assert_eq!(desk.last_contact(), 200);
+    assert!(desk.leader.report(&id, Report { installed: needed, ..Report::default() }));
+    assert_eq!(desk.last_contact(), 1_000, "it counts now, from when it arrived");
+    desk.leader.close_session(&id);
+    assert_eq!(desk.last_contact(), 1_000);
+}
+
+#[test]
+fn heartbeats_of_another_start_prove_no_contact_of_the_one_on_record() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    desk.leader.heartbeat(&id, 1, Revision(99), ServiceMode::Normal, Mono(500));
+    let round = desk.leader.begin_round().unwrap();
+    desk.apply(hello("h1", 2).registration(&desk.state).unwrap());
+    assert_eq!(desk.acknowledged(round), [] as [u64; 0]);
+    assert_eq!(desk.last_contact(), 0);
+}
+
+#[test]
+fn a_host_that_never_installs_its_assignment_becomes_suspect_although_it_is_acknowledged() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    let rules = desk.plans_of(1..12, |desk, now| {
+        assert_eq!(desk.renewed(&id, Revision(0), now), [now]);
+    });
+    assert_eq!(rules, ["liveness/suspect"], "its lease may be good: it is not offline");
+    let assigned = desk.assigned();
+    let back = desk.plans_of(12..14, |desk, now| {
+        desk.renewed(&id, assigned, now);
+    });
+    assert_eq!(back, ["liveness/online"]);
+}
+
+#[test]
+fn a_session_that_only_reports_is_no_contact_and_nor_is_one_that_is_opened_again_and_again() {
+    let judging = || {
+        let mut desk = Desk::new();
+        // Past the grace period in which nobody is expired.
+        assert_eq!(desk.plans_of(0..9, |_, _| {}), [] as [&str; 0]);
+        desk
+    };
+    let mut desk = judging();
+    let id = desk.session("h1", 1, 9_000);
+    let rules = desk.plans_of(9..20, |desk, _| {
+        assert!(desk.leader.report(&id, Report::default()));
+    });
+    assert_eq!(rules, ["liveness/suspect", "liveness/offline"]);
+
+    let mut desk = judging();
+    let rules = desk.plans_of(9..20, |desk, now| {
+        desk.session("h1", 1, now);
+    });
+    assert_eq!(rules, ["liveness/suspect", "liveness/offline"]);
+}
+
+#[test]
+fn a_host_that_comes_back_after_a_loss_is_online_with_its_session_as_before() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    let assigned = desk.assigned();
+    desk.renewed(&id, assigned, 10);
+    desk.leader.close_session(&id);
+    assert_eq!(desk.plans_of(1..10, |_, _| {}), ["liveness/suspect", "liveness/offline"]);
+    desk.session("h1", 1, 10_000);
+    assert_eq!(planned(desk.look(10_001)), ["liveness/online"]);
+}
+
+#[test]
+fn heartbeats_that_wait_for_the_quorum_are_not_expired_and_prove_nothing() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    let assigned = desk.assigned();
+    // Slow rounds: a heartbeat each second, and none is confirmed.
+    let rules = desk.plans_of(1..12, |desk, now| {
+        assert!(desk.leader.heartbeat(&id, now, assigned, ServiceMode::Normal, Mono(now)));
+    });
+    assert_eq!(rules, [] as [&str; 0]);
+    assert_eq!(desk.last_contact(), 0);
+    let round = desk.leader.begin_round().unwrap();
+    assert_eq!(desk.acknowledged(round).len(), RENEWALS_MAX);
+    assert_eq!(desk.last_contact(), 8_000, "the last that was queued");
+}
+
+#[test]
+fn a_leader_that_no_quorum_acknowledged_expires_nobody_for_a_grace_period_afterwards() {
+    let mut desk = Desk::new();
+    desk.session_known("h1");
+    for now in [0, 1_000] {
+        desk.look(now);
+    }
+    for now in (2_000..20_000).step_by(1_000) {
+        let alone = Leading { decides: false, ..leading(1) };
+        let look = desk.leader.look(Some(alone), &desk.state, Term(1), Mono(now));
+        assert_eq!(planned(look), [] as [&str; 0], "at {now}");
+    }
+    assert_eq!(desk.leader.grace_left_ms(Mono(19_000)), Some(D));
+    for now in (20_000..19_000 + D).step_by(1_000) {
+        assert_eq!(planned(desk.look(now)), [] as [&str; 0], "at {now}");
+    }
+    assert_eq!(planned(desk.look(19_000 + D)), ["liveness/offline"]);
+}
+
+#[test]
+fn a_host_that_is_far_away_counts_its_renewals_however_often_its_assignment_changes() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let id = desk.session("h1", 1, 0);
+    make_group(&mut desk);
+    let mut installed = std::collections::VecDeque::from([Revision(0); 40]);
+    for now in (0..2_000).step_by(10) {
+        let group = GroupId::new(format!("g{now}")).unwrap();
+        desk.apply(Command::CreateGroup {
+            group,
+            primary: MemberSpec { host: host("h1"), disk: None },
+            backups: vec![],
+            labels: BTreeMap::new(),
+        });
+        installed.push_back(desk.assigned());
+        let known = installed.pop_front().unwrap();
+        desk.renewed(&id, known, now);
+    }
+    assert!(desk.last_contact() >= 1_000, "what was needed 400 ms ago is installed: {}", desk.last_contact());
+}
+
+#[test]
+fn the_starts_of_an_agent_and_the_changes_of_its_status_are_remembered_across_sessions_and_bounded() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    for start in 1..=40_u64 {
+        // Two processes take the host from each other.
+        let taking = Hello { start: StartId(start % 2), ..hello("h1", start) };
+        desk.apply(taking.registration(&desk.state).unwrap());
+        let now = Mono(start);
+        desk.leader.open_session(&taking.host, taking.incarnation, taking.start, Term(1), now).unwrap();
+        desk.leader.open_session(&taking.host, taking.incarnation, taking.start, Term(1), now).unwrap();
+    }
+    let starts = desk.leader.seen(&host("h1")).unwrap().starts.clone();
+    assert_eq!(starts.len(), quorate_planner::TURNS_MAX);
+    assert_eq!(starts.last(), Some(&(StartId(0), Mono(40))));
+    assert!(
+        starts.windows(2).all(|two| two[0].0 != two[1].0),
+        "a second session of a start is none: {starts:?}"
+    );
 }

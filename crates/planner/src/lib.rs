@@ -8,6 +8,7 @@
 //! - [`liveness`]: is a host heard of?
 //! - [`disks`]: what do the agents say of their disks?
 //! - [`failover`]: who should be primary of each group?
+//! - [`warnings`]: what should an operator look at? It answers with words, worst first, and wants nothing changed.
 //! - [`coordinators`]: who should be a coordinator? It answers with one step at a time, some of them of Raft itself.
 //!
 //! Architecture invariant: there is no clock, no randomness, no IO, no async, no hash map and no memory between two
@@ -19,6 +20,10 @@ pub mod failover;
 pub mod liveness;
 mod observations;
 mod plan;
+pub mod warnings;
 
-pub use observations::{DiskObservation, GroupObservation, HostObservation, Mono, Observations};
+pub use observations::{
+    DiskObservation, FailedStart, GroupObservation, HostObservation, Mono, Observations, StateClock,
+    TURNS_MAX, remember,
+};
 pub use plan::{Plan, Planned, plan_all};

@@ -1,7 +1,10 @@
 //! Is a host heard of? Online, suspect, offline: DESIGN section 5 rules 5 and 6, section 7 "Hosts".
 //!
-//! Silence makes a host suspect and, once its lease must have ended on both clocks, offline. Only contact makes it
-//! online again. A closed session alone says nothing: the agent may be looking for the leader.
+//! Contact is what a renewal proves that counts: it was acknowledged after a round of the quorum, and the host has installed
+//! what it needs. A session that is open, reports, and heartbeats that never count are no contact. Without contact a host
+//! becomes suspect and, once the last lease that was acknowledged to it must have ended on both clocks, offline. Only
+//! contact makes it online again. A closed session alone says nothing: the agent may be looking for the leader. And a
+//! heartbeat that waits for the quorum proves nothing, but nobody is expired over it.
 
 use crate::{HostObservation, Mono, Observations, Plan};
 use quorate_domain::{Command, Evidence, Host, HostStatus, LeaseSettings, State};
@@ -22,7 +25,7 @@ pub fn plan(state: &State, observations: &Observations, now: Mono) -> Plan {
     plan
 }
 
-/// True while this start of the agent is in session and its heartbeats arrive.
+/// True while this start of the agent is in session and its renewals count.
 pub(crate) fn in_contact(lease: &LeaseSettings, seen: &HostObservation, now: Mono) -> bool {
     seen.connected && !seen.stopping && now.since_ms(seen.last_contact) < lease.suspect_after_ms()
 }
@@ -54,17 +57,23 @@ fn mark_online(
     mark(plan, "liveness/online", host, HostStatus::Online, "its heartbeats arrive".into(), evidence);
 }
 
+/// True while a heartbeat of a session waits that may yet turn out to be contact.
+pub(crate) fn may_be_in_contact(lease: &LeaseSettings, seen: &HostObservation, now: Mono) -> bool {
+    let waits = seen.waiting.is_some_and(|at| now.since_ms(at) < lease.suspect_after_ms());
+    in_contact(lease, seen, now) || (seen.connected && !seen.stopping && waits)
+}
+
 /// Judges a host that is not in contact: it can only get worse, and never while the leader has to look first.
 fn expire(plan: &mut Plan, host: &Host, lease: &LeaseSettings, observations: &Observations, now: Mono) {
-    let last_contact = observations.last_contact(&host.id);
-    let silent_ms = now.since_ms(last_contact);
+    let silent_ms = now.since_ms(observations.last_contact(&host.id));
+    let (heard, renewed) = (observations.may_be_heard(&host.id), observations.may_be_renewed(&host.id));
     let levels = [
-        (HostStatus::Suspect, lease.suspect_after_ms(), "liveness/suspect"),
-        (HostStatus::Offline, lease.wait_ms, "liveness/offline"),
+        (HostStatus::Suspect, heard, lease.suspect_after_ms(), "liveness/suspect"),
+        (HostStatus::Offline, renewed, lease.wait_ms, "liveness/offline"),
     ];
     let mut reached = None;
-    for (status, after_ms, rule) in levels.into_iter().filter(|(status, ..)| *status > host.status) {
-        let due = last_contact.plus_ms(after_ms).max(observations.observe_until);
+    for (status, since, after_ms, rule) in levels.into_iter().filter(|(status, ..)| *status > host.status) {
+        let due = since.plus_ms(after_ms).max(observations.observe_until);
         if now < due {
             plan.wake(due);
         } else {
@@ -76,6 +85,13 @@ fn expire(plan: &mut Plan, host: &Host, lease: &LeaseSettings, observations: &Ob
         let reason = match (status, heard) {
             (_, false) => "not heard of since this leader leads",
             (HostStatus::Offline, _) => "no heartbeat for so long that its lease is over",
+            _ if observations
+                .hosts
+                .get(&host.id)
+                .is_some_and(|seen| seen.acknowledged > seen.last_contact) =>
+            {
+                "its heartbeats arrive and its renewals do not count: it has not installed its assignment"
+            }
             _ => "its heartbeats do not arrive",
         };
         let evidence = vec![silence(silent_ms, after_ms, observations)];

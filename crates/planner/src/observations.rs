@@ -1,10 +1,13 @@
 //! What the leader has seen with its own eyes: the one input of a planner that is not agreed by anybody.
 
 use quorate_domain::{
-    CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, GroupState, Host, HostId, Incarnation, Phase,
-    State, Term, Timestamp, Verdict, VerdictReason,
+    CoordinatorId, DiskIdentity, DiskName, Epoch, Group, GroupId, GroupState, Host, HostId, Incarnation,
+    Phase, ServiceMode, StartId, State, Term, Timestamp, Verdict, VerdictReason, operation::FailoverReason,
 };
 use std::collections::BTreeMap;
+
+/// The starts of an agent, and the changes of a host's status, that are remembered of each host.
+pub const TURNS_MAX: usize = 16;
 
 /// Milliseconds on the leader's `CLOCK_BOOTTIME`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -40,6 +43,42 @@ pub struct Observations {
     pub revoked_since: BTreeMap<(GroupId, Epoch), Mono>,
     /// When this leadership first saw that the primary of a (group, epoch) has not acknowledged yet.
     pub starting_since: BTreeMap<(GroupId, Epoch), Mono>,
+    /// Since when, in the state's time, nobody is known to have acted for a group that is not active.
+    pub unserved_since: BTreeMap<GroupId, Timestamp>,
+    /// The last start that failed for a group that is not active.
+    pub failed_starts: BTreeMap<GroupId, FailedStart>,
+    /// How the state's time goes with this leader's.
+    pub state_clock: StateClock,
+}
+
+/// A start of a group's service that failed, in this leadership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedStart {
+    /// On which host.
+    pub host: HostId,
+    /// Under which epoch.
+    pub epoch: Epoch,
+    /// What its agent said of it.
+    pub reason: String,
+}
+
+/// How the state's time goes with a leader's own clock: between two commands the state's time stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StateClock {
+    /// The state's time when this leadership first looked.
+    pub first: Timestamp,
+    /// The state's time at the last look.
+    pub last: Timestamp,
+    /// When that was first seen.
+    pub seen: Mono,
+}
+
+impl StateClock {
+    /// How long ago something was that happened at a time of the state. What passed between the last command of the
+    /// leader before and the first look of this one is not known, and left out.
+    pub fn age_ms(&self, at: Timestamp, now: Mono) -> u64 {
+        self.last.since_ms(at).saturating_add(now.since_ms(self.seen))
+    }
 }
 
 /// What was heard of one host in this leadership.
@@ -48,13 +87,33 @@ pub struct Observations {
 /// through the log, or was overtaken by the next), the observation proves only that the host was there: it delays an
 /// expiry and does nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them may hold")]
 pub struct HostObservation {
     /// The start of its agent that this is about.
     pub incarnation: Incarnation,
-    /// When it was last heard of.
+    /// The last contact that is proven: when the last heartbeat arrived whose renewal counts, because a round of the
+    /// quorum that began after it confirmed the leader, and the host has installed the assignment that it needed. An open
+    /// session, a report or a heartbeat alone prove nothing. A session that has just opened counts as well, for the
+    /// first renewal cannot come before it, unless the one before it never got as far as a renewal that counts.
     pub last_contact: Mono,
+    /// When the last heartbeat arrived that was acknowledged, whether it counts on the host or not: until that lease is over
+    /// it may.
+    pub acknowledged: Mono,
+    /// When the last heartbeat arrived that no round of the quorum has judged yet. It proves nothing, and nobody is expired
+    /// while it waits (DESIGN section 5, rule 6).
+    pub waiting: Option<Mono>,
+    /// True while an opened session counts as contact and no renewal does yet.
+    pub on_credit: bool,
     /// True while a session is open. Closing it is not yet a loss.
     pub connected: bool,
+    /// What it last said of its service mode in its present session, and since when it says so.
+    pub mode: Option<(ServiceMode, Mono)>,
+    /// The starts of its agent that opened sessions, the last ones, each with the moment when it came after another.
+    pub starts: Vec<(StartId, Mono)>,
+    /// When its status last changed, the last times.
+    pub changes: Vec<Mono>,
+    /// The last of those changes in the state's time.
+    pub changed_at: Timestamp,
     /// It said that it stops for good; what it still holds it lets go of.
     pub stopping: bool,
     /// `disks` names all its disks; before that nothing is concluded from a disk's absence.
@@ -117,6 +176,43 @@ impl Observations {
         for group in state.starting_groups() {
             self.starting_since.entry((group.id.clone(), group.epoch)).or_insert(now);
         }
+        self.note_time(state, now);
+        self.note_unserved(state);
+        self.note_changes(state, now);
+    }
+
+    fn note_time(&mut self, state: &State, now: Mono) {
+        let clock = &mut self.state_clock;
+        if clock.first == Timestamp(0) {
+            clock.first = state.now();
+        }
+        if clock.last != state.now() {
+            (clock.last, clock.seen) = (state.now(), now);
+        }
+    }
+
+    /// Notes since when nobody acts, over all operations and starts that end in vain.
+    fn note_unserved(&mut self, state: &State) {
+        let waits = |group: &Group| !matches!(group.phase, Phase::Active | Phase::Deleting { .. });
+        let still = |id: &GroupId| state.groups.get(id).is_some_and(|group| waits(group));
+        self.unserved_since.retain(|id, _| still(id));
+        self.failed_starts.retain(|id, _| still(id));
+        let all = state.revoked_groups().chain(state.starting_groups());
+        for group in all.filter(|group| waits(group)) {
+            if !self.unserved_since.contains_key(&group.id) {
+                self.unserved_since.insert(group.id.clone(), unserved_since(state, group));
+            }
+        }
+    }
+
+    fn note_changes(&mut self, state: &State, now: Mono) {
+        for (id, seen) in &mut self.hosts {
+            let Some(host) = state.hosts.get(id) else { continue };
+            let changed_at = std::mem::replace(&mut seen.changed_at, host.last_transition.at);
+            if changed_at != Timestamp(0) && changed_at != seen.changed_at {
+                remember(&mut seen.changes, now);
+            }
+        }
     }
 
     /// What was heard of the start of the host's agent that the state records.
@@ -130,8 +226,40 @@ impl Observations {
         self.hosts.get(host).map_or(self.led_since, |seen| seen.last_contact.max(self.led_since))
     }
 
+    /// When the host was last heard of as far as it may count yet: a heartbeat that waits for the quorum speaks against an
+    /// expiry.
+    pub(crate) fn may_be_heard(&self, host: &HostId) -> Mono {
+        let waiting = self.hosts.get(host).and_then(|seen| seen.waiting);
+        self.last_contact(host).max(waiting.unwrap_or_default())
+    }
+
+    /// When the last heartbeat arrived by which the host may hold a lease.
+    pub(crate) fn may_be_renewed(&self, host: &HostId) -> Mono {
+        let acknowledged = self.hosts.get(host).map_or(Mono(0), |seen| seen.acknowledged);
+        self.may_be_heard(host).max(acknowledged)
+    }
+
     /// How this leader signs its evidence.
     pub(crate) fn source(&self) -> String {
         format!("leader {} in term {}", self.leader, self.term)
     }
+}
+
+/// Keeps the last few.
+pub fn remember<T>(turns: &mut Vec<T>, turn: T) {
+    if turns.len() >= TURNS_MAX {
+        turns.remove(0);
+    }
+    turns.push(turn);
+}
+
+/// Since when nobody acts for a group that is not active, in the state's time, as far as the state tells.
+pub(crate) fn unserved_since(state: &State, group: &Group) -> Timestamp {
+    let operation = group.phase.operation().and_then(|operation| state.operations.get(&operation));
+    let Some(operation) = operation else { return group.created_at };
+    let never_started = group.history.is_empty()
+        && operation.failover().is_some_and(|failover| {
+            matches!(failover.reason, FailoverReason::StartFailed | FailoverReason::StartTimedOut)
+        });
+    if never_started { group.created_at } else { operation.created_at }
 }

@@ -11,6 +11,7 @@ mod options;
 mod pool;
 mod requests;
 mod session;
+mod survey;
 mod watch;
 
 pub use crate::pb::agent::local_agent_client::LocalAgentClient;
@@ -18,6 +19,7 @@ pub use error::ClientError;
 pub use options::{CLUSTER_METADATA, ClientOptions, meant_cluster};
 pub use requests::new_request_id;
 pub use session::{SESSION_QUEUE_MAX, Session, open_session};
+pub use survey::Survey;
 pub use watch::EventWatch;
 
 use crate::field::InvalidField;

@@ -316,9 +316,10 @@ impl Process {
         self.sessions.len() + self.proposer.waiting() + self.reads.waiting()
     }
 
-    fn leading(&self, desk: &Desk) -> Option<Leading> {
+    fn leading(&self, desk: &Desk, now_ms: u64) -> Option<Leading> {
         let Published { leads, term, .. } = self.published;
-        leads.then_some(Leading { coordinator: desk.id, term: Term(term) })
+        let decides = self.raft.can_decide(now_ms);
+        leads.then_some(Leading { coordinator: desk.id, term: Term(term), decides })
     }
 
     /// Performs what Raft wants, and lets the other parts go on, until nothing is left to do.

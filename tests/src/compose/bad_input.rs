@@ -58,7 +58,7 @@ async fn same_id(stack: &Stack) -> Result<String> {
     stack.override_with(&environment("QUORATE_NODE_ID", "2"))?;
     stack.start(&[WRONG]).await?;
     let words = stack.ends_saying(WRONG, "another coordinator uses node.id 2").await?;
-    warned(stack, RIGHT[0], "coordinator 3 has not answered").await?;
+    warned(stack, RIGHT[0], "coordinator 3 is not reached").await?;
     Ok(words)
 }
 
@@ -72,7 +72,7 @@ async fn other_cluster(stack: &Stack) -> Result<String> {
     let checked = stack.healthcheck(WRONG).await?;
     ensure!(checked.code == Some(1), "its health check says {checked:?}");
     view::says_that_there_is_no_quorum(&address(stack, WRONG).await?).await?;
-    warned(stack, RIGHT[0], "coordinator 3 has not answered").await?;
+    warned(stack, RIGHT[0], "coordinator 3 refuses this one").await?;
     Ok(words)
 }
 
@@ -88,7 +88,7 @@ async fn foreign_volume(stack: &Stack) -> Result<String> {
     }
     stack.start(&[WRONG]).await?;
     let words = stack.ends_saying(WRONG, "give it to the user that this process runs as").await?;
-    warned(stack, RIGHT[0], "coordinator 3 has not answered").await?;
+    warned(stack, RIGHT[0], "coordinator 3 is not reached").await?;
     Ok(words)
 }
 

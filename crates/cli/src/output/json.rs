@@ -4,11 +4,11 @@
 use super::{time::instant, word};
 use quorate_rpc::pb::{
     agent::ListRolesResponse,
-    control::{GetStatusResponse, Member as Coordinator, MemberRole},
+    control::{GetStatusResponse, Health, Member as Coordinator, MemberRole, MemberState},
     types::{
         Disk, Event, Evidence, FaultClass, Group, GroupPhase, Host, HostStatus, Member, MemberChange,
-        Operation, OperationStatus, Revision, Role, ServiceMode, Step, StepStatus, Switch, Verdict,
-        VerdictReason, View,
+        Operation, OperationStatus, Revision, Role, ServiceMode, Severity, Step, StepStatus, Switch, Verdict,
+        VerdictReason, View, Warning,
     },
 };
 use serde_json::{Value, json};
@@ -75,7 +75,9 @@ pub(crate) fn status(status: &GetStatusResponse) -> Value {
         "members": each(&status.members, coordinator),
         "member_change": status.member_change.as_ref().map(operation),
         "running": each(&status.running, operation),
-        "warnings": status.warnings,
+        "health": word::<Health>(status.health),
+        "warnings": each(&status.warnings, warning),
+        "warnings_unlisted": status.warnings_unlisted,
         "reaches_quorum": status.reaches_quorum,
         "service_modes": status.service_modes.as_ref().map(|modes| json!({
             "normal": modes.normal,
@@ -84,6 +86,18 @@ pub(crate) fn status(status: &GetStatusResponse) -> Value {
             "unknown": modes.unknown,
         })),
         "version": status.version,
+    })
+}
+
+fn warning(warning: &Warning) -> Value {
+    json!({
+        "code": warning.code,
+        "severity": word::<Severity>(warning.severity),
+        "subject": { "kind": warning.subject_kind, "id": text(&warning.subject_id) },
+        "since_ms": warning.since_ms,
+        "since_at_least": warning.since_at_least,
+        "text": warning.text,
+        "remedy": text(&warning.remedy),
     })
 }
 
@@ -103,6 +117,9 @@ fn coordinator(member: &Coordinator) -> Value {
         "leader": member.leader,
         "lag_entries": member.lag_entries,
         "last_answer_ms": member.last_answer_ms,
+        "state": word::<MemberState>(member.state),
+        "state_for_ms": member.state_for_ms,
+        "state_reason": text(&member.state_reason),
     })
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use quorate_rpc::pb::{
-    control::Member as Coordinator,
+    control::{Member as Coordinator, MemberState},
     types::{
         Disk, Group, GroupPhase, Host, HostStatus, Member, Operation, OperationStatus, Revision, ServiceMode,
         StepStatus, Switch, Verdict,
@@ -228,6 +228,18 @@ pub(crate) fn operations(all: &[Operation], now_ms: u64, width: Width) -> String
     columns(width, header, all.iter().map(row).collect())
 }
 
+/// How a coordinator stands, with for how long.
+fn state(member: &Coordinator) -> String {
+    let lasts = member.state_for_ms.map_or_else(String::new, |ms| format!(" for {}", span(ms)));
+    match MemberState::try_from(member.state) {
+        Ok(MemberState::Behind) => {
+            format!("behind by {} entries", member.lag_entries.unwrap_or(0))
+        }
+        Ok(MemberState::NotReached) => format!("not reached{lasts}"),
+        _ => format!("{}{lasts}", shown::<MemberState>(member.state)),
+    }
+}
+
 /// The coordinators, one per line.
 fn coordinators(all: &[Coordinator], width: Width) -> String {
     let row = |member: &Coordinator| {
@@ -238,9 +250,16 @@ fn coordinators(all: &[Coordinator], width: Width) -> String {
         };
         let lag =
             member.lag_entries.map_or_else(|| NOTHING.to_owned(), |entries| format!("{entries} entries"));
-        [member.id.to_string(), role.to_owned(), lag, member.api_address.clone(), member.peer_address.clone()]
+        [
+            member.id.to_string(),
+            role.to_owned(),
+            lag,
+            state(member),
+            member.api_address.clone(),
+            member.peer_address.clone(),
+        ]
     };
-    columns(width, ["COORDINATOR", "ROLE", "LAG", "API", "PEER"], all.iter().map(row).collect())
+    columns(width, ["COORDINATOR", "ROLE", "LAG", "STATE", "API", "PEER"], all.iter().map(row).collect())
 }
 
 /// Every event of a revision, one per line. The widths are fixed, since what follows is not known yet.

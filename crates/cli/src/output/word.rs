@@ -1,8 +1,10 @@
 //! Enums of the wire as lower-case words.
 
 use quorate_rpc::pb::{
-    control::MemberRole,
-    types::{FaultClass, GroupPhase, HostStatus, OperationStatus, Role, ServiceMode, StepStatus, Verdict},
+    control::{Health, MemberRole, MemberState},
+    types::{
+        FaultClass, GroupPhase, HostStatus, OperationStatus, Role, ServiceMode, Severity, StepStatus, Verdict,
+    },
 };
 
 /// A wire enum and what its names begin with.
@@ -27,6 +29,7 @@ macro_rules! words {
 words! {
     HostStatus "HOST_STATUS_", ServiceMode "SERVICE_MODE_", Role "ROLE_", Verdict "VERDICT_", GroupPhase "GROUP_PHASE_",
     OperationStatus "OPERATION_STATUS_", StepStatus "STEP_STATUS_", MemberRole "MEMBER_ROLE_", FaultClass "FAULT_CLASS_",
+    MemberState "MEMBER_STATE_", Health "HEALTH_", Severity "SEVERITY_",
 }
 
 /// The value as a word; none when it is not set. A number from a newer coordinator is shown as such.

@@ -1,7 +1,9 @@
 //! The coordinators themselves. Answered from what this one knows, with or without a quorum.
 
-use super::{Accepted, Api, page};
-use crate::peer_watch::PeerWatch;
+use super::{
+    Accepted, Api, page,
+    warnings::{described, health},
+};
 use quorate_domain::{HostStatus, OperationStatus, Phase, ServiceMode, State, Verdict};
 use quorate_rpc::{
     ApiError,
@@ -17,56 +19,11 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status};
 
-/// A member that has not answered its leader for this long is worth a warning.
-const SILENT_MS: u64 = 2_000;
-/// The most running operations and warnings that a status lists.
+/// The most running operations that a status lists.
 const LISTED_MAX: usize = 100;
 
 fn count<T>(items: impl Iterator<Item = T>, wanted: impl Fn(&T) -> bool) -> u64 {
     items.filter(wanted).count() as u64
-}
-
-fn warnings(state: &State, members: &[Member], watch: &PeerWatch, can_reach_quorum: bool) -> Vec<String> {
-    let mut found = Vec::new();
-    if !can_reach_quorum {
-        found.push(
-            "no quorum: nothing can be decided here until a majority of the coordinators is up and connected; \
-             what this coordinator knows may be out of date"
-                .to_owned(),
-        );
-    }
-    let led_here = members.iter().any(|member| member.leader && member.lag_entries.is_some());
-    for member in members.iter().filter(|member| led_here && !member.leader) {
-        match member.last_answer_ms {
-            Some(silent) if silent > SILENT_MS => {
-                found.push(format!("coordinator {} has not answered its leader for {silent} ms", member.id));
-            }
-            None => found.push(format!("coordinator {} has not answered its leader yet", member.id)),
-            Some(_) => {}
-        }
-    }
-    found.extend(watch.warnings());
-    for group in state.groups.values() {
-        if let Some(blocked) = &group.blocked {
-            found.push(format!("group {} cannot fail over: {}", group.id, blocked.reasons.join("; ")));
-        }
-    }
-    for host in state.hosts.values().filter(|host| host.status != HostStatus::Online) {
-        found.push(format!("host {} is {}: {}", host.id, host.status, host.last_transition.reason));
-    }
-    for disk in state.disks.values().filter(|disk| disk.verdict != Verdict::Healthy) {
-        let why: Vec<_> = disk.reasons.iter().map(ToString::to_string).collect();
-        found.push(format!("disk {} is {}: {}", disk.id, disk.verdict, why.join("; ")));
-    }
-    for group in state.groups.values().filter(|group| group.backups.is_empty()) {
-        found.push(format!("group {} has no backup", group.id));
-    }
-    let surplus = found.len().saturating_sub(LISTED_MAX);
-    if surplus > 0 {
-        found.truncate(LISTED_MAX);
-        found.push(format!("and {surplus} more"));
-    }
-    found
 }
 
 impl Api {
@@ -120,7 +77,11 @@ impl Cluster for Api {
         let disk = |verdict| count(state.disks.values(), move |disk| disk.verdict == verdict);
         let running =
             state.operations.values().filter(|operation| operation.status == OperationStatus::Running);
-        let members = self.describe_members(state);
+        let seen = self.coordinators(state, &leadership);
+        let members = self.describe_members(state, &seen);
+        let can_decide = leadership.can_decide() && view.applied_term == leadership.term;
+        let (found, knows) = self.warnings(state, &seen);
+        let health = health(&found, knows && can_decide);
         let leader = if leadership.leads { leadership.leader.as_ref() } else { leadership.heard_leader() };
         let (leader_id, leader_api_address) =
             leader.map_or((0, String::new()), |(id, node)| (id.0, node.api_address.clone()));
@@ -138,7 +99,7 @@ impl Cluster for Api {
                 .quorum_ack
                 .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
             // Before an entry of its own is applied, a leader's state may lack what was committed before it.
-            can_decide: leadership.can_decide() && view.applied_term == leadership.term,
+            can_decide,
             hosts_online: host(HostStatus::Online),
             hosts_suspect: host(HostStatus::Suspect),
             hosts_offline: host(HostStatus::Offline),
@@ -153,13 +114,9 @@ impl Cluster for Api {
             groups_revoked: count(state.groups.values(), |group| !group.phase.grants()),
             groups_blocked: count(state.groups.values(), |group| group.blocked.is_some()),
             running: running.take(LISTED_MAX).map(|operation| operation.as_ref().into()).collect(),
-            warnings: [
-                self.lease.danger(state).into_iter().collect(),
-                warnings(state, &members, &self.watch, reaches_quorum),
-                self.lease.difference(state).into_iter().collect(),
-                self.member_warnings(),
-            ]
-            .concat(),
+            warnings: found.listed.iter().map(described).collect(),
+            warnings_unlisted: found.unlisted as u64,
+            health: health.into(),
             members,
             grace_left_ms,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -176,7 +133,9 @@ impl Cluster for Api {
     ) -> Result<Response<ListMembersResponse>, Status> {
         let request = request.into_inner();
         let (view, described) = self.view(request.consistency).await?;
-        let all = self.describe_members(&view.state);
+        let leadership = self.consensus.leadership().borrow().clone();
+        let seen = self.coordinators(&view.state, &leadership);
+        let all = self.describe_members(&view.state, &seen);
         let key = |member: &Member| format!("{:020}", member.id);
         let (members, next_page_token) =
             page(all.into_iter(), &request.page_token, page_size(request.page_size), key);

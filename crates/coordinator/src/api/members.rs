@@ -4,11 +4,14 @@ use super::{Accepted, Api, read_error};
 use crate::{gateway::refusal, members::raft_view};
 use quorate_consensus::types::MemberNode;
 use quorate_domain::{Command, CoordinatorRole, CoordinatorSpec, Rejection, RequestId, State};
-use quorate_planner::coordinators::{NextStep, next_step, remarks};
+use quorate_planner::{
+    coordinators::{NextStep, next_step, remarks},
+    warnings::{Contact, Coordinators, Standing},
+};
 use quorate_rpc::{
     ApiError, Client, ClientOptions,
     convert::{CancelRequest, ChangeRequest, Mutation},
-    pb::control::{GetStatusRequest, Member, MemberRole},
+    pb::control::{GetStatusRequest, Member, MemberRole, MemberState},
 };
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -133,8 +136,15 @@ impl Api {
     /// What a change of the coordinators waits for, as far as this coordinator leads and knows, and what else is to be
     /// said of them.
     pub(super) fn member_warnings(&self) -> Vec<String> {
+        let mut found = remarks(&self.consensus.feed().view().state);
+        found.extend(self.change_waits());
+        found
+    }
+
+    /// What a change of the coordinators waits for, as far as this coordinator leads and knows.
+    pub(super) fn change_waits(&self) -> Vec<String> {
         let view = self.consensus.feed().view();
-        let mut found = remarks(&view.state);
+        let mut found = Vec::new();
         let leadership = self.consensus.leadership().borrow().clone();
         if leadership.can_decide()
             && let Some((operation, progress)) = view.state.open_change()
@@ -154,8 +164,8 @@ impl Api {
         found
     }
 
-    /// The members: those on record, and those that only Raft has.
-    pub(super) fn describe_members(&self, state: &State) -> Vec<Member> {
+    /// The members: those on record, and those that only Raft has, each as it is seen from here.
+    pub(super) fn describe_members(&self, state: &State, seen: &Coordinators) -> Vec<Member> {
         let raft = self.consensus.members();
         let ids: std::collections::BTreeSet<_> =
             raft.nodes.keys().chain(state.coordinators.keys()).copied().collect();
@@ -168,7 +178,9 @@ impl Api {
                 None if votes => MemberRole::Voter,
                 Some(CoordinatorRole::Learner) | None => MemberRole::Learner,
             };
-            let answered = self.peers.last_answer(id.0).filter(|_| raft.leads);
+            let contact = seen.others.iter().find(|contact| contact.id == id);
+            let standing = contact.map_or(Standing::Answering, Contact::standing);
+            let (state, state_for_ms, state_reason) = described(standing);
             let lag = raft.last_index.saturating_sub(raft.matched.get(&id).copied().unwrap_or(0));
             Member {
                 id: id.0,
@@ -183,12 +195,31 @@ impl Api {
                 voter: votes,
                 leader: raft.leader == Some(id),
                 lag_entries: (raft.leads && node.is_some()).then_some(lag),
-                last_answer_ms: answered
-                    .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
+                last_answer_ms: self
+                    .peers
+                    .last_answer(id.0)
+                    .and(contact.and_then(|contact| contact.silent_ms)),
                 role: role.into(),
                 since_ms: known.map_or(0, |known| known.since.0),
+                state: state.into(),
+                state_for_ms,
+                state_reason,
             }
         };
         ids.into_iter().map(describe).collect()
+    }
+}
+
+/// How a coordinator stands, on the wire: in a word, for how long, and why.
+fn described(standing: Standing) -> (MemberState, Option<u64>, String) {
+    match standing {
+        Standing::Answering => (MemberState::Answering, None, String::new()),
+        Standing::Behind(_) => (MemberState::Behind, None, String::new()),
+        Standing::NotReached(ms, why) => {
+            let why = why.unwrap_or_else(|| "it takes nothing from its leader".to_owned());
+            (MemberState::NotReached, Some(ms), why)
+        }
+        Standing::Refuses(ms, why) => (MemberState::Refuses, Some(ms), why),
+        Standing::Unknown => (MemberState::Unknown, None, String::new()),
     }
 }

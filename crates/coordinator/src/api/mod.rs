@@ -7,6 +7,7 @@ mod groups;
 mod hosts;
 mod members;
 mod operations;
+mod warnings;
 
 use crate::{lease_record::LeaseRecord, memory::Memory, peer::Peers, peer_watch::PeerWatch};
 use quorate_consensus::{Consensus, ProposeError, ReadError, View};
@@ -31,6 +32,8 @@ pub(crate) struct Api {
     proposal_deadline: Duration,
     /// Whoever takes a digest of the whole state.
     digesting: Arc<Mutex<()>>,
+    /// What was last found to be wrong.
+    warned: Arc<warnings::Warned>,
 }
 
 /// What an accepted mutation led to.
@@ -48,7 +51,8 @@ impl Api {
         lease: LeaseRecord,
         proposal_deadline: Duration,
     ) -> Self {
-        Self { consensus, memory, peers, watch, lease, proposal_deadline, digesting: Arc::default() }
+        let (digesting, warned) = (Arc::default(), Arc::default());
+        Self { consensus, memory, peers, watch, lease, proposal_deadline, digesting, warned }
     }
 
     /// A view as recent as the request wants it, and what the answer says of it.

@@ -5,7 +5,7 @@ use crate::{
     command::{Command, MemberSpec},
     eligibility::{Ineligible, fitness},
     event::Event,
-    group::{LABEL_VALUE_MAX_BYTES, LABELS_MAX, MEMBERS_MAX, Member, Phase},
+    group::{GROUPS_MAX, LABEL_VALUE_MAX_BYTES, LABELS_MAX, MEMBERS_MAX, Member, Phase},
     ids::{Epoch, GroupId, NAME_MAX_BYTES},
     rejection::Rejection,
     state::State,
@@ -14,9 +14,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-
-/// The most groups.
-pub(super) const GROUPS_MAX: usize = 100_000;
 
 pub(super) fn create(
     state: &State,

@@ -5,14 +5,11 @@ use crate::{
     command::Command,
     disk::{DISKS_MAX, DiskReport, REASONS_MAX, VerdictReason, accuses_the_medium, medium_codes},
     event::Event,
-    host::{Host, HostStatus},
+    host::{HOSTS_MAX, Host, HostStatus},
     ids::DiskId,
     rejection::Rejection,
     state::State,
 };
-
-/// The most hosts.
-pub(super) const HOSTS_MAX: usize = 10_000;
 
 pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
     let Command::RegisterHost { host, zone, address, instance, incarnation, start, hook_times } = command

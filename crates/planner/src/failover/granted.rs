@@ -119,9 +119,8 @@ fn awaits_installation(view: &View<'_>, operation: OperationId) -> bool {
 /// What speaks for taking the group away from a host that is not heard of; none when it should keep it.
 fn host_lost(plan: &mut Plan, view: &View<'_>, group: &Group, host: &Host) -> Option<Vec<Evidence>> {
     let lease = &view.state.settings().lease;
-    let back =
-        view.observations.current(host).is_some_and(|seen| liveness::in_contact(lease, seen, view.now));
-    if back {
+    let seen = view.observations.current(host);
+    if seen.is_some_and(|seen| liveness::may_be_in_contact(lease, seen, view.now)) {
         return None;
     }
     let threshold_ms = match host.status {

@@ -9,4 +9,5 @@ mod failover;
 mod liveness;
 mod orders;
 mod properties;
+mod warnings;
 mod world;

@@ -10,5 +10,6 @@ mod members;
 mod mutations;
 mod sessions;
 mod statuses;
+mod surveys;
 mod towards_wire;
 mod watches;

@@ -36,7 +36,7 @@ impl Process {
         if now_ms < due_ms {
             return;
         }
-        let leading = self.leading(desk);
+        let leading = self.leading(desk, now_ms);
         let state = self.raft.state().clone();
         let applied_term = Term(self.raft.applied().term);
         let look = self.leader.look(leading, &state, applied_term, quorate_planner::Mono(now_ms));

@@ -65,7 +65,7 @@ impl Process {
                 else {
                     return;
                 };
-                let heard = self.leader.report(&open.id, report, now);
+                let heard = self.leader.report(&open.id, report);
                 if heard {
                     self.want_look(desk, env);
                 } else {
@@ -144,7 +144,13 @@ impl Process {
         }
         let now = Mono(env.local_ms(desk.node));
         let Some(session) = self.sessions.get_mut(&connection) else { return };
-        let opened = self.leader.open_session(&session.host, session.incarnation, Term(session.term), now);
+        let opened = self.leader.open_session(
+            &session.host,
+            session.incarnation,
+            session.start,
+            Term(session.term),
+            now,
+        );
         let Some(id) = opened else {
             return self.over(connection, Why::NotLeader(None), desk, env);
         };

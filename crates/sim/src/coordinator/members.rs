@@ -163,7 +163,7 @@ impl Process {
     }
 
     fn next_members_step(&mut self, now_ms: u64, desk: &Desk, env: &mut Env) {
-        let led = self.leading(desk).is_some_and(|leading| leading.term.0 == self.raft.term());
+        let led = self.leading(desk, now_ms).is_some_and(|leading| leading.term.0 == self.raft.term());
         if !led || !self.raft.can_decide(now_ms) || self.raft.applied().term != self.raft.term() {
             return;
         }

@@ -9,7 +9,7 @@ use quorate_rpc::pb::{
     control::{GetStatusResponse, Member as Coordinator, ServiceModes},
     types::{
         Disk, DiskLatch, FaultClass, Group, GroupMember, GroupPhase, Host, HostStatus, Operation,
-        OperationStatus, Role, ServiceMode, StepStatus, Unstopped, Verdict,
+        OperationStatus, Role, ServiceMode, Severity, StepStatus, Unstopped, Verdict, Warning,
     },
 };
 
@@ -71,9 +71,28 @@ pub(crate) fn status_sheet(status: &GetStatusResponse, verdict: &str, now_ms: u6
         sheet.push_str(&part("Running operations", &running(&status.running, now_ms, width)));
     }
     if !status.warnings.is_empty() {
-        sheet.push_str(&part("Warnings, worst first", &bullets(&status.warnings)));
+        let mut lines: Vec<_> = status.warnings.iter().map(warning).collect();
+        if status.warnings_unlisted > 0 {
+            lines.push(format!("and {} more", status.warnings_unlisted));
+        }
+        sheet.push_str(&part("Warnings, worst first", &bullets(&lines)));
     }
     sheet
+}
+
+/// What is wrong, and under it what to do.
+fn warning(warning: &Warning) -> String {
+    let Warning { code, subject_kind, subject_id, since_ms, since_at_least, text, remedy, .. } = warning;
+    let subject = format!("{subject_kind} {subject_id}");
+    // Some texts begin with what they are about.
+    let subject = if text.contains(subject.trim_end()) { "" } else { subject.trim_end() };
+    let at_least = if *since_at_least { "at least " } else { "" };
+    let lasts = since_ms.map(|ms| format!("for {at_least}{}", span(ms))).unwrap_or_default();
+    let about: Vec<_> = [subject, &lasts].into_iter().filter(|part| !part.is_empty()).collect();
+    let about = if about.is_empty() { String::new() } else { format!("{}: ", about.join(" ")) };
+    let severity = shown::<Severity>(warning.severity);
+    let remedy = if remedy.is_empty() { String::new() } else { format!("\n    do: {remedy}") };
+    format!("{severity}: {about}{text} [{code}]{remedy}")
 }
 
 fn state(status: &GetStatusResponse) -> String {
@@ -292,6 +311,11 @@ pub(crate) fn member_list(
     width: Width,
 ) -> String {
     let mut sheet = coordinators(members, width);
+    let reason = |member: &Coordinator| format!("coordinator {}: {}", member.id, member.state_reason);
+    let why: Vec<_> = members.iter().filter(|member| !member.state_reason.is_empty()).map(reason).collect();
+    if !why.is_empty() {
+        sheet.push_str(&part("Why", &bullets(&why)));
+    }
     if let Some(change) = change {
         sheet.push_str(&part("Change under way", &running(std::slice::from_ref(change), now_ms, width)));
     }

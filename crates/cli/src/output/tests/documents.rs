@@ -248,7 +248,7 @@ fn a_revision_is_one_line_with_the_detail_of_its_events_embedded() {
 #[test]
 fn the_status_keeps_its_names() {
     expect(
-        &json::document(&json::status(&GetStatusResponse { running: vec![], ..status() })),
+        &json::document(&json::status(&GetStatusResponse { running: vec![], warnings: vec![], ..status() })),
         r#"
 {
   "applied_index": 119,
@@ -269,6 +269,7 @@ fn the_status_keeps_its_names() {
     "revoked": 1,
     "starting": 0
   },
+  "health": "critical",
   "hosts": {
     "offline": 0,
     "online": 4,
@@ -288,6 +289,9 @@ fn the_status_keeps_its_names() {
       "peer_address": "10.0.0.1:7400",
       "role": "voter",
       "since": "2026-01-01T00:00:00.000Z",
+      "state": "answering",
+      "state_for_ms": null,
+      "state_reason": null,
       "voter": true
     },
     {
@@ -299,6 +303,9 @@ fn the_status_keeps_its_names() {
       "peer_address": "10.0.0.2:7400",
       "role": "voter",
       "since": "2026-01-01T00:00:00.000Z",
+      "state": "answering",
+      "state_for_ms": null,
+      "state_reason": null,
       "voter": true
     },
     {
@@ -310,6 +317,9 @@ fn the_status_keeps_its_names() {
       "peer_address": "10.0.0.3:7400",
       "role": "learner",
       "since": "2026-01-01T00:00:00.000Z",
+      "state": "not_reached",
+      "state_for_ms": 12400,
+      "state_reason": "at 10.0.0.3:7400: connection refused",
       "voter": false
     }
   ],
@@ -326,11 +336,56 @@ fn the_status_keeps_its_names() {
   "state_digest": "abcd",
   "term": 5,
   "version": "0.1.0",
-  "warnings": [
-    "group g1 cannot fail over: h2: offline",
-    "host h1 is suspect"
-  ]
+  "warnings": [],
+  "warnings_unlisted": 7
 }
+"#,
+    );
+}
+
+#[test]
+fn warnings_keep_their_names_and_codes() {
+    expect(
+        &json::document(&json::status(&status())["warnings"]),
+        r#"
+[
+  {
+    "code": "GROUP_NOT_SERVED",
+    "remedy": "bring one of these hosts back",
+    "severity": "critical",
+    "since_at_least": true,
+    "since_ms": 40200,
+    "subject": {
+      "id": "g1",
+      "kind": "group"
+    },
+    "text": "nobody is primary: it was taken from h1/d1 (host-lost)"
+  },
+  {
+    "code": "COORDINATOR_NOT_REACHED",
+    "remedy": "start it",
+    "severity": "warning",
+    "since_at_least": false,
+    "since_ms": 12400,
+    "subject": {
+      "id": "3",
+      "kind": "coordinator"
+    },
+    "text": "coordinator 3 is not reached at 10.0.0.3:7400: connection refused"
+  },
+  {
+    "code": "EVEN_VOTERS",
+    "remedy": null,
+    "severity": "note",
+    "since_at_least": false,
+    "since_ms": null,
+    "subject": {
+      "id": null,
+      "kind": "cluster"
+    },
+    "text": "4 coordinators vote"
+  }
+]
 "#,
     );
 }

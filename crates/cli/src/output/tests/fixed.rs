@@ -2,11 +2,11 @@
 
 use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
-    control::{GetStatusResponse, Member as Coordinator, MemberRole, ServiceModes},
+    control::{GetStatusResponse, Health, Member as Coordinator, MemberRole, MemberState, ServiceModes},
     types::{
         Cordon, Disk, DiskLatch, Event, Evidence, FaultClass, Group, GroupMember, GroupPhase, Host,
-        HostStatus, Member, Operation, OperationStatus, Revision, Role, ServiceMode, Step, StepStatus,
-        Switch, Unstopped, Verdict, VerdictReason,
+        HostStatus, Member, Operation, OperationStatus, Revision, Role, ServiceMode, Severity, Step,
+        StepStatus, Switch, Unstopped, Verdict, VerdictReason, Warning,
     },
 };
 
@@ -187,6 +187,19 @@ pub(super) fn status() -> GetStatusResponse {
         last_answer_ms: lag_entries.map(|entries| entries * 10),
         role: if voter { MemberRole::Voter } else { MemberRole::Learner }.into(),
         since_ms: T0_MS,
+        state: if voter { MemberState::Answering } else { MemberState::NotReached }.into(),
+        state_for_ms: (!voter).then_some(12_400),
+        state_reason: if voter { String::new() } else { "at 10.0.0.3:7400: connection refused".into() },
+    };
+    let warning = |severity: Severity, code: &str, kind: &str, id: &str| Warning {
+        code: code.into(),
+        severity: severity.into(),
+        subject_kind: kind.into(),
+        subject_id: id.into(),
+        since_ms: None,
+        since_at_least: false,
+        text: String::new(),
+        remedy: String::new(),
     };
     GetStatusResponse {
         member_change: None,
@@ -219,7 +232,27 @@ pub(super) fn status() -> GetStatusResponse {
             coordinator(3, false, false, None),
         ],
         running: vec![operation()],
-        warnings: vec!["group g1 cannot fail over: h2: offline".into(), "host h1 is suspect".into()],
+        warnings: vec![
+            Warning {
+                since_ms: Some(40_200),
+                since_at_least: true,
+                text: "nobody is primary: it was taken from h1/d1 (host-lost)".into(),
+                remedy: "bring one of these hosts back".into(),
+                ..warning(Severity::Critical, "GROUP_NOT_SERVED", "group", "g1")
+            },
+            Warning {
+                since_ms: Some(12_400),
+                text: "coordinator 3 is not reached at 10.0.0.3:7400: connection refused".into(),
+                remedy: "start it".into(),
+                ..warning(Severity::Warning, "COORDINATOR_NOT_REACHED", "coordinator", "3")
+            },
+            Warning {
+                text: "4 coordinators vote".into(),
+                ..warning(Severity::Note, "EVEN_VOTERS", "cluster", "")
+            },
+        ],
+        warnings_unlisted: 7,
+        health: Health::Critical.into(),
         grace_left_ms: Some(2_500),
         version: "0.1.0".into(),
         reaches_quorum: true,

@@ -172,9 +172,9 @@ fn each_event_of_a_revision_has_a_line() {
 #[test]
 fn the_status_is_one_screen() {
     expect(
-        &table::status_sheet(&status(), "2 WARNINGS", NOW_MS, WIDTH),
+        &table::status_sheet(&status(), "1 CRITICAL, 1 WARNING AND 7 MORE", NOW_MS, WIDTH),
         r"
-2 WARNINGS
+1 CRITICAL, 1 WARNING AND 7 MORE
 
 cluster       prod
 answered by   coordinator 2, version 0.1.0
@@ -186,18 +186,42 @@ modes         3 normal, 1 read-only, 0 safe, 1 unknown
 disks         4 healthy, 0 degraded, 1 failed, 0 unknown
 groups        2 active, 0 starting, 1 revoked, 1 blocked
 
-COORDINATOR  ROLE      LAG        API            PEER
-1            follower  3 entries  10.0.0.1:7401  10.0.0.1:7400
-2            leader    0 entries  10.0.0.2:7401  10.0.0.2:7400
-3            learner   -          10.0.0.3:7401  10.0.0.3:7400
+COORDINATOR  ROLE      LAG        STATE                API            PEER
+1            follower  3 entries  answering            10.0.0.1:7401  10.0.0.1:7400
+2            leader    0 entries  answering            10.0.0.2:7401  10.0.0.2:7400
+3            learner   -          not reached for 12s  10.0.0.3:7401  10.0.0.3:7400
 
 Running operations
 OPERATION  KIND      GROUP  FROM  TO  STEP                      AGE
 op-7       failover  g1     h1    -   ensure-consistency (32s)  40s
 
 Warnings, worst first
-  - group g1 cannot fail over: h2: offline
-  - host h1 is suspect
+  - critical: group g1 for at least 40s: nobody is primary: it was taken from h1/d1 (host-lost) [GROUP_NOT_SERVED]
+    do: bring one of these hosts back
+  - warning: for 12s: coordinator 3 is not reached at 10.0.0.3:7400: connection refused [COORDINATOR_NOT_REACHED]
+    do: start it
+  - note: cluster: 4 coordinators vote [EVEN_VOTERS]
+  - and 7 more
+",
+    );
+}
+
+#[test]
+fn the_members_stand_with_how_they_are_for_how_long_and_why() {
+    use quorate_rpc::pb::control::MemberState;
+    let mut members = status().members;
+    members[0].state = MemberState::Behind.into();
+    members[0].lag_entries = Some(1_234);
+    expect(
+        &table::member_list(&members, None, &[], NOW_MS, WIDTH),
+        r"
+COORDINATOR  ROLE      LAG           STATE                   API            PEER
+1            follower  1234 entries  behind by 1234 entries  10.0.0.1:7401  10.0.0.1:7400
+2            leader    0 entries     answering               10.0.0.2:7401  10.0.0.2:7400
+3            learner   -             not reached for 12s     10.0.0.3:7401  10.0.0.3:7400
+
+Why
+  - coordinator 3: at 10.0.0.3:7400: connection refused
 ",
     );
 }

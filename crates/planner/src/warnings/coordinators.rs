@@ -1,0 +1,279 @@
+//! The coordinators, as the one that is asked sees them.
+
+use super::{
+    Code, Severity, Since, Subject,
+    list::{Drafts, Words},
+};
+use crate::coordinators::CAUGHT_UP_ENTRIES;
+use quorate_domain::{CoordinatorId, coordinator::quorum_of};
+
+/// A coordinator that has not answered for this long is not reached: twenty heartbeats of Raft of the usual length.
+pub const SILENT_MS: u64 = 2_000;
+const BRING_A_QUORUM: &str =
+    "bring a majority of the coordinators up and connect them; what is shown here may be out of date";
+
+/// What one coordinator knows of itself and the others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Coordinators {
+    /// The one that is asked.
+    pub this: CoordinatorId,
+    /// True when it leads.
+    pub leads: bool,
+    /// True when it votes.
+    pub votes: bool,
+    /// True when it leads and a quorum acknowledged it lately, or follows a leader that it hears.
+    pub reaches_quorum: bool,
+    /// On a leader without a quorum: for how long none has acknowledged it; none when none ever did.
+    pub unacknowledged_ms: Option<u64>,
+    /// The others.
+    pub others: Vec<Contact>,
+    /// What a change of the coordinators under way waits for.
+    pub change_waits: Vec<String>,
+    /// Why this one's elections are too long for the lease on record, if they are.
+    pub election_too_long: Option<String>,
+    /// What is configured here otherwise than it is on record, if anything is.
+    pub configured_otherwise: Option<String>,
+    /// What is to be said of an even number of voters, if it is one.
+    pub even_voters: Option<String>,
+}
+
+/// What one coordinator knows of another one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contact {
+    /// The other one.
+    pub id: CoordinatorId,
+    /// True when it votes.
+    pub votes: bool,
+    /// On a leader: how many entries of the log it lacks.
+    pub lag: Option<u64>,
+    /// On a leader: for how long it has answered nothing while it was asked.
+    pub silent_ms: Option<u64>,
+    /// True once it was asked who it is and answered well.
+    pub identified: bool,
+    /// What was found by asking it who it is.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that was found by asking another coordinator who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What.
+    pub problem: Problem,
+    /// Where it was asked.
+    pub address: String,
+    /// For how long it has been found.
+    pub for_ms: u64,
+}
+
+/// What is wrong with another coordinator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// It does not answer at its address.
+    NotReached(String),
+    /// It answers, and is not who it should be, or does not take this one for who it is.
+    Refuses(String),
+    /// Its wall clock is ahead of that of this machine by so many milliseconds, or behind.
+    ClockApart(i64),
+    /// It does not reach this coordinator.
+    DoesNotReachThis(String),
+}
+
+/// How another coordinator stands, in one word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It answers.
+    Answering,
+    /// It answers, and lacks so many entries of the log.
+    Behind(u64),
+    /// It does not answer, for so many milliseconds, and what is found by asking it who it is, if that fails as well.
+    NotReached(u64, Option<String>),
+    /// It answers, and is not who it should be.
+    Refuses(u64, String),
+    /// Nobody has asked it from here yet.
+    Unknown,
+}
+
+impl Contact {
+    fn found(&self, wanted: impl Fn(&Problem) -> Option<&String>) -> Option<(&Finding, &String)> {
+        self.findings.iter().find_map(|finding| Some((finding, wanted(&finding.problem)?)))
+    }
+
+    /// How it stands: by what its leader hears of it, and by asking it who it is.
+    pub fn standing(&self) -> Standing {
+        let refuses = self.found(|problem| match problem {
+            Problem::Refuses(why) => Some(why),
+            _ => None,
+        });
+        if let Some((finding, why)) = refuses {
+            return Standing::Refuses(finding.for_ms, format!("at {}: {why}", finding.address));
+        }
+        let silent_ms = self.silent_ms.filter(|ms| *ms > SILENT_MS);
+        let unreached = self.found(|problem| match problem {
+            Problem::NotReached(why) => Some(why),
+            _ => None,
+        });
+        match (silent_ms, unreached) {
+            (ms, Some((finding, why))) => {
+                let why = format!("at {}: {why}", finding.address);
+                return Standing::NotReached(finding.for_ms.max(ms.unwrap_or(0)), Some(why));
+            }
+            (Some(ms), None) => return Standing::NotReached(ms, None),
+            (None, None) => {}
+        }
+        match self.lag {
+            Some(lag) if lag > CAUGHT_UP_ENTRIES => Standing::Behind(lag),
+            Some(_) => Standing::Answering,
+            None if self.identified => Standing::Answering,
+            None => Standing::Unknown,
+        }
+    }
+}
+
+pub(super) fn add<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
+    quorum(found, all);
+    // How many voters could be lost without losing the quorum.
+    let voters = all.others.iter().filter(|contact| contact.votes);
+    let count = voters.clone().count() + usize::from(all.votes);
+    let lost = voters
+        .filter(|contact| matches!(contact.standing(), Standing::NotReached(..) | Standing::Refuses(..)));
+    let spare = (count - lost.count()).saturating_sub(quorum_of(count));
+    for contact in &all.others {
+        standing(found, contact, spare);
+        for finding in &contact.findings {
+            elsewhere(found, contact.id, finding);
+        }
+    }
+    own(found, all);
+}
+
+fn quorum<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
+    if all.reaches_quorum {
+        return;
+    }
+    let this = || Subject::Coordinator(all.this);
+    if all.leads {
+        let since = all.unacknowledged_ms.map(|ms| Since { ms, at_least: false });
+        return found.add((Severity::Critical, Code::LeaderWithoutQuorum), this(), since, move || {
+            let how = if since.is_some() {
+                "no quorum acknowledges it any more"
+            } else {
+                "no quorum has acknowledged it yet"
+            };
+            Words::new(
+                format!("no quorum: coordinator {} leads and {how}, so it decides nothing", all.this),
+                BRING_A_QUORUM,
+            )
+        });
+    }
+    found.add((Severity::Critical, Code::NoLeader), this(), None, move || {
+        Words::new(
+            format!(
+                "no quorum: coordinator {} hears no leader, and nothing can be decided from here",
+                all.this
+            ),
+            BRING_A_QUORUM,
+        )
+    });
+}
+
+fn standing<'a>(found: &mut Drafts<'a>, contact: &'a Contact, spare: usize) {
+    let id = contact.id;
+    let subject = || Subject::Coordinator(id);
+    let lasts = |ms| Some(Since { ms, at_least: false });
+    match contact.standing() {
+        Standing::Answering | Standing::Unknown => {}
+        Standing::Behind(entries) => {
+            found.add((Severity::Note, Code::CoordinatorBehind), subject(), None, move || {
+                Words::new(
+                    format!("coordinator {id} lacks {entries} entries of the log"),
+                    "none while the number falls; otherwise look at its disk and its network",
+                )
+            });
+        }
+        Standing::NotReached(ms, why) => {
+            let code = (Severity::Warning, Code::CoordinatorNotReached);
+            found.add(code, subject(), lasts(ms), move || {
+                let margin = match (contact.votes, spare) {
+                    (false, _) => "",
+                    (true, 0) => "; if one more is lost, nothing can be decided any more",
+                    (true, _) => "; the others go on",
+                };
+                let how = match &why {
+                    Some(why) => format!("is not reached {why}"),
+                    None => "takes nothing from its leader".to_owned(),
+                };
+                Words::new(
+                    format!("coordinator {id} {how}{margin}"),
+                    format!(
+                        "start it, or mend its machine or network; if its data is lost for good, replace it \
+                         (`quorate member replace {id} NEW`)"
+                    ),
+                )
+            });
+        }
+        Standing::Refuses(ms, why) => {
+            found.add((Severity::Warning, Code::CoordinatorRefuses), subject(), lasts(ms), move || {
+                Words::new(
+                    format!("coordinator {id} refuses this one {why}"),
+                    "correct what it names; a coordinator of another cluster, or without its data, must not come back under \
+                     this id",
+                )
+            });
+        }
+    }
+}
+
+/// What is wrong between this coordinator and another one that does answer.
+fn elsewhere<'a>(found: &mut Drafts<'a>, id: CoordinatorId, finding: &'a Finding) {
+    let since = Some(Since { ms: finding.for_ms, at_least: false });
+    match &finding.problem {
+        Problem::NotReached(_) | Problem::Refuses(_) => {}
+        Problem::ClockApart(ahead_ms) => {
+            found.add((Severity::Warning, Code::ClockOff), Subject::Coordinator(id), since, move || {
+                let direction = if *ahead_ms > 0 { "ahead of" } else { "behind" };
+                let apart = ahead_ms.unsigned_abs();
+                Words::new(
+                    format!("the clock of coordinator {id} is {}.{} s {direction} this one's", apart / 1_000, apart / 100 % 10),
+                    "let both follow NTP; times of events are those of the leader's clock, and nothing is decided by them",
+                )
+            });
+        }
+        Problem::DoesNotReachThis(why) => {
+            let code = (Severity::Warning, Code::NotReachedByCoordinator);
+            found.add(code, Subject::Coordinator(id), since, move || {
+                Words::new(
+                    format!("coordinator {id} does not reach this one at its advertised peer address: {why}"),
+                    "correct the address in members, or the network between them",
+                )
+            });
+        }
+    }
+}
+
+/// What is to be said of this coordinator's configuration and of a change under way.
+fn own<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
+    let this = || Subject::Coordinator(all.this);
+    if let Some(text) = &all.election_too_long {
+        found.add((Severity::Critical, Code::ElectionTooLong), this(), None, move || {
+            Words::new(text.clone(), "correct the configuration of this coordinator and start it again")
+        });
+    }
+    if let Some(text) = &all.configured_otherwise {
+        found.add((Severity::Warning, Code::LeaseConfiguredOtherwise), this(), None, move || {
+            Words::new(text.clone(), "set the configuration to what is on record, which is what counts")
+        });
+    }
+    for reason in &all.change_waits {
+        found.add((Severity::Warning, Code::MemberChangeWaits), Subject::Cluster, None, move || {
+            Words::new(
+                reason.clone(),
+                "bring about what it waits for, or take the change back (`quorate member cancel`)",
+            )
+        });
+    }
+    if let Some(text) = &all.even_voters {
+        found.add((Severity::Warning, Code::EvenVoters), Subject::Cluster, None, move || {
+            Words::new(text.clone(), "add one, or remove one")
+        });
+    }
+}

@@ -1,0 +1,371 @@
+//! Is every group served, and could somebody follow?
+
+use super::{
+    Code, Severity, Sight, Since, Subject,
+    list::{Drafts, Words, seconds},
+};
+use crate::{FailedStart, GroupObservation, HostObservation, liveness, observations};
+use quorate_domain::{
+    Failover, Group, GroupState, Host, OperationId, Phase, StepName,
+    eligibility::{eligibility, eligible_backups},
+};
+use std::collections::BTreeMap;
+
+/// A deletion that takes longer than so many times D needs somebody's eye.
+const DELETION_WAITS: u64 = 2;
+
+pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
+    for group in sight.state.groups.values() {
+        let group: &Group = group;
+        match &group.phase {
+            Phase::Starting { operation } => starting(found, sight, group, *operation),
+            Phase::Active => active(found, sight, group),
+            Phase::Revoked { operation, .. } => revoked(found, sight, group, *operation),
+            Phase::Deleting { .. } => deleting(found, sight, group),
+        }
+        if group.phase.grants() {
+            succession(found, sight, group);
+        }
+        unstopped(found, sight, group);
+    }
+    demotions(found, sight);
+}
+
+/// Hosts that were primary and of which nobody knows whether they have stopped; those that say it themselves are told by
+/// what they say.
+fn unstopped<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
+    for (host, epoch) in &group.unstopped {
+        let says =
+            sight.seen.and_then(|seen| seen.hosts.get(host)).and_then(|seen| seen.not_stopped.as_ref());
+        if says.is_some_and(|words| words.contains_key(&group.id)) {
+            continue;
+        }
+        let severity = (Severity::Warning, Code::DemotionNotDone);
+        found.add(severity, Subject::Group(group.id.clone()), None, move || {
+            Words::new(
+                format!("the service of epoch {epoch} on {host} is not known to have stopped, so {host} is not promoted"),
+                format!("bring {host} back, or make sure that it does not run: its agent stops the service and says so"),
+            )
+        });
+    }
+}
+
+/// Services that hosts in contact are stopping, or fail to stop.
+fn demotions<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
+    let Some(seen) = sight.seen else { return };
+    let lease = &sight.state.settings().lease;
+    for (id, observed) in &seen.hosts {
+        let Some(host) = sight.state.hosts.get(id) else { continue };
+        let current = host.incarnation == observed.incarnation;
+        if !current || !liveness::in_contact(lease, observed, sight.now) {
+            continue;
+        }
+        for (group, word) in observed.not_stopped.iter().flat_map(BTreeMap::iter) {
+            let code = match word.state {
+                GroupState::Stopping => Code::WaitingForDemotion,
+                GroupState::StopFailed => Code::DemotionNotDone,
+                GroupState::Installed | GroupState::Acting | GroupState::Ended | GroupState::StartFailed => {
+                    continue;
+                }
+            };
+            let severity = if code == Code::DemotionNotDone { Severity::Warning } else { Severity::Note };
+            let since = seen.revoked_since.get(&(group.clone(), word.epoch)).map(|at| sight.since_seen(*at));
+            found.add((severity, code), Subject::Group(group.clone()), since, move || {
+                demotion(host, word, since)
+            });
+        }
+    }
+}
+
+fn demotion(host: &Host, word: &GroupObservation, since: Option<Since>) -> Words {
+    let (id, epoch) = (&host.id, word.epoch);
+    let at_most = seconds(host.hook_times.demotion_ms);
+    if word.state == GroupState::Stopping {
+        let lasts = since.map(|since| format!("{} of ", seconds(since.ms))).unwrap_or_default();
+        return Words::new(
+            format!("waiting for the demote hook of {id}, epoch {epoch}: {lasts}at most {at_most}"),
+            "none yet: nobody else is promoted before it has ended",
+        );
+    }
+    Words::new(
+        format!("{id} could not stop the service of epoch {epoch}, and tries again: {}", word.reason),
+        format!("mend what the demote hook trips over on {id}; nobody else is promoted while it says so"),
+    )
+}
+
+fn not_served<'a>(
+    found: &mut Drafts<'a>,
+    severity: Severity,
+    group: &Group,
+    since: Option<Since>,
+    words: impl Fn() -> Words + 'a,
+) {
+    found.add((severity, Code::GroupNotServed), Subject::Group(group.id.clone()), since, words);
+}
+
+/// Since when nobody acts for a group that is not active.
+fn unserved(sight: Sight<'_>, group: &Group) -> Since {
+    let noted = sight.seen.and_then(|seen| seen.unserved_since.get(&group.id).copied());
+    sight.since(noted.unwrap_or_else(|| observations::unserved_since(sight.state, group)))
+}
+
+fn starting<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group, operation: Option<OperationId>) {
+    not_served(found, Severity::Critical, group, Some(unserved(sight, group)), move || {
+        let (primary, epoch) = (&group.primary, group.epoch);
+        let named =
+            format!("nobody acts: {primary} was named primary under epoch {epoch} and does not act yet");
+        let parts = [Some(named), how_far(sight, group), failures(sight, group, operation)];
+        let text = joined(parts);
+        let host = &primary.host;
+        Words::new(
+            text,
+            format!(
+                "look at the promote hook and the log of the agent on {host} (`quorate agent status` there); \
+                 `quorate group failover {} --to HOST` takes another host",
+                group.id
+            ),
+        )
+    });
+}
+
+/// What the agent of the named primary says of its start; none where only the leader would know.
+fn how_far(sight: Sight<'_>, group: &Group) -> Option<String> {
+    let (seen, host) = (sight.seen?, primary_host(sight, group)?);
+    let id = &host.id;
+    let Some(observed) = seen.current(host) else {
+        return Some(format!("{id} is not in session with this leader"));
+    };
+    if !liveness::in_contact(&sight.state.settings().lease, observed, sight.now) {
+        return Some(silence(sight, host, observed));
+    }
+    Some(match observed.groups.get(&group.id).filter(|told| told.epoch == group.epoch) {
+        Some(told) if told.state == GroupState::Installed => {
+            format!("{id} has its assignment, and its promote hook has not ended")
+        }
+        Some(told) if told.state == GroupState::Acting => format!("{id} says that it acts"),
+        Some(told) => format!("{id} says: {}", told.reason),
+        None => {
+            format!("{id} has not begun: its agent may wait for its disk, or for the end of an earlier epoch")
+        }
+    })
+}
+
+fn silence(sight: Sight<'_>, host: &Host, observed: &HostObservation) -> String {
+    let silent = seconds(sight.now.since_ms(observed.last_contact));
+    format!("no renewal of {} has counted for {silent}", host.id)
+}
+
+fn joined<const N: usize>(parts: [Option<String>; N]) -> String {
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn primary_host<'a>(sight: Sight<'a>, group: &Group) -> Option<&'a Host> {
+    sight.state.hosts.get(&group.primary.host).map(AsRef::as_ref)
+}
+
+fn failover(sight: Sight<'_>, operation: Option<OperationId>) -> Option<&Failover> {
+    sight.state.operations.get(&operation?)?.failover()
+}
+
+/// The starts that failed so far, with the last words of the last one as far as they are known here.
+fn failures(sight: Sight<'_>, group: &Group, operation: Option<OperationId>) -> Option<String> {
+    let attempts = failover(sight, operation).map_or(0, Failover::failed_attempts);
+    let noted = sight.seen.and_then(|seen| seen.failed_starts.get(&group.id));
+    let last =
+        noted.map(|FailedStart { host, epoch, reason }| format!("{host} under epoch {epoch}: {reason}"));
+    // What is on record stands there until the next candidate is chosen.
+    let on_record = || {
+        let steps = &sight.state.operations.get(&operation?)?.steps;
+        let note = &steps.iter().find(|step| step.name == StepName::EnsureConsistency)?.note;
+        note.contains("could not start").then(|| note.clone())
+    };
+    Some(match (attempts, last.or_else(on_record)) {
+        (0, None) => return None,
+        (0, Some(last)) => format!("the last start failed: {last}"),
+        (1, Some(last)) => format!("1 start has failed: {last}"),
+        (count, Some(last)) => format!("{count} starts have failed, the last: {last}"),
+        (count, None) => format!("{count} starts have failed"),
+    })
+}
+
+fn revoked<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group, operation: OperationId) {
+    not_served(found, Severity::Critical, group, Some(unserved(sight, group)), move || {
+        let Phase::Revoked { released, candidate, .. } = &group.phase else { return Words::new("", "") };
+        let failover = failover(sight, Some(operation));
+        let why = failover.map_or_else(String::new, |failover| format!(" ({})", failover.reason));
+        let taken = format!("nobody is primary: it was taken from {}{why}", group.primary);
+        let failed = failures(sight, group, Some(operation));
+        let id = &group.id;
+        if let Some(blocked) = &group.blocked {
+            let blocked = format!("nobody can be promoted: {}", blocked.reasons.join("; "));
+            return Words::new(
+                joined([Some(taken), failed, Some(blocked)]),
+                "bring one of these hosts or disks back; it is promoted by itself then",
+            );
+        }
+        let wait_ms = sight.state.settings().lease.wait_for_ms(group.demotion_ms);
+        let waits = match (released, candidate) {
+            (false, _) => {
+                let host = &group.primary.host;
+                Some(format!(
+                    "waiting for {host} to release it, at most {} once it is not heard of",
+                    seconds(wait_ms)
+                ))
+            }
+            (true, Some(next)) => Some(format!("{next} is to follow")),
+            (true, None) => None,
+        };
+        let text = joined([Some(taken), failed, waits]);
+        let failed = failover.map_or(0, Failover::failed_attempts);
+        let remedy = if failed > 0 {
+            let tried: Vec<_> = failover
+                .into_iter()
+                .flat_map(|failover| failover.attempts.keys())
+                .map(ToString::to_string)
+                .collect();
+            format!(
+                "mend what the promote hook trips over on {}; starts are tried again by themselves, every 30 s at last",
+                tried.join(", ")
+            )
+        } else {
+            format!(
+                "none yet: a failover is under way (`quorate op show {operation}`, `quorate group show {id}`)"
+            )
+        };
+        Words::new(text, remedy)
+    });
+}
+
+fn deleting<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
+    let Some(seen) = sight.seen else { return };
+    let Some(revoked) = seen.revoked_since.get(&(group.id.clone(), group.epoch)) else { return };
+    let since = sight.since_seen(*revoked);
+    if since.ms > DELETION_WAITS * sight.state.settings().lease.wait_ms {
+        let severity = (Severity::Warning, Code::GroupNotDeleted);
+        found.add(severity, Subject::Group(group.id.clone()), Some(since), move || {
+            Words::new(
+                format!("its deletion does not end: {} may still act for it", group.primary),
+                format!("look at the agent on {}", group.primary.host),
+            )
+        });
+    }
+}
+
+/// How sure it is that an active group is served.
+enum Served {
+    Yes,
+    /// Not by what is known at this moment.
+    InDoubt(Doubt),
+    No(Doubt),
+}
+
+enum Doubt {
+    /// The agent was started anew, and may not act under the epoch.
+    Restarted,
+    /// This leader is new, or was stalled, and has not heard of the host yet.
+    NotHeard,
+    /// Its renewals stay away.
+    Silent,
+    /// It has not reported in its session yet.
+    NoReport,
+    /// It says something else.
+    Otherwise,
+}
+
+fn served(sight: Sight<'_>, group: &Group) -> Option<Served> {
+    let seen = sight.seen?;
+    let Some(host) = primary_host(sight, group) else { return Some(Served::No(Doubt::NotHeard)) };
+    if host.incarnation != group.granted_to {
+        return Some(Served::No(Doubt::Restarted));
+    }
+    let lease = &sight.state.settings().lease;
+    let Some(observed) = seen.current(host) else {
+        let looks = sight.now < seen.observe_until;
+        return Some(if looks { Served::InDoubt(Doubt::NotHeard) } else { Served::No(Doubt::NotHeard) });
+    };
+    if !liveness::in_contact(lease, observed, sight.now) {
+        // As long as a lease may be good it may act.
+        let over = sight.now.since_ms(seen.may_be_renewed(&host.id)) >= lease.wait_ms || observed.stopping;
+        return Some(if over { Served::No(Doubt::Silent) } else { Served::InDoubt(Doubt::Silent) });
+    }
+    Some(match observed.groups.get(&group.id).filter(|told| told.epoch == group.epoch) {
+        Some(told) if told.state == GroupState::Acting => Served::Yes,
+        None if observed.not_stopped.is_none() => Served::InDoubt(Doubt::NoReport),
+        Some(_) | None => Served::No(Doubt::Otherwise),
+    })
+}
+
+fn active<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
+    let (severity, doubt) = match served(sight, group) {
+        None | Some(Served::Yes) => return,
+        Some(Served::InDoubt(doubt)) => (Severity::Warning, doubt),
+        Some(Served::No(doubt)) => (Severity::Critical, doubt),
+    };
+    let host = &group.primary.host;
+    let since = match doubt {
+        Doubt::Silent => sight.seen.map(|seen| sight.since_seen(seen.last_contact(host))),
+        Doubt::NotHeard => {
+            sight.seen.map(|seen| Since { at_least: true, ..sight.since_seen(seen.led_since) })
+        }
+        Doubt::Restarted | Doubt::NoReport | Doubt::Otherwise => None,
+    };
+    not_served(found, severity, group, since, move || {
+        let says = match doubt {
+            Doubt::Restarted => {
+                format!("the agent of {host} was started anew and may not act under epoch {}", group.epoch)
+            }
+            Doubt::NotHeard => format!("{host} has not come to this leader yet"),
+            Doubt::Silent | Doubt::Otherwise => how_far(sight, group).unwrap_or_default(),
+            Doubt::NoReport => format!("{host} has not reported to this leader yet"),
+        };
+        let remedy = match doubt {
+            Doubt::Restarted | Doubt::NoReport => {
+                "none yet: this passes by itself within a moment".to_owned()
+            }
+            Doubt::NotHeard | Doubt::Silent => format!(
+                "look at {host}, its agent and its network to the coordinators; once its lease must be over another host \
+                 is promoted, if one is fit"
+            ),
+            Doubt::Otherwise => {
+                format!("look at the log of the agent on {host} (`quorate agent status` there)")
+            }
+        };
+        let certain = if severity == Severity::Critical {
+            "nobody is known to act"
+        } else {
+            "it is not certain that it is served"
+        };
+        Words::new(format!("{certain}: {says}"), remedy)
+    });
+}
+
+/// Whether somebody could follow the present primary.
+fn succession<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
+    let subject = || Subject::Group(group.id.clone());
+    if let Some(blocked) = &group.blocked {
+        let since = Some(sight.since(blocked.since));
+        return found.add((Severity::Warning, Code::FailoverBlocked), subject(), since, move || {
+            Words::new(
+                format!("it should fail over and cannot: {}", blocked.reasons.join("; ")),
+                "bring one of these hosts or disks back, or add another backup",
+            )
+        });
+    }
+    if group.backups.is_empty() {
+        return found.add((Severity::Note, Code::NoEligibleBackup), subject(), None, move || {
+            Words::new(
+                format!("it has no backup: nobody follows {} when it fails", group.primary),
+                "give it a backup on another host",
+            )
+        });
+    }
+    if group.backups.iter().all(|member| eligibility(sight.state, group, member).is_err()) {
+        found.add((Severity::Warning, Code::NoEligibleBackup), subject(), None, move || {
+            let (_, unfit) = eligible_backups(sight.state, group);
+            Words::new(
+                format!("nobody could follow {}: {}", group.primary, unfit.join("; ")),
+                "bring one of these hosts or disks back",
+            )
+        });
+    }
+}
