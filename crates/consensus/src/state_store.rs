@@ -80,7 +80,7 @@ pub enum StoreError {
     #[error("what it holds is not what was last written: {0}")]
     Unsealed(String),
     /// sled gave up on files that are not as it left them.
-    #[error("sled panicked over its files; its message is on stderr")]
+    #[error("sled panicked over its files; its message is in the log")]
     Panicked,
     /// It failed after it was opened.
     #[error("{0}")]
