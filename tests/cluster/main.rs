@@ -17,6 +17,7 @@ mod reflection;
 mod restart;
 mod second_cluster;
 mod service_modes;
+mod standstill;
 mod storm;
 mod unread_logs;
 mod writers;

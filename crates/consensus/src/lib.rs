@@ -36,6 +36,7 @@ mod state_machine;
 mod state_store;
 pub mod types;
 pub mod wal;
+mod watched;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,18 @@ use crate::telemetry;
 pub const EXIT_IMPATIENT: i32 = 130;
 /// How long the line that says so may take to be written.
 const LAST_LINE_DEADLINE: Duration = Duration::from_millis(100);
+/// The exit code of a process that ends itself at once.
+const EXIT_FAILED: i32 = 1;
+/// How long its last word may take to be written.
+const LAST_WORD_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Ends the process here and now, with a last word: for one whose threads no longer do what they are told, so that an
+/// orderly stop would never come to its end.
+pub fn end_at_once(last_word: &str) -> ! {
+    telemetry::say(last_word);
+    telemetry::flush(LAST_WORD_DEADLINE);
+    process::exit(EXIT_FAILED)
+}
 
 /// The stop switch of a process and the register of its tasks; clones are the same switch.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,7 @@ use quorate_rpc::{
     convert::{CancelRequest, ChangeRequest, Mutation},
     pb::control::{GetStatusRequest, Member, MemberRole},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 
@@ -159,6 +159,7 @@ impl Api {
         let raft = self.consensus.members();
         let ids: std::collections::BTreeSet<_> =
             raft.nodes.keys().chain(state.coordinators.keys()).copied().collect();
+        let led_since = self.consensus.leadership().borrow().led_since;
         let describe = |id| {
             let known = state.coordinators.get(&id);
             let node = raft.nodes.get(&id);
@@ -169,6 +170,7 @@ impl Api {
                 Some(CoordinatorRole::Learner) | None => MemberRole::Learner,
             };
             let answered = self.peers.last_answer(id.0).filter(|_| raft.leads);
+            let silent = answered.map(|at| silence(at, led_since, StdInstant::now()));
             let lag = raft.last_index.saturating_sub(raft.matched.get(&id).copied().unwrap_or(0));
             Member {
                 id: id.0,
@@ -183,12 +185,36 @@ impl Api {
                 voter: votes,
                 leader: raft.leader == Some(id),
                 lag_entries: (raft.leads && node.is_some()).then_some(lag),
-                last_answer_ms: answered
-                    .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
+                last_answer_ms: silent.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
                 role: role.into(),
                 since_ms: known.map_or(0, |known| known.since.0),
             }
         };
         ids.into_iter().map(describe).collect()
+    }
+}
+
+/// For how long a member has said nothing to its leader. What it answered an earlier leadership of this coordinator, or
+/// when it was asked for its vote long ago, is no measure of that: nobody asked it since, while another one led.
+fn silence(last_answer: StdInstant, led_since: Option<StdInstant>, now: StdInstant) -> Duration {
+    now.saturating_duration_since(led_since.map_or(last_answer, |since| last_answer.max(since)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_silent_since_its_last_answer_or_since_it_was_led_from_here() {
+        let begun = StdInstant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(silence(at(7), Some(at(5)), at(8)), Duration::from_secs(1));
+        assert_eq!(
+            silence(at(0), Some(at(355)), at(357)),
+            Duration::from_secs(2),
+            "it was not asked meanwhile"
+        );
+        assert_eq!(silence(at(7), None, at(8)), Duration::from_secs(1));
+        assert_eq!(silence(at(9), Some(at(5)), at(8)), Duration::ZERO);
     }
 }
