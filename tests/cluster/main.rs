@@ -3,6 +3,7 @@
 mod agent_faults;
 mod bad_config;
 mod bad_requests;
+mod cloned_coordinator;
 mod damaged_data;
 mod dead_connections;
 mod disk_failure;

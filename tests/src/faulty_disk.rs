@@ -173,6 +173,10 @@ impl Folder for FaultyFolder {
         self.real.lock(name)
     }
 
+    fn place(&self, name: &str) -> io::Result<String> {
+        self.real.place(name)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.real.path(name)
     }

@@ -138,7 +138,7 @@ impl Parts {
         while !over.load(Ordering::Acquire) {
             thread::sleep(LOOK_EVERY);
             if let Some(reason) = shutdown.reason() {
-                return self.see_it_stop(&reason, clock, over);
+                return see_it_stop(&reason, clock, over);
             }
             let numbers: Vec<_> = self.0.iter().map(|part| part.pulse.read()).collect();
             let leads = leadership.borrow().leads;
@@ -163,19 +163,6 @@ impl Parts {
             consensus.set_standstill(is_silent);
         }
     }
-
-    /// Parts end in their order now. That they come to an end is left to those who stop them, unless they hang.
-    fn see_it_stop(&self, reason: &str, clock: &dyn Clock, over: &AtomicBool) {
-        let mut stop = Judge::new(2 * LOOK_EVERY);
-        while !over.load(Ordering::Acquire) {
-            let stops_for = stop.look(clock.boottime(), &[1]).first().copied().unwrap_or_default();
-            if stops_for >= STOP_MAX {
-                let seconds = stops_for.as_secs();
-                end_at_once(&format!("error: coordinator: {reason}; it did not stop in {seconds} s"));
-            }
-            thread::sleep(LOOK_EVERY);
-        }
-    }
 }
 
 impl Part {
@@ -184,6 +171,19 @@ impl Part {
         format!(
             "error: coordinator: {name} has stood still for {seconds} s while this coordinator led: it ends itself; {remedy}"
         )
+    }
+}
+
+/// Parts end in their order now. That they come to an end is left to those who stop them, unless they hang.
+fn see_it_stop(reason: &str, clock: &dyn Clock, over: &AtomicBool) {
+    let mut stop = Judge::new(2 * LOOK_EVERY);
+    while !over.load(Ordering::Acquire) {
+        let stops_for = stop.look(clock.boottime(), &[1]).first().copied().unwrap_or_default();
+        if stops_for >= STOP_MAX {
+            let seconds = stops_for.as_secs();
+            end_at_once(&format!("error: coordinator: {reason}; it did not stop in {seconds} s"));
+        }
+        thread::sleep(LOOK_EVERY);
     }
 }
 

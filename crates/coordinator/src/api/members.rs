@@ -135,6 +135,7 @@ impl Api {
     pub(super) fn member_warnings(&self) -> Vec<String> {
         let view = self.consensus.feed().view();
         let mut found = remarks(&view.state);
+        found.extend(self.peers.run_twice());
         let leadership = self.consensus.leadership().borrow().clone();
         if leadership.can_decide()
             && let Some((operation, progress)) = view.state.open_change()
