@@ -12,6 +12,7 @@ pub use plan::Plan;
 use crate::{
     binary,
     faulty_disk::RULES_FILE,
+    hung_clock,
     loopback::{AGENT_PORT, API_PORT, Loopback},
     machine::Machine,
     probe::Probe,
@@ -117,7 +118,8 @@ impl Cluster {
             let text = config::coordinator(&self.plan, self.loopback, id, &root);
             let program = self.plan.faulty_program.as_deref().unwrap_or(program);
             let process = process("coordinator", &name, &root, program, &text)?;
-            self.coordinators.insert(id, process.with_env(RULES_FILE, self.disk_rules(id)));
+            let process = process.with_env(RULES_FILE, self.disk_rules(id));
+            self.coordinators.insert(id, process.with_env(hung_clock::FILE, self.hung_file(id)));
         }
         for number in 1..=self.plan.agents {
             let name = format!("h{number}");
@@ -176,6 +178,21 @@ impl Cluster {
         fs::write(&new, rule)
             .and_then(|()| fs::rename(&new, &file))
             .context("could not write the disk's rule")
+    }
+
+    /// Lets the thread hang that serves the clients and agents of a coordinator, or go on.
+    ///
+    /// # Errors
+    /// When the plan has no such coordinators, or it cannot be told.
+    pub fn hang_serving(&self, id: u64, hangs: bool) -> Result<()> {
+        ensure!(self.plan.faulty_program.is_some(), "the plan has no coordinators that hang");
+        let file = self.hung_file(id);
+        let told = if hangs { fs::write(&file, "") } else { fs::remove_file(&file) };
+        told.with_context(|| format!("could not change {}", file.display()))
+    }
+
+    fn hung_file(&self, id: u64) -> PathBuf {
+        self.root().join(format!("c{id}.hangs"))
     }
 
     fn disk_rules(&self, id: u64) -> PathBuf {

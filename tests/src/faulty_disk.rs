@@ -6,6 +6,7 @@
 //! fail sync EIO
 //! fail write ENOSPC
 //! slow sync 200ms
+//! slow store 200ms
 //! ```
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +33,8 @@ enum Step {
     Write,
     /// fsync and fdatasync.
     Sync,
+    /// Any step of the state store.
+    Store,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,8 @@ impl FromStr for Rule {
         let step = match step {
             "write" => Step::Write,
             "sync" => Step::Sync,
-            other => bail!("{other:?} is neither write nor sync"),
+            "store" => Step::Store,
+            other => bail!("{other:?} is neither write, sync nor store"),
         };
         let effect = match (effect, value) {
             ("fail", "EIO") => Effect::Fail(5),
@@ -120,6 +124,7 @@ impl Disk for FaultyDisk {
     }
 
     fn before_store_step(&self, step: StoreStep, _folder: &Path) -> io::Result<()> {
+        self.rules.before(Step::Store)?;
         self.rules.before(if step == StoreStep::Sync { Step::Sync } else { Step::Write })
     }
 }
@@ -166,6 +171,10 @@ impl Folder for FaultyFolder {
 
     fn lock(&self, name: &str) -> io::Result<Option<FolderLock>> {
         self.real.lock(name)
+    }
+
+    fn place(&self, name: &str) -> io::Result<String> {
+        self.real.place(name)
     }
 
     fn path(&self, name: &str) -> PathBuf {

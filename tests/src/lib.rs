@@ -11,6 +11,7 @@ pub mod compose;
 pub mod example;
 pub mod faulty_disk;
 pub mod history;
+pub mod hung_clock;
 pub mod link;
 pub mod loopback;
 pub mod machine;

@@ -2,12 +2,15 @@
 
 use crate::wait::wait_until;
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    pipe::fcntl_getpipe_size,
+    process::{Pid, Signal, kill_process},
+};
 use std::{
     env,
     ffi::OsString,
     fs::{self, OpenOptions},
-    io::{PipeReader, pipe},
+    io::{self, PipeReader, PipeWriter, Write},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -36,6 +39,17 @@ impl PidCell {
     }
 }
 
+/// Where what a process says goes.
+#[derive(Debug)]
+enum Stderr {
+    /// To the end of its log.
+    Log,
+    /// To a file that is there already, such as `/dev/full`.
+    File(PathBuf),
+    /// Into a pipe that is full from the start and that nobody reads.
+    Unread(Option<PipeReader>),
+}
+
 /// A program that can be started again and again with the same words; what it says is appended to one log.
 #[derive(Debug)]
 pub struct Process {
@@ -44,20 +58,35 @@ pub struct Process {
     words: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     log: PathBuf,
+    stderr: Stderr,
     child: Option<Child>,
     pid: PidCell,
-    /// What it says goes into a pipe that nobody reads, from its next start on.
-    unread: bool,
-    /// The end of that pipe which is not read.
-    pipe: Option<PipeReader>,
 }
 
 impl Process {
     /// Describes a process; nothing is started.
     pub fn new(name: impl Into<String>, program: PathBuf, words: Vec<OsString>, log: PathBuf) -> Self {
         let (environment, pid) = (Vec::new(), PidCell::default());
-        let name = name.into();
-        Self { name, program, words, environment, log, child: None, pid, unread: false, pipe: None }
+        let stderr = Stderr::Log;
+        Self { name: name.into(), program, words, environment, log, stderr, child: None, pid }
+    }
+
+    /// What it says goes to a file that is there already from its next start on, such as `/dev/full`.
+    pub fn say_to(&mut self, file: impl Into<PathBuf>) {
+        self.stderr = Stderr::File(file.into());
+    }
+
+    /// What it says goes into a full pipe that nobody reads, from its next start on.
+    pub fn say_to_nobody(&mut self) {
+        self.stderr = Stderr::Unread(None);
+    }
+
+    /// The end of the pipe that nobody has read so far.
+    pub fn take_unread(&mut self) -> Option<PipeReader> {
+        match &mut self.stderr {
+            Stderr::Unread(reader) => reader.take(),
+            Stderr::Log | Stderr::File(_) => None,
+        }
     }
 
     /// Runs another program from the next start on, with the same words and these variables.
@@ -83,11 +112,6 @@ impl Process {
         self.environment.push((name.into(), value.into()));
     }
 
-    /// From its next start on, nobody reads what it says.
-    pub fn leave_log_unread(&mut self) {
-        self.unread = true;
-    }
-
     /// For people.
     pub fn name(&self) -> &str {
         &self.name
@@ -111,18 +135,23 @@ impl Process {
                 command.env_remove(variable);
             }
         }
-        let (out, errors) = if self.unread {
-            let (reader, writer) = pipe().context("could not make a pipe")?;
-            self.pipe = Some(reader);
-            (Stdio::from(writer.try_clone().context("could not share the pipe")?), Stdio::from(writer))
-        } else {
-            (Stdio::from(log.try_clone().context("could not share the log")?), Stdio::from(log))
+        let errors = match &mut self.stderr {
+            Stderr::Log => Stdio::from(log.try_clone().context("could not share the log")?),
+            Stderr::File(file) => {
+                let opened = OpenOptions::new().append(true).open(&*file);
+                Stdio::from(opened.with_context(|| format!("could not open {}", file.display()))?)
+            }
+            Stderr::Unread(kept) => {
+                let (reader, writer) = full_pipe()?;
+                *kept = Some(reader);
+                Stdio::from(writer)
+            }
         };
         let started = command
             .args(&self.words)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            .stdout(out)
+            .stdout(Stdio::from(log))
             .stderr(errors)
             .spawn();
         let child = started.with_context(|| format!("{} does not start", self.program.display()))?;
@@ -266,6 +295,14 @@ impl Process {
         ensure!((state == "T") == wanted, "{} is in state {state}", self.name);
         Ok(())
     }
+}
+
+/// A pipe that takes no byte before it is read.
+fn full_pipe() -> Result<(PipeReader, PipeWriter)> {
+    let (reader, mut writer) = io::pipe().context("no pipe")?;
+    let room = fcntl_getpipe_size(&writer).context("the size of the pipe")?;
+    writer.write_all(&vec![b'.'; room]).context("filling the pipe")?;
+    Ok((reader, writer))
 }
 
 impl Drop for Process {

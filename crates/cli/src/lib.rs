@@ -13,11 +13,15 @@ mod verbs;
 
 use args::{AgentCommand, Cli, Command};
 use clap::Parser;
-use std::{process::ExitCode, sync::Arc};
+use quorate_runtime::telemetry;
+use std::{process::ExitCode, sync::Arc, time::Duration};
 use tokio::runtime::Builder;
 
 pub use quorate_consensus::{Disk, RealDisk};
 pub use quorate_runtime::clock::{Clock, SystemClock};
+
+/// How long the last lines may take to be written before the process ends without them.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What the long-running roles stand on: this machine's own, but for tests that break one of them.
 #[derive(Clone)]
@@ -59,8 +63,9 @@ pub fn main(machine: Machine) -> ExitCode {
         output::note(&exit::explain(&error));
         exit::code_of(&error)
     });
-    // A check that hangs on a dead disk must not keep the process from ending.
+    // A check that hangs on a dead disk must not keep the process from ending, nor a log that nobody reads.
     runtime.shutdown_background();
+    telemetry::flush(FLUSH_DEADLINE);
     ExitCode::from(code)
 }
 

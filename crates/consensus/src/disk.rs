@@ -10,7 +10,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -85,6 +85,11 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the system refuses.
     fn lock(&self, name: &str) -> io::Result<Option<FolderLock>>;
+    /// Names the place of a file in it: the boot of the machine, the device and the file on it. A copy has another one.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn place(&self, name: &str) -> io::Result<String>;
     /// The full path of a name in it, or with an empty name its own.
     fn path(&self, name: &str) -> PathBuf;
     /// A number that nothing on this disk had before.
@@ -166,6 +171,9 @@ pub(crate) fn remove_if_there(folder: &dyn Folder, name: &str) -> io::Result<()>
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;
 
+/// Where Linux names this boot of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 impl Disk for RealDisk {
     fn folder(&self, path: &Path) -> io::Result<Arc<dyn Folder>> {
         make(path)?;
@@ -240,6 +248,13 @@ impl Folder for RealFolder {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn place(&self, name: &str) -> io::Result<String> {
+        let boot = fs::read_to_string(BOOT_ID)
+            .map_err(|error| io::Error::new(error.kind(), format!("{BOOT_ID}: {error}")))?;
+        let file = fs::metadata(self.path.join(name))?;
+        Ok(format!("{}:{}:{}", boot.trim(), file.dev(), file.ino()))
     }
 
     fn path(&self, name: &str) -> PathBuf {

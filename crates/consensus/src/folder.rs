@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! lock             held while a process uses the folder
-//! identity.json    cluster, node, and the random instance id of this folder
-//! peers.json       the instance id under which each peer was first met
+//! identity.json    cluster, node, the random instance id of this folder, its place and its last start
+//! peers.json       the instance id under which each peer was first met, and which of its starts counts
 //! log/             the write-ahead log
 //! snapshots/       snapshot files
 //! state/           the state store
@@ -12,6 +12,7 @@
 use crate::{
     disk::{Disk, Folder, FolderLock},
     sealed_json::{self, damaged},
+    starts::{KnownStarts, Standing, Start},
 };
 use quorate_domain::{ClusterId, CoordinatorId, InstanceId};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// The layout of the folder that this build writes. Layout 1 had no checksums in its files.
@@ -112,12 +113,26 @@ struct Identity {
     cluster: ClusterId,
     node: u64,
     instance: InstanceId,
+    /// Where the folder was at the last start; there is none from before places were kept.
+    #[serde(default)]
+    place: Option<String>,
+    #[serde(default)]
+    start: Option<Start>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// What is known of the peers.
+#[derive(Debug, Clone, Default)]
+struct Peers {
+    instances: BTreeMap<u64, InstanceId>,
+    starts: BTreeMap<u64, KnownStarts>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 struct MetPeers {
     format: u32,
     peers: BTreeMap<u64, InstanceId>,
+    #[serde(default)]
+    starts: BTreeMap<u64, KnownStarts>,
 }
 
 /// An open data folder. The lock is held until this is dropped.
@@ -128,8 +143,9 @@ pub struct DataFolder {
     cluster: ClusterId,
     node: CoordinatorId,
     instance: InstanceId,
+    start: Start,
     fresh: bool,
-    peers: Mutex<BTreeMap<u64, InstanceId>>,
+    peers: Mutex<Peers>,
     _lock: FolderLock,
 }
 
@@ -153,11 +169,16 @@ impl DataFolder {
             check_identity(root, identity, cluster, node)?
         } else {
             refuse_orphans(&*folder)?;
-            let instance = new_instance(&*folder);
-            let identity = Identity { format: FORMAT, cluster: cluster.clone(), node: node.0, instance };
-            sealed_json::write(&*folder, IDENTITY, &identity)?;
-            identity
+            let (cluster, instance) = (cluster.clone(), new_instance(&*folder));
+            Identity { format: FORMAT, cluster, node: node.0, instance, place: None, start: None }
         };
+        let place = folder.place(LOCK).map_err(FolderError::io(&folder.path(LOCK), "looking where it is"))?;
+        let same_place = identity.place.as_ref() == Some(&place);
+        let start = Start::after(identity.start.as_ref(), same_place, || new_instance(&*folder));
+        // Durable before anybody hears of this start: the next one must not pass for it, nor a copy.
+        let identity =
+            Identity { format: FORMAT, place: Some(place), start: Some(start.clone()), ..identity };
+        sealed_json::write(&*folder, IDENTITY, &identity)?;
         let peers = read_peers(&*folder)?;
         // What is served from here on must be found again, also when an earlier start ended before it was durable.
         folder.sync().map_err(FolderError::io(root, "syncing it"))?;
@@ -167,6 +188,7 @@ impl DataFolder {
             cluster: cluster.clone(),
             node,
             instance: identity.instance,
+            start,
             fresh,
             peers: Mutex::new(peers),
             _lock: lock,
@@ -186,6 +208,11 @@ impl DataFolder {
     /// The random name of this folder.
     pub fn instance(&self) -> &InstanceId {
         &self.instance
+    }
+
+    /// This start on it.
+    pub fn start(&self) -> &Start {
+        &self.start
     }
 
     /// True when the folder was made by this start.
@@ -211,7 +238,87 @@ impl DataFolder {
 
     /// The instance under which a peer was first met.
     pub fn known_peer(&self, node: CoordinatorId) -> Option<InstanceId> {
-        self.peers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&node.0).cloned()
+        self.peers().instances.get(&node.0).cloned()
+    }
+
+    fn peers(&self) -> MutexGuard<'_, Peers> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts what is known of the peers in the place of what was, on disk first.
+    fn replace_peers(&self, known: &mut Peers, by: Peers) -> Result<(), PeerRefused> {
+        let met = MetPeers { format: FORMAT, peers: by.instances, starts: by.starts };
+        sealed_json::write(&*self.root, PEERS, &met)
+            .map_err(|error| PeerRefused::NotRemembered(error.to_string()))?;
+        *known = Peers { instances: met.peers, starts: met.starts };
+        Ok(())
+    }
+
+    /// The start of a peer that counts.
+    pub fn current_start(&self, node: CoordinatorId) -> Option<InstanceId> {
+        self.peers().starts.get(&node.0).map(|known| known.id().clone())
+    }
+
+    /// True when this is the start of a peer that counts.
+    pub fn is_current_start(&self, node: CoordinatorId, id: &InstanceId) -> bool {
+        self.peers().starts.get(&node.0).is_some_and(|known| known.is_current(id))
+    }
+
+    /// True when a start of a peer is refused here for good.
+    pub fn refuses_start(&self, node: CoordinatorId, start: &Start) -> bool {
+        let peers = self.peers();
+        let standing = peers.starts.get(&node.0).map(|known| known.judge(start));
+        matches!(standing, Some(Standing::LeftBehind { .. }))
+    }
+
+    /// Says what a start of a peer is to this node. The first one that is met counts from now on, and so does the next one
+    /// in the same place; which is durable on return.
+    ///
+    /// # Errors
+    /// When it could not be remembered.
+    pub fn meet_start(&self, node: CoordinatorId, start: &Start) -> Result<Standing, PeerRefused> {
+        let mut peers = self.peers();
+        let standing = peers.starts.get(&node.0).map_or(Standing::First, |known| known.judge(start));
+        if matches!(standing, Standing::First | Standing::Successor) {
+            self.record_start(&mut peers, node, start)?;
+        }
+        Ok(standing)
+    }
+
+    /// From now on a start of a peer counts that goes on in another place, unless something else was decided meanwhile;
+    /// durable on return.
+    ///
+    /// # Errors
+    /// When it could not be remembered.
+    pub fn accept_start(&self, node: CoordinatorId, start: &Start) -> Result<(), PeerRefused> {
+        let mut peers = self.peers();
+        match peers.starts.get(&node.0).map(|known| known.judge(start)) {
+            Some(Standing::Elsewhere { .. }) => self.record_start(&mut peers, node, start),
+            _ => Ok(()),
+        }
+    }
+
+    fn record_start(&self, peers: &mut Peers, node: CoordinatorId, start: &Start) -> Result<(), PeerRefused> {
+        let mut extended = peers.clone();
+        let known = KnownStarts::with(peers.starts.get(&node.0), start);
+        extended.starts.insert(node.0, known);
+        self.replace_peers(peers, extended)
+    }
+
+    /// From now on nothing counts that comes from this start of a peer, which runs beside the one on record; durable on
+    /// return.
+    ///
+    /// # Errors
+    /// When it could not be remembered.
+    pub fn refuse_start(&self, node: CoordinatorId, start: &Start) -> Result<(), PeerRefused> {
+        let mut peers = self.peers();
+        let Some(known) = peers.starts.get(&node.0).filter(|known| !known.is_current(&start.id)) else {
+            return Ok(());
+        };
+        let refusing = known.refusing(start);
+        let mut extended = peers.clone();
+        extended.starts.insert(node.0, refusing);
+        self.replace_peers(&mut peers, extended)
     }
 
     /// Checks the instance that a peer comes with; the first one is remembered on disk before this returns. A peer
@@ -220,20 +327,16 @@ impl DataFolder {
     /// # Errors
     /// The known instance, when it is another one; an IO error when it could not be remembered.
     pub fn meet_peer(&self, node: CoordinatorId, instance: &InstanceId) -> Result<(), PeerRefused> {
-        let mut peers = self.peers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match peers.get(&node.0) {
+        let mut peers = self.peers();
+        match peers.instances.get(&node.0) {
             Some(known) if known == instance => Ok(()),
             Some(known) => {
                 Err(PeerRefused::OtherInstance { node, known: known.clone(), offered: instance.clone() })
             }
             None => {
                 let mut extended = peers.clone();
-                extended.insert(node.0, instance.clone());
-                let met = MetPeers { format: FORMAT, peers: extended };
-                sealed_json::write(&*self.root, PEERS, &met)
-                    .map_err(|error| PeerRefused::NotRemembered(error.to_string()))?;
-                *peers = met.peers;
-                Ok(())
+                extended.instances.insert(node.0, instance.clone());
+                self.replace_peers(&mut peers, extended)
             }
         }
     }
@@ -268,12 +371,15 @@ fn read_identity(folder: &dyn Folder) -> Result<Option<Identity>, FolderError> {
     Ok(Some(identity))
 }
 
-fn read_peers(folder: &dyn Folder) -> Result<BTreeMap<u64, InstanceId>, FolderError> {
+fn read_peers(folder: &dyn Folder) -> Result<Peers, FolderError> {
     match sealed_json::read(folder, PEERS)? {
-        None => Ok(BTreeMap::new()),
-        Some(found) if found.is_sealed => Ok(found.parse::<MetPeers>(folder, PEERS)?.peers),
+        None => Ok(Peers::default()),
+        Some(found) if found.is_sealed => {
+            let MetPeers { peers: instances, starts, .. } = found.parse(folder, PEERS)?;
+            Ok(Peers { instances, starts })
+        }
         // Layout 1 had nothing around the map.
-        Some(found) => found.parse(folder, PEERS),
+        Some(found) => Ok(Peers { instances: found.parse(folder, PEERS)?, starts: BTreeMap::new() }),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     feed::{Feed, View},
     folder::DataFolder,
     leader_heard::LeaderHeard,
-    leadership::{self, Leadership},
+    leadership::{self, Leadership, Wishes},
     log_store::LogStore,
     opening::{OpenError, Opened},
     proposer::{ProposeError, Proposer},
@@ -23,16 +23,13 @@ use openraft::{
     },
 };
 use quorate_domain::{Cause, Command, CoordinatorId, Outcome, Proposal, Timestamp, election::own_range};
-use quorate_runtime::{clock::Clock, shutdown::Shutdown};
+use quorate_runtime::{clock::Clock, shutdown::Shutdown, standstill::Pulse};
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, watch},
-};
+use tokio::{runtime::Handle, sync::watch};
 
 /// How long one chunk of a snapshot may take; openraft's 200 ms would never end on a busy disk.
 const SNAPSHOT_TIMEOUT_MS: u64 = 10_000;
@@ -69,10 +66,8 @@ pub struct Consensus {
     folder: Arc<DataFolder>,
     leadership: watch::Receiver<Leadership>,
     leader_heard: LeaderHeard,
-    /// Tells whoever follows the leadership that a silent leader refused a vote.
-    heard_voter: Arc<Notify>,
-    /// Tells whoever follows the leadership that another node should lead.
-    hand_over: Arc<Notify>,
+    /// What whoever follows the leadership is told.
+    wishes: Wishes,
     proposer: Proposer,
     reads: Reads,
     clock: Arc<dyn Clock>,
@@ -102,36 +97,17 @@ impl Consensus {
         let started = lane.spawn(starting).await.map_err(|error| OpenError::Raft(error.to_string()))?;
         let raft = started.map_err(|error| OpenError::Raft(error.to_string()))?;
         stop_when_storage_fails(log.clone(), shutdown, lane);
-        let election_max = Duration::from_millis(options.election_max_ms);
-        let (heard_voter, hand_over) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+        let elections =
+            (Duration::from_millis(options.election_min_ms), Duration::from_millis(options.election_max_ms));
+        let wishes = Wishes::default();
         let leader_heard = LeaderHeard::default();
-        let leadership = leadership::follow(
-            raft.clone(),
-            election_max,
-            leader_heard.clone(),
-            Arc::clone(&heard_voter),
-            Arc::clone(&hand_over),
-            shutdown,
-            lane,
-        );
+        let leadership =
+            leadership::follow(raft.clone(), elections, leader_heard.clone(), wishes.clone(), shutdown, lane);
         let _ = known_later.set(leadership.clone());
         let deadline = options.proposal_deadline;
         let proposer = Proposer::start(raft.clone(), leadership.clone(), deadline, shutdown);
         let reads = Reads::start(raft.clone(), feed.clone(), leadership.clone(), deadline, shutdown);
-        Ok(Self {
-            raft,
-            feed,
-            log,
-            store,
-            folder,
-            leadership,
-            leader_heard,
-            heard_voter,
-            hand_over,
-            proposer,
-            reads,
-            clock,
-        })
+        Ok(Self { raft, feed, log, store, folder, leadership, leader_heard, wishes, proposer, reads, clock })
     }
 
     /// Proposes a command and returns what became of it.
@@ -154,7 +130,23 @@ impl Consensus {
     /// Lets another node lead: this leader decides and says nothing until one of the others was elected, or leads on when
     /// none was in four of the longest election timeouts. Nothing happens when it did so in vain just before.
     pub fn hand_over(&self) {
-        self.hand_over.notify_one();
+        self.wishes.hand_over.notify_one();
+    }
+
+    /// Says that a part of this process stands still, or that all go on again. While one does, this node says nothing as a
+    /// leader, decides nothing and does not stand for election, so that another one leads.
+    pub fn set_standstill(&self, stands_still: bool) {
+        self.wishes.stands_still.store(stands_still, Ordering::Release);
+    }
+
+    /// What the thread that writes the log shows of its progress.
+    pub fn log_pulse(&self) -> Pulse {
+        self.log.pulse()
+    }
+
+    /// What the thread that keeps the state shows of its progress.
+    pub fn state_store_pulse(&self) -> Pulse {
+        self.store.pulse()
     }
 
     /// What was applied here.
@@ -218,7 +210,7 @@ impl Consensus {
     ) -> Result<VoteResponse<u64>, RaftError<u64, Infallible>> {
         let answer = self.raft.vote(request).await?;
         if !answer.vote_granted && self.leadership.borrow().has_lost_quorum() {
-            self.heard_voter.notify_one();
+            self.wishes.heard_voter.notify_one();
         }
         Ok(answer)
     }

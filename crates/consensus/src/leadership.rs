@@ -3,6 +3,7 @@
 use crate::{
     leader_heard::LeaderHeard,
     types::{MemberNode, Raft},
+    watched::Watched,
 };
 use openraft::{RaftMetrics, ServerState, error::Fatal};
 use quorate_domain::{
@@ -11,7 +12,10 @@ use quorate_domain::{
 };
 use quorate_runtime::shutdown::Shutdown;
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{
@@ -86,6 +90,10 @@ pub struct Leadership {
     pub leader_heard: LeaderHeard,
     /// When this node last let another one take its place, in whichever of its leaderships.
     pub hand_over: Option<HandOver>,
+    /// True while a part of this process stands still: then it leads nobody, and does not stand for election.
+    pub stands_still: bool,
+    /// How lately this was looked at.
+    pub watched: Watched,
     /// After this long without an acknowledgement a leader decides nothing; after this long without a word of it a leader
     /// counts as lost.
     pub stale_after: Duration,
@@ -93,9 +101,14 @@ pub struct Leadership {
 
 impl Leadership {
     /// True when this node leads and a quorum acknowledged it lately: only then are writes taken.
+    ///
+    /// One that stood still as a whole, stopped or suspended, knows nothing before it was acknowledged again: the others
+    /// may have another leader by now, and what arrived in the meantime was said before.
     pub fn can_decide(&self) -> bool {
-        let acknowledged = self.quorum_ack.is_some_and(|at| at.elapsed() <= self.stale_after);
-        self.leads && acknowledged && !self.hands_over()
+        let acknowledged = self
+            .quorum_ack
+            .is_some_and(|at| at.elapsed() <= self.stale_after && self.watched.holds_since(at));
+        self.leads && acknowledged && !self.hands_over() && !self.stands_still
     }
 
     /// The leader, while this node follows one that it has heard lately. Its word is good for a quorum: a leader that has
@@ -131,25 +144,41 @@ impl Leadership {
         self.leads && self.hand_over.is_none_or(|last| Instant::now() >= last.until + last.rest)
     }
 
+    /// Takes over whether a part of this process stands still. A leader that goes on again has reason to speak: nobody
+    /// could acknowledge what it did not say.
+    fn follow_standstill(&mut self, stands_still: bool, raft: &Raft) {
+        if stands_still == self.stands_still {
+            return;
+        }
+        self.stands_still = stands_still;
+        raft.runtime_config().elect(!stands_still);
+        if !stands_still {
+            self.led_since = self.led_since.map(|_| Instant::now());
+        }
+    }
+
     fn is_silent(&self) -> bool {
         self.hands_over()
             && self.handed_over().is_some_and(|hand_over| Instant::now() >= hand_over.silent_from)
     }
 
     /// True when this node leads and has waited too long for an acknowledgement of a quorum, be it the next or the
-    /// first; and in the silence in which it hands over, which is the same to everybody. When that silence is over it
+    /// first; in the silence in which it hands over, which is the same to everybody; and while a part of it stands still. When that silence is over it
     /// waits anew: nobody could acknowledge what it did not say.
     pub fn has_lost_quorum(&self) -> bool {
         let spoke_again =
             self.handed_over().map(|hand_over| hand_over.until).filter(|until| Instant::now() >= *until);
         let last = self.quorum_ack.max(self.led_since).max(spoke_again);
-        self.is_silent() || (self.leads && last.is_some_and(|at| at.elapsed() > self.stale_after))
+        self.is_silent()
+            || (self.leads && self.stands_still)
+            || (self.leads && last.is_some_and(|at| at.elapsed() > self.stale_after))
     }
 }
 
 fn read(
     metrics: &RaftMetrics<u64, MemberNode>,
     leader_heard: &LeaderHeard,
+    watched: &Watched,
     stale_after: Duration,
 ) -> Leadership {
     let leads = metrics.state == ServerState::Leader;
@@ -170,6 +199,8 @@ fn read(
         quorum_ack,
         leader_heard: leader_heard.clone(),
         hand_over: None,
+        stands_still: false,
+        watched: watched.clone(),
         stale_after,
     }
 }
@@ -193,8 +224,20 @@ fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
         read.led_since = known.led_since;
     }
     let led_again = read.leads && !goes_on;
+    read.stands_still = known.stands_still;
     read.hand_over = if led_again { known.hand_over.map(HandOver::led_again) } else { known.hand_over };
     read
+}
+
+/// What the leadership of a node is told from outside.
+#[derive(Clone, Default)]
+pub(crate) struct Wishes {
+    /// A silent leader refused a vote.
+    pub(crate) heard_voter: Arc<Notify>,
+    /// Another node should lead.
+    pub(crate) hand_over: Arc<Notify>,
+    /// A part of this process stands still.
+    pub(crate) stands_still: Arc<AtomicBool>,
 }
 
 /// Follows openraft's metrics: publishes leadership, ends the process on a fatal error, stops the heartbeats of a leader
@@ -202,24 +245,25 @@ fn renewed(known: &Leadership, mut read: Leadership) -> Leadership {
 /// election when there has been no leader for a freshly drawn while.
 pub(crate) fn follow(
     raft: Raft,
-    election_max: Duration,
+    (election_min, election_max): (Duration, Duration),
     leader_heard: LeaderHeard,
-    heard_voter: Arc<Notify>,
-    asked_to_hand_over: Arc<Notify>,
+    wishes: Wishes,
     shutdown: &Shutdown,
     lane: &Handle,
 ) -> watch::Receiver<Leadership> {
     let mut metrics = raft.metrics();
     let (mut reports, mut server) = (metrics.clone(), raft.server_metrics());
     let stale_after = election_max * 2;
-    let (publish, subscribe) = watch::channel(read(&metrics.borrow_and_update(), &leader_heard, stale_after));
+    let watched = Watched::by_elections(election_min, election_max);
+    let first = read(&metrics.borrow_and_update(), &leader_heard, &watched, stale_after);
+    let (publish, subscribe) = watch::channel(first);
     let (token, fatal) = (shutdown.token(), shutdown.clone());
     shutdown.spawn_on(lane, "leadership", async move {
         let started = Instant::now();
         let mut watchdog = Watchdog::new(whole_ms(election_max));
         let mut heartbeats = true;
         let mut latest = metrics.borrow_and_update().clone();
-        let mut leadership = read(&latest, &leader_heard, stale_after);
+        let mut leadership = read(&latest, &leader_heard, &watched, stale_after);
         loop {
             // A leader that may decide hears of the next acknowledgement soon enough by the clock; openraft reports
             // several times for every entry. One that may not yet is waited for.
@@ -228,13 +272,13 @@ pub(crate) fn follow(
                 () = token.cancelled() => return,
                 changed = server.changed() => changed,
                 changed = reports.changed(), if waited_for => changed,
-                () = heard_voter.notified() => {
+                () = wishes.heard_voter.notified() => {
                     tracing::info!(term = leadership.term.0, "a leader without its quorum hears of a voter: it speaks again");
                     leadership.led_since = leadership.led_since.map(|_| Instant::now());
                     leadership.hand_over = leadership.hand_over.map(HandOver::ended);
                     Ok(())
                 }
-                () = asked_to_hand_over.notified() => {
+                () = wishes.hand_over.notified() => {
                     if leadership.may_hand_over() {
                         let begun = HandOver::begun(leadership.term, election_max, leadership.hand_over);
                         leadership.hand_over = Some(begun);
@@ -253,8 +297,14 @@ pub(crate) fn follow(
             // What was not reported again is not fresher than it was.
             if metrics.has_changed().unwrap_or(true) {
                 latest = metrics.borrow_and_update().clone();
-                leadership = renewed(&leadership, read(&latest, &leader_heard, stale_after));
+                leadership =
+                    renewed(&leadership, read(&latest, &leader_heard, &watched, stale_after));
             }
+            // Behind what was read: that was reported before.
+            if let Some(gap) = watched.look() {
+                tracing::warn!(gap_ms = whole_ms(gap), term = leadership.term.0, "this coordinator stood still");
+            }
+            leadership.follow_standstill(wishes.stands_still.load(Ordering::Acquire), &raft);
             if let Err(error) = &latest.running_state {
                 if let Some(why) = last_words(Some(error.clone()), token.is_cancelled()) {
                     fatal.fatal(why);
@@ -273,6 +323,7 @@ pub(crate) fn follow(
             }
             let voter = latest.membership_config.voter_ids().any(|id| id == latest.id);
             let content = leadership.leader.is_some() || !voter;
+            let content = content || leadership.stands_still;
             if watchdog.is_due(content, whole_ms(started.elapsed()), rand::random_range) {
                 tracing::info!(term = leadership.term.0, "no leader for a while: starting an election");
                 if raft.trigger().elect().await.is_err() {
@@ -309,6 +360,8 @@ mod tests {
             quorum_ack: acknowledged_ms.map(ago),
             leader_heard: LeaderHeard::default(),
             hand_over: None,
+            stands_still: false,
+            watched: Watched::by_elections(Duration::from_mins(1), Duration::from_mins(1)),
             stale_after: Duration::from_secs(10),
         }
     }

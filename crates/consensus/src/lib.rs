@@ -32,10 +32,12 @@ mod reads;
 mod sealed_json;
 mod snapshot;
 mod snapshot_folder;
+mod starts;
 mod state_machine;
 mod state_store;
 pub mod types;
 pub mod wal;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -51,4 +53,5 @@ pub use opening::OpenError;
 pub use proposer::ProposeError;
 pub use reads::ReadError;
 pub use snapshot::SnapshotError;
+pub use starts::{BadStart, LeftBehind, Standing, Start};
 pub use state_store::StoreError;

@@ -12,6 +12,7 @@ use openraft::{
     storage::{LogFlushed, RaftLogStorage},
 };
 use quorate_domain::CoordinatorId;
+use quorate_runtime::standstill::Pulse;
 use std::{
     collections::BTreeMap,
     fmt::Debug,
@@ -142,6 +143,11 @@ impl LogStore {
     #[must_use]
     pub(crate) fn purging_after(self, state_store: StateStore) -> Self {
         Self { state_store: Some(state_store), ..self }
+    }
+
+    /// What the thread that writes it shows of its progress.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.wal.pulse()
     }
 
     /// The last entry, or the last purged one.

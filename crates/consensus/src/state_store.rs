@@ -25,6 +25,7 @@ use crate::{
 use changes::Changes;
 use inbox::Inbox;
 use quorate_domain::{Committed, Revision, State, rows::BadRow};
+use quorate_runtime::standstill::Pulse;
 use seal::Sealed;
 use std::{
     fs::{self, File},
@@ -80,7 +81,7 @@ pub enum StoreError {
     #[error("what it holds is not what was last written: {0}")]
     Unsealed(String),
     /// sled gave up on files that are not as it left them.
-    #[error("sled panicked over its files; its message is on stderr")]
+    #[error("sled panicked over its files; its message is in the log")]
     Panicked,
     /// It failed after it was opened.
     #[error("{0}")]
@@ -247,6 +248,11 @@ impl StateStore {
         let (done, answer) = oneshot::channel();
         self.push(Job::Revisions { start, limit, done }).await?;
         answer.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    /// What the store's thread shows of its progress.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.0.0.pulse.clone()
     }
 
     fn stopped(&self) -> String {

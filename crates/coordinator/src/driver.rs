@@ -5,8 +5,11 @@ use quorate_consensus::{Consensus, Leadership, ProposeError, View};
 use quorate_domain::{Cause, ClusterId, Command, FormationId, Outcome, Revision, Settings};
 use quorate_leader_core::Next;
 use quorate_planner::{Plan, Planned};
-use quorate_runtime::shutdown::Shutdown;
-use std::time::{Duration, Instant};
+use quorate_runtime::{shutdown::Shutdown, standstill::Pulse};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinSet;
 
 /// Planning happens at least this often, whatever the signals say.
@@ -33,6 +36,8 @@ pub(crate) struct Driver {
     pub(crate) memory: Memory,
     pub(crate) cluster: ClusterId,
     pub(crate) settings: Settings,
+    /// Shows that it goes on.
+    pub(crate) pulse: Pulse,
 }
 
 impl Driver {
@@ -43,6 +48,7 @@ impl Driver {
         let mut views = self.consensus.feed().watch();
         let mut sleep = TICK;
         loop {
+            self.pulse.beat();
             let leads = leadership.borrow().leads;
             tokio::select! {
                 () = token.cancelled() => return,
@@ -89,7 +95,7 @@ impl Driver {
         let formation = Some(FormationId::of(rand::random()));
         let (cluster, settings) = (self.cluster.clone(), self.settings.clone());
         let command = Command::CreateCluster { cluster, formation, settings };
-        match self.consensus.propose(Cause::Cluster, command).await {
+        match self.waits_for(self.consensus.propose(Cause::Cluster, command)).await {
             Ok(outcome) => tracing::info!(?outcome, cluster = %self.cluster, "cluster formed"),
             Err(error) => tracing::warn!(%error, "the cluster is not formed yet"),
         }
@@ -103,7 +109,18 @@ impl Driver {
             let consensus = self.consensus.clone();
             answers.spawn(async move { propose(&consensus, planned, planned_at).await });
         }
-        while answers.join_next().await.is_some() {}
+        self.waits_for(async { while answers.join_next().await.is_some() {} }).await;
+    }
+
+    /// Waits for answers, which have a deadline of their own: to do so is to go on.
+    async fn waits_for<T>(&self, answers: impl Future<Output = T>) -> T {
+        let mut answers = pin!(answers);
+        loop {
+            tokio::select! {
+                answered = &mut answers => return answered,
+                () = tokio::time::sleep(TICK) => self.pulse.beat(),
+            }
+        }
     }
 }
 

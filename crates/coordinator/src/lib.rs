@@ -24,6 +24,7 @@ mod peer;
 mod peer_watch;
 mod run;
 mod services;
+mod standstill;
 
 pub use options::CoordinatorOptions;
 pub use run::{CoordinatorError, run};

@@ -35,6 +35,8 @@ enum Problem {
     ClockApart { ahead_ms: i64 },
     /// It does not reach this coordinator.
     DoesNotReachThis { message: String },
+    /// It has met another process under the node id of this one.
+    RunsTwice { message: String },
 }
 
 /// What is known of one other coordinator.
@@ -75,6 +77,7 @@ impl Seen {
                 "coordinator {id} does not reach this one at its advertised peer address: {message}; correct the \
                  address in members, or the network between them"
             ),
+            Problem::RunsTwice { message } => format!("coordinator {id} says: {message}"),
         }
     }
 }
@@ -197,6 +200,7 @@ impl From<Problem> for warnings::Problem {
             Problem::Refused { message } => Self::Refuses(message),
             Problem::ClockApart { ahead_ms } => Self::ClockApart(ahead_ms),
             Problem::DoesNotReachThis { message } => Self::DoesNotReachThis(message),
+            Problem::RunsTwice { message } => Self::MetACopyOfThis(message),
         }
     }
 }
@@ -252,6 +256,9 @@ fn judge(answer: Result<IdentifyResponse, Status>, sent_ms: u64, took: Duration)
     }
     if !answer.asker_not_reached.is_empty() {
         problems.push(Problem::DoesNotReachThis { message: answer.asker_not_reached });
+    }
+    if !answer.asker_runs_twice.is_empty() {
+        problems.push(Problem::RunsTwice { message: answer.asker_runs_twice });
     }
     problems
 }

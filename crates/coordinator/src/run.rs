@@ -15,6 +15,7 @@ use crate::{
     peer::{self, PeerNetwork, PeerService, Peers},
     peer_watch::PeerWatch,
     services,
+    standstill::{self, Parts},
 };
 use quorate_consensus::{Consensus, DataFolder, FolderError, OpenError};
 use quorate_planner::coordinators::even_voters;
@@ -68,6 +69,9 @@ pub enum CoordinatorError {
     /// The thread of Raft.
     #[error("a thread for raft: {0}")]
     Lane(#[source] io::Error),
+    /// The thread that watches the others.
+    #[error("a thread to watch the others: {0}; raise the limit of threads of this process")]
+    Standstill(#[source] io::Error),
     /// The reflection service.
     #[error("reflection: {0}")]
     Reflection(#[from] ReflectionError),
@@ -129,15 +133,24 @@ pub async fn run(
     until_stopped("assignments", memory.clone().ring_for_changes(consensus.feed().clone()), &shutdown);
     until_stopped("lease record", lease.tell(consensus.feed().clone()), &shutdown);
     until_stopped("health", health::follow(reporter, consensus.leadership()), &shutdown);
-    let watching = watch.run(consensus.clone(), options.raft.members.clone(), peers.clone(), clock);
+    let watching =
+        watch.run(consensus.clone(), options.raft.members.clone(), peers.clone(), Arc::clone(&clock));
     until_stopped("peer watch", watching, &shutdown);
+    let mut parts = Parts::of(&consensus);
+    until_stopped("serving pulse", standstill::beat(parts.add("the thread that serves")), &shutdown);
+    let raft_pulse = standstill::beat(parts.add("the thread of raft"));
+    until_stopped_on(on_lane, "raft pulse", raft_pulse, &shutdown);
     let driver = Driver {
         consensus: consensus.clone(),
         memory,
+        pulse: parts.add("the driver"),
         cluster: options.cluster.clone(),
         settings: options.settings.clone(),
     };
     shutdown.spawn("driver", driver.run(shutdown.clone()));
+    let _watch = parts
+        .watch(consensus.clone(), Arc::clone(&clock), shutdown.clone())
+        .map_err(CoordinatorError::Standstill)?;
     let members = MembersDriver { consensus: consensus.clone(), peers: peers.clone() };
     shutdown.spawn("members", members.run(shutdown.clone()));
     let removed = members::ask_whether_removed(consensus.clone(), peers.clone(), shutdown.clone());
@@ -209,8 +222,17 @@ fn guarded<S>(service: S, guard: &ClusterGuard) -> InterceptedService<S, Cluster
 
 /// Runs a task that has nothing to finish when the process stops.
 fn until_stopped(name: &'static str, task: impl Future<Output = ()> + Send + 'static, shutdown: &Shutdown) {
+    until_stopped_on(&Handle::current(), name, task, shutdown);
+}
+
+fn until_stopped_on(
+    runtime: &Handle,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+    shutdown: &Shutdown,
+) {
     let token = shutdown.token();
-    shutdown.spawn(name, async move {
+    shutdown.spawn_on(runtime, name, async move {
         tokio::select! {
             () = token.cancelled() => {}
             () = task => {}

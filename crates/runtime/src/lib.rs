@@ -7,4 +7,5 @@ pub mod clock;
 pub mod lane;
 pub mod retry;
 pub mod shutdown;
+pub mod standstill;
 pub mod telemetry;

@@ -11,8 +11,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::telemetry;
+
 /// The exit code of a process whose operator would not wait for a graceful stop (128 + SIGINT).
 pub const EXIT_IMPATIENT: i32 = 130;
+/// How long the line that says so may take to be written.
+const LAST_LINE_DEADLINE: Duration = Duration::from_millis(100);
+/// The exit code of a process that ends itself at once.
+const EXIT_FAILED: i32 = 1;
+/// How long its last word may take to be written.
+const LAST_WORD_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Ends the process here and now, with a last word: for one whose threads no longer do what they are told, so that an
+/// orderly stop would never come to its end.
+pub fn end_at_once(last_word: &str) -> ! {
+    telemetry::say(last_word);
+    telemetry::flush(LAST_WORD_DEADLINE);
+    process::exit(EXIT_FAILED)
+}
 
 /// The stop switch of a process and the register of its tasks; clones are the same switch.
 #[derive(Clone, Debug, Default)]
@@ -122,6 +138,7 @@ impl Shutdown {
         tokio::spawn(async move {
             let name = signals.next().await;
             tracing::warn!(signal = name, "second signal: ending at once, tasks are not waited for");
+            telemetry::flush(LAST_LINE_DEADLINE);
             process::exit(EXIT_IMPATIENT);
         });
         Ok(())
@@ -177,7 +194,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let name = self.shutdown.ledger().running.remove(&self.number).unwrap_or_default();
         if std::thread::panicking() {
-            self.shutdown.fatal(format!("task {name} panicked; its message is on stderr"));
+            self.shutdown.fatal(format!("task {name} panicked; its message is in the log"));
         }
     }
 }

@@ -1,9 +1,11 @@
-//! `quorate` on a disk that fails or is slow when a file says so, and by a clock that is off when the environment says so:
-//! see `quorate_tests::faulty_disk` and `quorate_tests::wrong_clock`.
+//! `quorate` on a disk that fails or is slow when a file says so, and by a clock that is off when the environment says so or
+//! hangs when a file says so: see `quorate_tests::faulty_disk`, `quorate_tests::wrong_clock` and
+//! `quorate_tests::hung_clock`.
 
 use quorate_cli::Machine;
 use quorate_tests::{
     faulty_disk::{FaultyDisk, RULES_FILE},
+    hung_clock::HungClock,
     wrong_clock::WrongClock,
 };
 use std::{env, process::ExitCode, sync::Arc};
@@ -24,5 +26,6 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let clock = HungClock::from_environment(clock);
     quorate_cli::main(Machine { disk: Arc::new(FaultyDisk::new(rules.into())), clock: Arc::new(clock) })
 }

@@ -54,7 +54,7 @@ pub async fn run(options: &Options) -> Result<Rounds> {
         let config = if level.is_empty() { config } else { without_level(&config) };
         fs::write(&file, services.config() + level + &config).context("could not write a configuration")?;
         if options.mode == Mode::LogUnread {
-            cluster.agent(number).leave_log_unread();
+            cluster.agent(number).say_to_nobody();
         }
     }
     cluster.start_all().await?;

@@ -7,6 +7,7 @@ mod word;
 
 pub(crate) use word::word;
 
+use quorate_runtime::telemetry;
 use std::io::{self, Write};
 
 /// Whether anybody still reads stdout.
@@ -39,9 +40,9 @@ fn taken(written: io::Result<()>) -> io::Result<Reader> {
     }
 }
 
-/// Tells the operator something that is no data. A closed stderr is nobody to tell.
+/// Tells the operator something that is no data.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    telemetry::say(text);
 }
 
 #[cfg(test)]

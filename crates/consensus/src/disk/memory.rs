@@ -368,6 +368,10 @@ impl Folder for MemoryFolder {
         Ok(is_free.then(|| Box::new(MemoryLock { path, disk: self.disk.clone() }) as FolderLock))
     }
 
+    fn place(&self, name: &str) -> io::Result<String> {
+        Ok(self.path(name).display().to_string())
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         if name.is_empty() { self.path.clone() } else { self.path.join(name) }
     }

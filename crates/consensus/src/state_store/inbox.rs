@@ -1,6 +1,7 @@
 //! What waits for the store's thread, in order. Groups of applied entries that wait together become one.
 
 use super::Job;
+use quorate_runtime::standstill::Pulse;
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -22,6 +23,8 @@ pub(super) struct Inbox {
     drained: Notify,
     /// Why the thread ended, when it did not end in order.
     failure: OnceLock<String>,
+    /// Of the thread.
+    pub(super) pulse: Pulse,
 }
 
 #[derive(Default)]

@@ -52,6 +52,7 @@ impl Worker {
     /// Ends with the last handle, or with the first error: whoever hands over the next write hears of it.
     pub(super) fn run(mut self) {
         while let Some(job) = self.inbox.next(PACE) {
+            self.inbox.pulse.beat();
             let result = match job {
                 Job::Write(write) => self.write(*write).and_then(|()| self.sync_for_waiting()),
                 Job::Replace { state, applied, membership, done } => {
@@ -68,13 +69,15 @@ impl Worker {
                     Ok(())
                 }
                 Job::Close { done } => {
-                    let result = self.sync();
+                    let (result, inbox) = (self.sync(), Arc::clone(&self.inbox));
                     drop(self);
                     // Nobody waits any more when the caller was dropped.
                     let _ = done.send(result);
+                    inbox.pulse.rest();
                     return;
                 }
             };
+            self.inbox.pulse.rest();
             if let Err(error) = result {
                 tracing::error!(%error, "the state store failed; this coordinator stops applying");
                 self.inbox.fail(error);

@@ -36,6 +36,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use quorate_runtime::standstill::Pulse;
 
 pub use self::error::{OpenError, WalError};
 use self::{
@@ -205,6 +206,11 @@ impl Wal {
         let thread = thread::start(writer, Arc::clone(&queue), Arc::clone(&failure), options.max_batch_bytes)
             .map_err(no_thread)?;
         Ok((Self { queue, failure, thread: Some(thread) }, recovered))
+    }
+
+    /// What the thread that writes shows of its progress.
+    pub fn pulse(&self) -> Pulse {
+        self.queue.pulse.clone()
     }
 
     /// Hands over records to be written as a whole or not at all; `done` is called when they are on disk, or when that

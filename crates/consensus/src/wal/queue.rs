@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{Record, error::WalError};
+use quorate_runtime::standstill::Pulse;
 
 /// Called once, with what became of an append.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), WalError>) + Send>;
@@ -26,6 +27,8 @@ pub(crate) struct Queue {
     filled: Condvar,
     /// Signalled when there is room again.
     drained: Condvar,
+    /// Of the thread that writes.
+    pub(crate) pulse: Pulse,
 }
 
 #[derive(Default)]
@@ -38,7 +41,13 @@ struct Inner {
 
 impl Queue {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, inner: Mutex::default(), filled: Condvar::new(), drained: Condvar::new() }
+        Self {
+            max_bytes,
+            inner: Mutex::default(),
+            filled: Condvar::new(),
+            drained: Condvar::new(),
+            pulse: Pulse::default(),
+        }
     }
 
     /// Adds an append at the end; waits while the queue is over its limit. Gives it back when the queue is closed.

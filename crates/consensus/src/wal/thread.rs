@@ -25,7 +25,9 @@ pub(crate) fn start(
     thread::Builder::new().name("wal-writer".to_owned()).spawn(move || {
         let mut work = Work { writer, queue, failure, batch: VecDeque::new() };
         while work.queue.take(&mut work.batch, max_batch_bytes) {
+            work.queue.pulse.beat();
             work.write_batch();
+            work.queue.pulse.rest();
         }
     })
 }

@@ -138,6 +138,7 @@ impl Api {
     pub(super) fn member_warnings(&self) -> Vec<String> {
         let mut found = remarks(&self.consensus.feed().view().state);
         found.extend(self.change_waits());
+        found.extend(self.peers.run_twice());
         found
     }
 

@@ -69,6 +69,7 @@ impl Api {
             election_too_long: self.lease.danger(state),
             configured_otherwise: self.lease.difference(state),
             even_voters: even_voters(state.recorded_voters().len()),
+            copies: self.peers.run_twice(),
         }
     }
 

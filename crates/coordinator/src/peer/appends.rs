@@ -2,6 +2,7 @@
 //! by the first that gets no answer in time.
 
 use super::transport::Peers;
+use quorate_domain::InstanceId;
 use quorate_rpc::pb::raft::{self as pb, raft_client::RaftClient};
 use std::{
     collections::VecDeque,
@@ -28,6 +29,8 @@ pub(super) struct Appends {
 
 /// An open stream.
 struct Open {
+    /// The start of the peer that answers on it.
+    start: InstanceId,
     inner: Mutex<Inner>,
 }
 
@@ -47,8 +50,14 @@ impl Appends {
     /// not answer would only be sent more and more.
     pub(super) async fn send(&self, peers: &Peers, to: u64, request: pb::AppendEntriesRequest) -> Answer {
         let (open, answer) = self.hand_over(peers, to, request).await?;
-        let mut unanswered = Unanswered(Some(open));
+        let mut unanswered = Unanswered(Some(Arc::clone(&open)));
         let answer = answer.await;
+        if !peers.is_current(to, &open.start) {
+            return Err(Status::failed_precondition(format!(
+                "member {to} goes on by another start than {}, which answers here",
+                open.start
+            )));
+        }
         unanswered.0 = None;
         let answer =
             answer.unwrap_or_else(|_| Err(Status::unavailable("the stream of appends was closed")))?;
@@ -85,10 +94,10 @@ impl Appends {
         let (outgoing, following) = mpsc::channel(UNANSWERED_MAX);
         let stream = tokio_stream::once(first).chain(ReceiverStream::new(following));
         let response = self.client.clone().append_entries(stream).await?;
-        let incoming = peers.accept(to, response)?;
+        let (incoming, start) = peers.accept(to, response)?;
         let (answer, wait) = oneshot::channel();
         let inner = Inner { outgoing: Some(outgoing), unanswered: VecDeque::from([answer]), reader: None };
-        let open = Arc::new(Open { inner: Mutex::new(inner) });
+        let open = Arc::new(Open { start, inner: Mutex::new(inner) });
         let reader = tokio::spawn(read_answers(Arc::clone(&open), incoming));
         open.lock().reader = Some(reader.abort_handle());
         Ok((open, wait))

@@ -2,6 +2,7 @@
 //!
 //! The only place besides the consensus crate that names openraft.
 
+mod acquaintances;
 mod appends;
 mod convert;
 mod service;
@@ -15,6 +16,10 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// Carries the answering member's data folder with every answer. A member that lost its data would answer as if it had
 /// never promised what it had: its answers must not reach openraft.
 pub(crate) const INSTANCE_HEADER: &str = "quorate-instance";
+/// Carries the answering member's start on its data folder. A copy of the folder would answer for the same node.
+pub(crate) const START_HEADER: &str = "quorate-start";
+/// The reason that a coordinator finds whose data folder is a copy, or was left behind by one.
+pub(crate) const REASON_LEFT_BEHIND: &str = "PEER_LEFT_BEHIND";
 /// The reason that a refused peer finds in the error details.
 pub(crate) const REASON_OTHER_INSTANCE: &str = "PEER_OTHER_INSTANCE";
 /// The reason that a coordinator finds which was removed from the cluster.

@@ -1,14 +1,15 @@
 //! What this coordinator answers its peers.
 
-use super::{INSTANCE_HEADER, Peers, REASON_OTHER_INSTANCE, REASON_REMOVED, convert};
+use super::{INSTANCE_HEADER, Peers, REASON_OTHER_INSTANCE, REASON_REMOVED, START_HEADER, convert};
 use crate::peer_watch::PeerWatch;
 use openraft::error::{InstallSnapshotError, RaftError};
-use quorate_consensus::{Consensus, folder::PeerRefused};
+use quorate_consensus::{Consensus, Start, folder::PeerRefused};
 use quorate_domain::{CoordinatorId, InstanceId};
 use quorate_rpc::pb::raft::{self as pb, raft_server::Raft};
 use quorate_runtime::clock::Clock;
 use std::{
     collections::{BTreeSet, HashMap},
+    net::SocketAddr,
     sync::Arc,
 };
 use tokio::sync::mpsc;
@@ -48,10 +49,13 @@ impl PeerService {
     }
 
     fn answer<T>(&self, body: T) -> Result<Response<T>, Status> {
+        let folder = self.consensus.folder();
         let instance =
-            self.consensus.folder().instance().as_str().parse().map_err(|error| bad_header(&error))?;
+            folder.instance().as_str().parse().map_err(|error| bad_header(INSTANCE_HEADER, &error))?;
+        let start = folder.start().to_string().parse().map_err(|error| bad_header(START_HEADER, &error))?;
         let mut response = Response::new(body);
         response.metadata_mut().insert(INSTANCE_HEADER, instance);
+        response.metadata_mut().insert(START_HEADER, start);
         Ok(response)
     }
 
@@ -92,11 +96,22 @@ impl PeerService {
         Ok(sender)
     }
 
+    /// Nor from a start of a member that does not count, which a copy of its data folder is.
+    fn check_start(&self, sender: &pb::Sender, whence: Option<SocketAddr>) -> Result<Speaker, Status> {
+        let node = CoordinatorId(sender.from);
+        // As long as it is none, it has promised nothing that a copy could break.
+        if !self.is_member(node) {
+            return Ok(Speaker { node: sender.from, start: None });
+        }
+        let whence = whence.map_or_else(|| "somewhere".to_owned(), |address| address.ip().to_string());
+        Ok(Speaker { node: sender.from, start: Some(self.peers.admit(node, &sender.start, &whence)?) })
+    }
+
     /// The same for a message of Raft, which may also come too early.
-    fn check_raft(&self, sender: Option<pb::Sender>) -> Result<(), Status> {
-        self.check(sender)?;
+    fn check_raft(&self, sender: Option<pb::Sender>, whence: Option<SocketAddr>) -> Result<Speaker, Status> {
+        let sender = self.check(sender)?;
         if self.peers.takes_part() {
-            return Ok(());
+            return self.check_start(&sender, whence);
         }
         Err(Status::unavailable(
             "this coordinator has an empty log and asks the other members whether it may take part",
@@ -104,8 +119,22 @@ impl PeerService {
     }
 }
 
-fn bad_header(error: &tonic::metadata::errors::InvalidMetadataValue) -> Status {
-    Status::internal(format!("{INSTANCE_HEADER}: {error}"))
+/// Who speaks on a stream.
+struct Speaker {
+    node: u64,
+    /// None of one that is no member.
+    start: Option<InstanceId>,
+}
+
+impl Speaker {
+    /// It may have been left behind since it began to speak.
+    fn still_counts(&self, peers: &Peers) -> bool {
+        self.start.as_ref().is_none_or(|start| peers.is_current(self.node, start))
+    }
+}
+
+fn bad_header(name: &str, error: &tonic::metadata::errors::InvalidMetadataValue) -> Status {
+    Status::internal(format!("{name}: {error}"))
 }
 
 fn refused(error: &PeerRefused) -> Status {
@@ -138,13 +167,20 @@ fn failed(error: impl std::error::Error) -> Status {
 /// Takes messages and answers them in order, until one cannot be taken or the stream is given up.
 async fn answer_appends(
     consensus: Consensus,
+    peers: Peers,
+    speaker: Speaker,
     first: pb::AppendEntriesRequest,
     mut incoming: Streaming<pb::AppendEntriesRequest>,
     answers: mpsc::Sender<Result<pb::AppendEntriesResponse, Status>>,
 ) {
     let mut next = Ok(Some(first));
     while let Ok(Some(request)) = next {
-        let answer = append(&consensus, request).await;
+        let answer = if speaker.still_counts(&peers) {
+            append(&consensus, request).await
+        } else {
+            // It opens another stream, and hears why there.
+            Err(Status::unavailable("the sender goes on by another start"))
+        };
         let last = answer.is_err();
         if answers.send(answer).await.is_err() || last {
             return;
@@ -170,19 +206,22 @@ impl Raft for PeerService {
         &self,
         request: Request<Streaming<pb::AppendEntriesRequest>>,
     ) -> Result<Response<Self::AppendEntriesStream>, Status> {
+        let whence = request.remote_addr();
         let mut incoming = request.into_inner();
         let first = incoming.message().await?;
         let mut first =
             first.ok_or_else(|| Status::invalid_argument("a stream of appends without a message"))?;
-        self.check_raft(first.sender.take())?;
+        let speaker = self.check_raft(first.sender.take(), whence)?;
         let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
-        tokio::spawn(answer_appends(self.consensus.clone(), first, incoming, answers));
+        let (consensus, peers) = (self.consensus.clone(), self.peers.clone());
+        tokio::spawn(answer_appends(consensus, peers, speaker, first, incoming, answers));
         self.answer(ReceiverStream::new(outgoing))
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteResponse>, Status> {
+        let whence = request.remote_addr();
         let mut request = request.into_inner();
-        self.check_raft(request.sender.take())?;
+        self.check_raft(request.sender.take(), whence)?;
         let request = convert::vote_request(&request).map_err(|error| bad(&error))?;
         let answer = self.consensus.vote(request).await.map_err(failed)?;
         self.answer(convert::vote_response_to_pb(&answer))
@@ -192,8 +231,9 @@ impl Raft for PeerService {
         &self,
         request: Request<pb::InstallSnapshotRequest>,
     ) -> Result<Response<pb::InstallSnapshotResponse>, Status> {
+        let whence = request.remote_addr();
         let mut request = request.into_inner();
-        self.check_raft(request.sender.take())?;
+        self.check_raft(request.sender.take(), whence)?;
         let request = convert::snapshot(request).map_err(|error| bad(&error))?;
         let answer = match self.consensus.install_snapshot(request).await {
             Ok(answer) => pb::InstallSnapshotResponse {
@@ -212,9 +252,18 @@ impl Raft for PeerService {
         &self,
         request: Request<pb::IdentifyRequest>,
     ) -> Result<Response<pb::IdentifyResponse>, Status> {
-        let sender = self.check(request.into_inner().sender)?;
+        let whence = request.remote_addr();
+        let pb::IdentifyRequest { sender, about, about_start } = request.into_inner();
+        let sender = self.check(sender)?;
+        let asker = CoordinatorId(sender.from);
+        // A question about another one changes nothing, and may be asked in order to judge whoever asks.
+        if about == 0 {
+            self.check_start(&sender, whence)?;
+        }
         let folder = self.consensus.folder();
-        let known = folder.known_peer(CoordinatorId(sender.from));
+        let heard = self.peers.heard(CoordinatorId(about));
+        let refuses = |start: Start| folder.refuses_start(CoordinatorId(about), &start);
+        let known = folder.known_peer(asker);
         self.answer(pb::IdentifyResponse {
             cluster_id: folder.cluster().to_string(),
             node: folder.node().0,
@@ -222,8 +271,12 @@ impl Raft for PeerService {
             initialized: self.consensus.is_used(),
             known_instance: known.map_or_else(String::new, |instance| instance.to_string()),
             unix_ms: self.clock.unix_ms(),
-            asker_not_reached: self.watch.not_reached(CoordinatorId(sender.from)).unwrap_or_default(),
+            asker_not_reached: self.watch.not_reached(asker).unwrap_or_default(),
             takes_part: self.peers.takes_part(),
+            heard_start: heard.as_ref().map_or_else(String::new, |(start, _)| start.to_string()),
+            heard_ms_ago: heard.map_or(0, |(_, ago)| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+            refuses_start: about_start.parse().is_ok_and(refuses),
+            asker_runs_twice: self.peers.runs_twice(asker).unwrap_or_default(),
         })
     }
 }

@@ -2,7 +2,10 @@
 //! transfer never delays a heartbeat.
 
 use super::{
-    INSTANCE_HEADER, MAX_MESSAGE_BYTES, REASON_OTHER_INSTANCE, REASON_REMOVED, appends::Appends, convert,
+    INSTANCE_HEADER, MAX_MESSAGE_BYTES, REASON_LEFT_BEHIND, REASON_OTHER_INSTANCE, REASON_REMOVED,
+    acquaintances::{Acquaintances, start_of},
+    appends::Appends,
+    convert,
 };
 use openraft::{
     RaftNetwork, RaftNetworkFactory, SnapshotSegmentId,
@@ -66,8 +69,10 @@ pub(crate) struct Peers {
     /// When each was last heard to take part in Raft.
     answered: Arc<Mutex<BTreeMap<u64, Instant>>>,
     takes_part: Arc<AtomicBool>,
+    /// Which of their starts count.
+    pub(super) acquaintances: Acquaintances,
     shutdown: Shutdown,
-    lane: Handle,
+    pub(super) lane: Handle,
 }
 
 impl Peers {
@@ -78,6 +83,7 @@ impl Peers {
         lane: Handle,
     ) -> Self {
         Self {
+            acquaintances: Acquaintances::new(Arc::clone(&folder)),
             folder,
             overrides: Arc::new(overrides),
             lines: Arc::default(),
@@ -94,7 +100,14 @@ impl Peers {
             from: self.folder.node().0,
             to,
             instance: self.folder.instance().to_string(),
+            start: self.folder.start().to_string(),
         }
+    }
+
+    /// The ways to all members that were spoken to.
+    pub(super) fn known_clients(&self) -> BTreeMap<u64, RaftClient<Channel>> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(|(id, lines)| (*id, lines.messages.clone())).collect()
     }
 
     /// The channels to a member; made at its first use and whenever its address changes.
@@ -146,9 +159,9 @@ impl Peers {
     ) -> Result<pb::IdentifyResponse, Status> {
         let mut client =
             self.lines(to.0, node).map_err(|error| Status::unavailable(error.to_string()))?.messages;
-        let request = pb::IdentifyRequest { sender: Some(self.sender(to.0)) };
+        let request = pb::IdentifyRequest { sender: Some(self.sender(to.0)), ..Default::default() };
         match tokio::time::timeout(deadline, client.identify(request)).await {
-            Ok(answer) => answer.and_then(|answer| self.accept(to.0, answer)),
+            Ok(answer) => answer.and_then(|answer| self.accept(to.0, answer)).map(|(answer, _)| answer),
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         }
     }
@@ -162,15 +175,16 @@ impl Peers {
     ) -> Result<pb::IdentifyResponse, Status> {
         let address = self.overrides.get(&to).unwrap_or(&node.peer_address);
         let mut client = client(address).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let request = pb::IdentifyRequest { sender: Some(self.sender(to.0)) };
+        let request = pb::IdentifyRequest { sender: Some(self.sender(to.0)), ..Default::default() };
         match tokio::time::timeout(deadline, client.identify(request)).await {
             Ok(answer) => answer.map(tonic::Response::into_inner),
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         }
     }
 
-    /// Takes an answer only from the data folder that the member had when it was first met.
-    pub(super) fn accept<T>(&self, from: u64, answer: tonic::Response<T>) -> Result<T, Status> {
+    /// Takes an answer only from the data folder that the member had when it was first met, and from the start on it that
+    /// counts; gives back both.
+    pub(super) fn accept<T>(&self, from: u64, answer: tonic::Response<T>) -> Result<(T, InstanceId), Status> {
         let header = answer.metadata().get(INSTANCE_HEADER).and_then(|value| value.to_str().ok());
         let instance = header.and_then(|text| InstanceId::new(text).ok()).ok_or_else(|| {
             Status::failed_precondition(format!("member {from} answers without a valid {INSTANCE_HEADER}"))
@@ -178,13 +192,17 @@ impl Peers {
         self.folder
             .meet_peer(CoordinatorId(from), &instance)
             .map_err(|refused| Status::failed_precondition(refused.to_string()))?;
-        Ok(answer.into_inner())
+        let start = self
+            .admit(CoordinatorId(from), start_of(answer.metadata())?, "its own address")
+            // To this one the reason is nothing that it must end for: it is not the one that is refused.
+            .map_err(|status| Status::failed_precondition(status.message()))?;
+        Ok((answer.into_inner(), start))
     }
 
     /// A peer that knows this node by another data folder, or knows that it was removed, will never count its votes
     /// again: this process must end.
     fn end_if_refused(&self, status: &Status) {
-        let final_reasons = [REASON_OTHER_INSTANCE, REASON_REMOVED];
+        let final_reasons = [REASON_OTHER_INSTANCE, REASON_LEFT_BEHIND, REASON_REMOVED];
         let refused =
             status.get_details_error_info().is_some_and(|info| final_reasons.contains(&info.reason.as_str()));
         if refused {
@@ -234,7 +252,7 @@ impl PeerClient {
         E: std::error::Error,
     {
         let answer = async { request.await.and_then(|answer| self.peers.accept(self.target, answer)) };
-        let answer = self.wait(option, answer).await?;
+        let (answer, _) = self.wait(option, answer).await?;
         self.peers.note_answer(self.target);
         Ok(answer)
     }

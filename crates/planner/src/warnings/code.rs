@@ -65,6 +65,8 @@ codes! {
     CoordinatorNotReached = "COORDINATOR_NOT_REACHED",
     /// Another coordinator answers, and is not who it should be, or does not take this one for who it is.
     CoordinatorRefuses = "COORDINATOR_REFUSES",
+    /// A second process runs, or ran, under the id of a coordinator.
+    CoordinatorRunsTwice = "COORDINATOR_RUNS_TWICE",
     /// Another coordinator does not reach this one.
     NotReachedByCoordinator = "NOT_REACHED_BY_COORDINATOR",
     /// Another coordinator lacks entries of the log.

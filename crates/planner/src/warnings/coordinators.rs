@@ -9,6 +9,7 @@ use quorate_domain::{CoordinatorId, coordinator::quorum_of};
 
 /// A coordinator that has not answered for this long is not reached: twenty heartbeats of Raft of the usual length.
 pub const SILENT_MS: u64 = 2_000;
+const LEAVE_THE_COPY: &str = "leave the copy stopped and remove its data folder; to move a coordinator, stop it before its folder is copied";
 const BRING_A_QUORUM: &str =
     "bring a majority of the coordinators up and connect them; what is shown here may be out of date";
 
@@ -35,6 +36,8 @@ pub struct Coordinators {
     pub configured_otherwise: Option<String>,
     /// What is to be said of an even number of voters, if it is one.
     pub even_voters: Option<String>,
+    /// Copies of others that were refused here lately, each in words.
+    pub copies: Vec<String>,
 }
 
 /// What one coordinator knows of another one.
@@ -76,6 +79,8 @@ pub enum Problem {
     ClockApart(i64),
     /// It does not reach this coordinator.
     DoesNotReachThis(String),
+    /// It has met another process under the id of this coordinator.
+    MetACopyOfThis(String),
 }
 
 /// How another coordinator stands, in one word.
@@ -238,6 +243,12 @@ fn elsewhere<'a>(found: &mut Drafts<'a>, id: CoordinatorId, finding: &'a Finding
                 )
             });
         }
+        Problem::MetACopyOfThis(why) => {
+            let code = (Severity::Warning, Code::CoordinatorRunsTwice);
+            found.add(code, Subject::Coordinator(id), since, move || {
+                Words::new(format!("coordinator {id} says: {why}"), LEAVE_THE_COPY)
+            });
+        }
         Problem::DoesNotReachThis(why) => {
             let code = (Severity::Warning, Code::NotReachedByCoordinator);
             found.add(code, Subject::Coordinator(id), since, move || {
@@ -269,6 +280,11 @@ fn own<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
                 reason.clone(),
                 "bring about what it waits for, or take the change back (`quorate member cancel`)",
             )
+        });
+    }
+    for text in &all.copies {
+        found.add((Severity::Warning, Code::CoordinatorRunsTwice), Subject::Cluster, None, move || {
+            Words::new(text.clone(), LEAVE_THE_COPY)
         });
     }
     if let Some(text) = &all.even_voters {

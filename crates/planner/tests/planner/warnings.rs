@@ -516,7 +516,11 @@ fn what_is_found_between_coordinators_and_in_the_configuration_has_its_code() {
     let mut all = well();
     all.others[0].findings =
         vec![finding(Problem::ClockApart(-120_400)), finding(Problem::DoesNotReachThis("at a".into()))];
-    all.others[1].findings = vec![finding(Problem::Refuses("of another cluster".into()))];
+    all.others[1].findings = vec![
+        finding(Problem::Refuses("of another cluster".into())),
+        finding(Problem::MetACopyOfThis("coordinator 1 runs twice".into())),
+    ];
+    all.copies = vec!["coordinator 2 runs twice".into()];
     all.change_waits = vec!["add coordinator 4 (op-7) waits: it has not caught up".into()];
     all.election_too_long = Some("raft.election_max_ms: too long".into());
     all.configured_otherwise = Some("lease.wait_ms is 9000 and on record 7500".into());
@@ -527,6 +531,8 @@ fn what_is_found_between_coordinators_and_in_the_configuration_has_its_code() {
         [
             "critical ELECTION_TOO_LONG coordinator 1",
             "warning COORDINATOR_REFUSES coordinator 3",
+            "warning COORDINATOR_RUNS_TWICE coordinator 3",
+            "warning COORDINATOR_RUNS_TWICE cluster",
             "warning NOT_REACHED_BY_COORDINATOR coordinator 2",
             "warning CLOCK_OFF coordinator 2",
             "warning MEMBER_CHANGE_WAITS cluster",
@@ -535,7 +541,7 @@ fn what_is_found_between_coordinators_and_in_the_configuration_has_its_code() {
         ]
     );
     assert!(
-        found[3].text.contains("120.4 s behind this one's") && found[3].remedy.contains("NTP"),
+        found[5].text.contains("120.4 s behind this one's") && found[5].remedy.contains("NTP"),
         "{found:?}"
     );
     assert!(found.iter().all(|warning| !warning.remedy.is_empty()), "{found:?}");
