@@ -177,6 +177,23 @@ async fn a_thawed_leader_never_says_that_it_can_decide_before_a_quorum_has_answe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_only_coordinator_decides_again_after_it_was_stopped() -> Result<()> {
+    let mut cluster = Cluster::start(Plan { coordinators: 1, ..Plan::with_agents(1) }).await?;
+    cluster.create_group("g", &[1]).await?;
+    let paused = Instant::now();
+    cluster.coordinator(1).pause().await?;
+    wait_until("it was stopped for longer than an acknowledgement is good for", SERVED, async || {
+        ensure!(paused.elapsed() > cluster.plan().timing.election_max() * 4);
+        Ok(())
+    })
+    .await?;
+    cluster.coordinator(1).resume().await?;
+    cluster.leader().await?;
+    cluster.set_label("again", "g", "key", "value").await?;
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_was_stopped_as_a_whole_for_longer_does_not_end() -> Result<()> {
     let mut cluster = served().await?;
     let old = cluster.leader().await?;

@@ -163,15 +163,14 @@ impl Leadership {
     }
 
     /// True when this node leads and has waited too long for an acknowledgement of a quorum, be it the next or the
-    /// first; in the silence in which it hands over, which is the same to everybody; and while a part of it stands still. When that silence is over it
-    /// waits anew: nobody could acknowledge what it did not say.
+    /// first; in the silence in which it hands over, which is the same to everybody; and while a part of it stands still.
+    /// When that is over it waits anew: nobody could acknowledge what it did not say.
     pub fn has_lost_quorum(&self) -> bool {
         let spoke_again =
             self.handed_over().map(|hand_over| hand_over.until).filter(|until| Instant::now() >= *until);
         let last = self.quorum_ack.max(self.led_since).max(spoke_again);
-        self.is_silent()
-            || (self.leads && self.stands_still)
-            || (self.leads && last.is_some_and(|at| at.elapsed() > self.stale_after))
+        let waited_too_long = last.is_some_and(|at| at.elapsed() > self.stale_after);
+        self.is_silent() || (self.leads && (self.stands_still || waited_too_long))
     }
 }
 
@@ -467,6 +466,29 @@ mod tests {
     fn speaks_early(longest: Duration) -> Leadership {
         let under_way = HandOver::begun(Term(1), longest, None);
         Leadership { hand_over: Some(under_way.ended()), ..leading(90_000, Some(1_000)) }
+    }
+
+    #[test]
+    fn a_leader_of_which_a_part_stands_still_is_silent_and_decides_nothing() {
+        let leader = leading(90_000, Some(1_000));
+        assert!(leader.can_decide() && !leader.has_lost_quorum());
+        let standing = Leadership { stands_still: true, ..leader };
+        assert!(!standing.can_decide() && !standing.reaches_quorum() && standing.has_lost_quorum());
+        let again = renewed(&standing, leading(0, Some(0)));
+        assert!(!again.can_decide(), "also when it is reported again");
+        let follower = Leadership { stands_still: true, ..following(2, Some(1_000)) };
+        assert!(!follower.has_lost_quorum() && follower.reaches_quorum(), "others decide for it");
+    }
+
+    #[test]
+    fn a_leader_that_was_stopped_decides_nothing_by_what_it_heard_before() {
+        // Everything is a gap.
+        let watched = Watched::by_elections(Duration::ZERO, Duration::ZERO);
+        let stopped = Leadership { watched: watched.clone(), ..leading(90_000, Some(0)) };
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(watched.look().is_some(), "a gap");
+        assert!(!stopped.can_decide(), "though what it heard is as fresh as ever");
+        assert!(!stopped.has_lost_quorum(), "it must speak to be acknowledged");
     }
 
     #[test]

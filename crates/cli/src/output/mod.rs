@@ -8,7 +8,13 @@ mod word;
 pub(crate) use word::word;
 
 use quorate_runtime::telemetry;
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+/// How long a note may take to be written before the program goes on: nobody may be reading it.
+const NOTE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Whether anybody still reads stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +46,10 @@ fn taken(written: io::Result<()>) -> io::Result<Reader> {
     }
 }
 
-/// Tells the operator something that is no data.
+/// Tells the operator something that is no data, before anything else is shown.
 pub(crate) fn note(text: &str) {
     telemetry::say(text);
+    telemetry::flush(NOTE_DEADLINE);
 }
 
 #[cfg(test)]

@@ -203,7 +203,9 @@ impl Peers {
                         coordinator = node.0, start = %start.id, number = start.number(), whence, before = %recorded,
                         "a coordinator goes on in another place, and the start before it is gone: it counts from now on"
                     );
-                    known.folder.accept_start(node, &start)
+                    let accepted = known.folder.accept_start(node, &start);
+                    known.lock().heard.insert(node.0, Instant::now());
+                    accepted
                 }
             };
             if let Err(error) = decided {
