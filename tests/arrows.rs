@@ -30,7 +30,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "quorate-runtime",
         ],
     ),
-    ("quorate-agent", &["quorate-domain", "quorate-agent-core", "quorate-rpc", "quorate-runtime"]),
+    ("quorate-warden", &["quorate-domain", "quorate-agent-core", "quorate-runtime"]),
+    (
+        "quorate-agent",
+        &["quorate-domain", "quorate-agent-core", "quorate-rpc", "quorate-runtime", "quorate-warden"],
+    ),
     (
         "quorate",
         &[
@@ -42,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "quorate-coordinator",
             "quorate-agent-core",
             "quorate-agent",
+            "quorate-warden",
         ],
     ),
     ("quorate-sim", &["quorate-domain", "quorate-planner", "quorate-leader-core", "quorate-agent-core"]),
@@ -57,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "quorate-coordinator",
             "quorate-agent-core",
             "quorate-agent",
+            "quorate-warden",
             "quorate",
         ],
     ),

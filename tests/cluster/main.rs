@@ -12,6 +12,7 @@ mod hung_leader;
 mod isolated_leader;
 mod leader_kills;
 mod members;
+mod outlived;
 mod python_client;
 mod reflection;
 mod restart;

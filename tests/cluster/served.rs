@@ -106,7 +106,7 @@ async fn a_promote_hook_that_hangs_is_named_with_its_group_and_host_for_as_long_
     hook(&cluster, &[1], "exec sleep 40")?;
     let file = cluster.config_file("h1");
     let config = fs::read_to_string(&file)?;
-    fs::write(&file, format!("hooks.timeout_ms = 60000\n{config}"))?;
+    fs::write(&file, format!("hooks.promote_timeout_ms = 60000\n{config}"))?;
     cluster.start_all().await?;
     cluster.create_group("g", &[1]).await?;
     let mut longest = 0;

@@ -19,6 +19,7 @@ pub mod probe;
 pub mod process;
 pub mod recovery;
 pub mod segment;
+pub mod services;
 pub mod statuses;
 pub mod storm;
 pub mod timing;

@@ -7,6 +7,7 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, OpenOptions},
+    io::{PipeReader, pipe},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -45,13 +46,18 @@ pub struct Process {
     log: PathBuf,
     child: Option<Child>,
     pid: PidCell,
+    /// What it says goes into a pipe that nobody reads, from its next start on.
+    unread: bool,
+    /// The end of that pipe which is not read.
+    pipe: Option<PipeReader>,
 }
 
 impl Process {
     /// Describes a process; nothing is started.
     pub fn new(name: impl Into<String>, program: PathBuf, words: Vec<OsString>, log: PathBuf) -> Self {
         let (environment, pid) = (Vec::new(), PidCell::default());
-        Self { name: name.into(), program, words, environment, log, child: None, pid }
+        let name = name.into();
+        Self { name, program, words, environment, log, child: None, pid, unread: false, pipe: None }
     }
 
     /// Runs another program from the next start on, with the same words and these variables.
@@ -77,6 +83,11 @@ impl Process {
         self.environment.push((name.into(), value.into()));
     }
 
+    /// From its next start on, nobody reads what it says.
+    pub fn leave_log_unread(&mut self) {
+        self.unread = true;
+    }
+
     /// For people.
     pub fn name(&self) -> &str {
         &self.name
@@ -100,13 +111,19 @@ impl Process {
                 command.env_remove(variable);
             }
         }
-        let errors = log.try_clone().context("could not share the log")?;
+        let (out, errors) = if self.unread {
+            let (reader, writer) = pipe().context("could not make a pipe")?;
+            self.pipe = Some(reader);
+            (Stdio::from(writer.try_clone().context("could not share the pipe")?), Stdio::from(writer))
+        } else {
+            (Stdio::from(log.try_clone().context("could not share the log")?), Stdio::from(log))
+        };
         let started = command
             .args(&self.words)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            .stdout(Stdio::from(log))
-            .stderr(Stdio::from(errors))
+            .stdout(out)
+            .stderr(errors)
             .spawn();
         let child = started.with_context(|| format!("{} does not start", self.program.display()))?;
         self.pid.set(child.id());

@@ -9,6 +9,7 @@
 
 mod core;
 mod durable;
+pub mod guard;
 mod installed;
 mod lease;
 mod quorum;

@@ -32,7 +32,7 @@ pub(crate) enum Stage {
 /// The pause after the first failed demotion; each further one doubles it.
 pub(crate) const RETRY_FIRST_MS: u64 = 1_000;
 /// The longest pause before a failed demotion is tried again.
-pub(crate) const RETRY_MAX_MS: u64 = 30_000;
+pub(crate) const RETRY_MAX_MS: u64 = 8_000;
 
 /// One epoch on this host.
 #[derive(Debug, Clone)]

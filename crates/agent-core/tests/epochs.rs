@@ -174,7 +174,7 @@ fn a_demotion_that_failed_is_no_release_and_is_tried_again_until_it_succeeds() {
     let (mut core, _) = acting();
     core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
     let mut now = 2_500;
-    for (attempt, pause_ms) in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000].into_iter().enumerate() {
+    for (attempt, pause_ms) in [1_000, 2_000, 4_000, 8_000, 8_000, 8_000, 8_000].into_iter().enumerate() {
         let failed = HookOutcome::Failed(format!("exit status {attempt}"));
         finished(&mut core, 5, HookKind::Demote, failed, now);
         assert_eq!(

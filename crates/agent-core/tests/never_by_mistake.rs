@@ -246,8 +246,9 @@ impl World {
             Input::WardenLost => {
                 self.judge();
                 self.telling = None;
-                // Whatever was confirmed before counts no more.
-                self.acknowledged.clear();
+                // Whatever was confirmed before counts no more; what was not may count with the next warden.
+                let installed = self.installed;
+                self.acknowledged.retain(|(_, needs)| installed.is_none_or(|have| *needs > have));
                 (self.counted_from, self.confirmed_from) = (None, None);
                 self.judge();
                 let steps = self.core.warden_lost(self.now());

@@ -3,10 +3,9 @@
 use crate::error::AgentError;
 use quorate_domain::{DiskName, HookTimes, HostId, Zone};
 use quorate_runtime::address::Address;
+use quorate_warden::{CgroupUse, Service, Settings};
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-/// How long a hook that is over its time may take to be killed, with what it started.
-const KILL_ALLOWANCE: Duration = Duration::from_secs(1);
 /// What the end of every role may take beyond hooks and lease.
 const ROLES_EXTRA: Duration = Duration::from_secs(5);
 /// What may come after that: the last report, the answers to local processes, and what the state folder still takes.
@@ -36,6 +35,8 @@ pub struct AgentOptions {
     pub probe: ProbeOptions,
     /// What is run when a role begins or ends.
     pub hooks: HookOptions,
+    /// What ends a service when its lease is over, whatever became of the agent.
+    pub warden: WardenOptions,
 }
 
 /// One disk to watch.
@@ -78,37 +79,94 @@ pub struct HookOptions {
     pub on_promote: Option<PathBuf>,
     /// Stops it.
     pub on_demote: Option<PathBuf>,
-    /// A hook that takes longer is killed, and has failed.
-    pub time_limit: Duration,
+    /// A promote hook that takes longer is killed, and has failed.
+    pub promote_limit: Duration,
+    /// The same of a demote hook.
+    pub demote_limit: Duration,
+    /// Where the service runs that they start and stop.
+    pub service: Service,
+    /// The directory of the service's own cgroup, with `{group}` in it.
+    pub service_cgroup: Option<String>,
+    /// The most hooks that run at once.
+    pub parallel: usize,
 }
 
 impl Default for HookOptions {
     fn default() -> Self {
-        Self { on_promote: None, on_demote: None, time_limit: Duration::from_secs(30) }
+        let Settings { promote_limit_ms, demote_limit_ms, service, service_cgroup, parallel, .. } =
+            Settings::default();
+        Self {
+            on_promote: None,
+            on_demote: None,
+            promote_limit: Duration::from_millis(promote_limit_ms),
+            demote_limit: Duration::from_millis(demote_limit_ms),
+            service,
+            service_cgroup,
+            parallel,
+        }
+    }
+}
+
+/// What ends a service when its lease is over, whatever became of the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WardenOptions {
+    /// Makes certain that a service has stopped when nothing else did.
+    pub fence_command: Option<PathBuf>,
+    /// A fence command that takes longer is killed, and has failed.
+    pub fence_limit: Duration,
+    /// A watchdog device, which is fed only while every deadline is kept.
+    pub watchdog: Option<PathBuf>,
+    /// Which cgroups hooks are put into.
+    pub cgroups: CgroupUse,
+    /// The program that has the verbs `warden` and `warden-exec`; this one if none is named.
+    pub program: Option<PathBuf>,
+}
+
+impl Default for WardenOptions {
+    fn default() -> Self {
+        let Settings { fence_limit_ms, cgroups, .. } = Settings::default();
+        let fence_limit = Duration::from_millis(fence_limit_ms);
+        Self { fence_command: None, fence_limit, watchdog: None, cgroups, program: None }
     }
 }
 
 impl AgentOptions {
     /// How long this agent allows its hooks, as the coordinators must know it.
     pub(crate) fn hook_times(&self) -> HookTimes {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let limit = |hook: &Option<PathBuf>, limit: Duration| hook.as_ref().map_or(0, |_| millis(limit));
-        HookTimes {
-            promotion_ms: limit(&self.hooks.on_promote, self.hooks.time_limit),
-            demotion_ms: limit(&self.hooks.on_demote, self.hooks.time_limit.saturating_add(KILL_ALLOWANCE)),
-        }
+        let settings = self.warden_settings();
+        let promotion_ms = if settings.on_promote.is_some() { settings.promote_limit_ms } else { 0 };
+        HookTimes { promotion_ms, demotion_ms: settings.ends_within_ms() }
     }
 
     /// How long every role may take to end once the agent is told to stop: a promote hook that runs is killed, a demote
     /// hook takes its time, and what was told is kept to the end of the lease.
     pub(crate) fn roles_end_within(&self, lease: Duration) -> Duration {
-        self.hooks.time_limit.saturating_mul(2).saturating_add(lease).saturating_add(ROLES_EXTRA)
+        let hooks = self.hooks.promote_limit.saturating_add(self.hooks.demote_limit);
+        hooks.saturating_add(lease).saturating_add(ROLES_EXTRA)
     }
 
     /// How long the agent may take to stop, all in all; it ends by itself no later. Whoever would end it sooner lets a
     /// service that has stopped halfway go on without its agent.
     pub fn stops_within(&self, lease: Duration) -> Duration {
         self.roles_end_within(lease).saturating_add(CLOSING_MAX)
+    }
+
+    /// What the warden is told.
+    pub fn warden_settings(&self) -> Settings {
+        let (hooks, warden) = (self.hooks.clone(), self.warden.clone());
+        Settings {
+            on_promote: hooks.on_promote,
+            on_demote: hooks.on_demote,
+            promote_limit_ms: millis(hooks.promote_limit),
+            demote_limit_ms: millis(hooks.demote_limit),
+            service: hooks.service,
+            service_cgroup: hooks.service_cgroup,
+            parallel: hooks.parallel,
+            fence_command: warden.fence_command,
+            fence_limit_ms: millis(warden.fence_limit),
+            watchdog: warden.watchdog,
+            cgroups: warden.cgroups,
+        }
     }
 
     /// Refuses what could not work, naming the option and the remedy.
@@ -140,16 +198,17 @@ impl AgentOptions {
             Ok(_) => {}
         }
         self.check_disks()?;
-        let limits = [
-            ("probe.interval_ms", self.probe.interval),
-            ("probe.timeout_ms", self.probe.time_limit),
-            ("hooks.timeout_ms", self.hooks.time_limit),
-        ];
+        let limits =
+            [("probe.interval_ms", self.probe.interval), ("probe.timeout_ms", self.probe.time_limit)];
         if let Some((option, _)) = limits.iter().find(|(_, limit)| limit.is_zero()) {
             return refuse(option, "is 0; set it to at least 1".into());
         }
         if self.probe.size_bytes == 0 {
             return refuse("probe.bytes", "is 0; set it to at least 1".into());
+        }
+        if let Err(error) = self.warden_settings().check() {
+            let problem = format!("{}; expected {}; {}", error.found, error.expected, error.remedy);
+            return refuse(error.field, problem);
         }
         Ok(())
     }
@@ -174,6 +233,10 @@ impl AgentOptions {
     }
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +252,7 @@ mod tests {
             disks: vec![disk("d1", "a"), disk("d2", "b")],
             probe: ProbeOptions::default(),
             hooks: HookOptions::default(),
+            warden: WardenOptions::default(),
         }
     }
 
@@ -198,7 +262,8 @@ mod tests {
 
     #[test]
     fn a_stop_leaves_time_for_both_hooks_the_lease_and_what_is_said_last() {
-        let hooks = HookOptions { time_limit: Duration::from_secs(20), ..HookOptions::default() };
+        let (promote_limit, demote_limit) = (Duration::from_secs(15), Duration::from_secs(25));
+        let hooks = HookOptions { promote_limit, demote_limit, ..HookOptions::default() };
         let options = AgentOptions { hooks, ..good() };
         let lease = Duration::from_secs(6);
         assert_eq!(options.roles_end_within(lease), Duration::from_secs(51));
@@ -211,7 +276,9 @@ mod tests {
         good().check().unwrap();
         let no_time = ProbeOptions { time_limit: Duration::ZERO, ..ProbeOptions::default() };
         let no_bytes = ProbeOptions { size_bytes: 0, ..ProbeOptions::default() };
+        let no_hooks_at_once = HookOptions { parallel: 0, ..HookOptions::default() };
         let table = [
+            (AgentOptions { hooks: no_hooks_at_once, ..good() }, "hooks.parallel: it is 0"),
             (AgentOptions { coordinators: vec![], ..good() }, "coordinators: is empty"),
             (AgentOptions { coordinators: vec!["a:1".into(), "b".into()], ..good() }, "coordinators[1]: "),
             (AgentOptions { advertise: "h1".into(), ..good() }, "advertise: "),

@@ -5,15 +5,15 @@ use crate::{
     convert::{self, OTHER_CLUSTER},
     disks::DiskState,
     error::AgentError,
-    event::{Event, SessionEvent},
-    hooks::{HookRun, run_hook},
+    event::{Event, SessionEvent, WardenEvent},
+    hooks::{Hooks, Word},
     keeper::Keeper,
     link::Link,
     local_api::{Answer, Question},
     state_folder::{Identity, StateError},
 };
-use quorate_agent_core::{BootMs, Core, HookKind, Step};
-use quorate_domain::{DiskName, Epoch, GroupId, Incarnation, ServiceMode, StartId, Timestamp};
+use quorate_agent_core::{BootMs, Core, Step};
+use quorate_domain::{DiskName, GroupId, Incarnation, ServiceMode, StartId, Timestamp};
 use quorate_rpc::{
     ApiError, Failure,
     session::{
@@ -22,9 +22,9 @@ use quorate_rpc::{
     },
 };
 use quorate_runtime::clock::Clock;
+use quorate_warden::protocol::Disk;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc::Sender;
-use tokio_util::sync::CancellationToken;
 
 /// A session that is silent for this many heartbeats is given up.
 const SILENT_AFTER_HEARTBEATS: u64 = 3;
@@ -44,7 +44,7 @@ pub(crate) struct Driver {
     pub(crate) keeper: Keeper,
     pub(crate) link: Link,
     pub(crate) events: Sender<Event>,
-    hooks: BTreeMap<(GroupId, Epoch, HookKind), CancellationToken>,
+    pub(crate) hooks: Hooks,
     disks: BTreeMap<DiskName, DiskState>,
     next_heartbeat: BootMs,
     report_due: bool,
@@ -70,6 +70,7 @@ impl Driver {
         clock: Arc<dyn Clock>,
         identity: Identity,
         keeper: Keeper,
+        hooks: Hooks,
         events: Sender<Event>,
     ) -> Self {
         let link = Link::new(options.coordinators.clone(), &identity.coordinators);
@@ -81,7 +82,7 @@ impl Driver {
             keeper,
             link,
             events,
-            hooks: BTreeMap::new(),
+            hooks,
             disks: BTreeMap::new(),
             next_heartbeat: BootMs(0),
             report_due: false,
@@ -147,11 +148,7 @@ impl Driver {
                 self.lost = Some(error);
                 self.begin_stop(steps);
             }
-            Event::Hook { group, epoch, kind, outcome } => {
-                self.hooks.remove(&(group.clone(), epoch, kind));
-                let steps = self.core.hook_finished(&group, epoch, kind, outcome, now);
-                self.perform(steps);
-            }
+            Event::Warden(event) => self.warden(event),
             Event::Disk(state) => self.disk(state, now),
             Event::Session(number, event) if self.link.is_current(number) => self.session(event),
             Event::Session(..) => {}
@@ -241,15 +238,19 @@ impl Driver {
                         self.stop_by.get_or_insert(by);
                     }
                 }
-                Step::TellWarden { request, .. } => {
-                    steps.extend(self.core.warden_told(request, self.now()));
-                }
-                Step::RunHook { group, epoch, kind, reason } => self.start_hook(group, epoch, kind, reason),
-                Step::KillHook { group, epoch } => {
-                    if let Some(kill) = self.hooks.get(&(group, epoch, HookKind::Promote)) {
-                        kill.cancel();
+                Step::TellWarden { request, deadline } => {
+                    if self.hooks.tell(request, deadline) {
+                        steps.extend(self.core.warden_told(request, self.now()));
                     }
                 }
+                Step::RunHook { group, epoch, kind, reason } => {
+                    tracing::info!(group.id = %group, epoch = epoch.0, hook = %kind, reason, "running hook");
+                    let disk = self.disk_of(&group);
+                    if let Some(outcome) = self.hooks.run(&group, epoch, kind, reason, disk) {
+                        steps.extend(self.core.hook_finished(&group, epoch, kind, outcome, self.now()));
+                    }
+                }
+                Step::KillHook { group, epoch } => self.hooks.kill(&group, epoch),
                 Step::Report => self.report_due = true,
                 Step::Resync => {
                     let message = "the assignment does not follow from what is installed".to_owned();
@@ -263,18 +264,27 @@ impl Driver {
         }
     }
 
-    fn start_hook(&mut self, group: GroupId, epoch: Epoch, kind: HookKind, reason: String) {
-        tracing::info!(group.id = %group, epoch = epoch.0, hook = %kind, reason, "running hook");
-        let kill = CancellationToken::new();
-        self.hooks.insert((group.clone(), epoch, kind), kill.clone());
-        let (options, events) = (Arc::clone(&self.options), self.events.clone());
-        tokio::spawn(async move {
-            let run = HookRun { host: options.host.clone(), group, epoch, kind, reason };
-            let outcome = run_hook(&options.hooks, &run, &kill).await;
-            let HookRun { group, epoch, kind, .. } = run;
-            // The agent is ending when nobody listens.
-            let _ = events.send(Event::Hook { group, epoch, kind, outcome }).await;
-        });
+    pub(crate) fn warden(&mut self, event: WardenEvent) {
+        for word in self.hooks.event(event) {
+            let now = self.now();
+            let steps = match word {
+                Word::Told(request) => self.core.warden_told(request, now),
+                Word::Lost => self.core.warden_lost(now),
+                Word::Ended(group, epoch, kind, outcome) => {
+                    self.core.hook_finished(&group, epoch, kind, outcome, now)
+                }
+                Word::Stopped(group, epoch, reason) => self.core.service_ended(&group, epoch, &reason, now),
+            };
+            self.perform(steps);
+        }
+    }
+
+    /// The disk of the group's member on this host, as a hook is told of it.
+    fn disk_of(&self, group: &GroupId) -> Option<Disk> {
+        let name = self.core.disk(group)?;
+        let path = self.options.disks.iter().find(|disk| disk.name == *name);
+        let path = path.map_or_else(String::new, |disk| disk.path.display().to_string());
+        Some(Disk { name: name.to_string(), path })
     }
 
     fn disk(&mut self, state: DiskState, now: BootMs) {

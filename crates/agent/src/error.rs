@@ -41,6 +41,12 @@ pub enum AgentError {
     /// The reflection service.
     #[error("reflection: {0}")]
     Reflection(#[from] quorate_rpc::reflection::ReflectionError),
+    /// There is no warden to run hooks and to keep deadlines.
+    #[error("the agent cannot start without its warden: {problem}")]
+    Warden {
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// Roles could not be ended for certain in time.
     #[error(
         "some roles had not ended for certain when the time to stop was over; their leases end by themselves"

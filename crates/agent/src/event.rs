@@ -1,9 +1,9 @@
 //! What the parts beside the core tell it.
 
 use crate::{disks::DiskState, state_folder::StateError};
-use quorate_agent_core::{HookKind, HookOutcome};
-use quorate_domain::{Epoch, GroupId, Incarnation};
+use quorate_domain::Incarnation;
 use quorate_rpc::{Failure, pb::agent::AgentMessage, session::ParsedCoordinatorMessage};
+use quorate_warden::protocol::{FromWarden, Welcome};
 use tokio::sync::mpsc::Sender;
 
 /// The most events that wait for the core; whoever has more to say waits.
@@ -18,12 +18,23 @@ pub(crate) enum Event {
     Renumbered(Incarnation),
     /// What the agent must keep could not be kept.
     StateLost(StateError),
-    /// A hook ended.
-    Hook { group: GroupId, epoch: Epoch, kind: HookKind, outcome: HookOutcome },
+    /// Something of the warden.
+    Warden(WardenEvent),
     /// A disk was looked at.
     Disk(DiskState),
     /// Something of the session of this number.
     Session(u64, SessionEvent),
+}
+
+/// What the way to the warden tells.
+#[derive(Debug)]
+pub(crate) enum WardenEvent {
+    /// There is one, and this is what it holds and has ended.
+    Up(Welcome),
+    /// It said something.
+    Said(FromWarden),
+    /// It is gone, and what it was told is not to be counted on; why in words.
+    Lost(String),
 }
 
 /// What a session tells.

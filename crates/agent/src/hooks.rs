@@ -1,240 +1,163 @@
-//! The operator's executables that start and stop a group's service on this host.
+//! The operator's executables that start and stop a group's service on this host, which the warden runs.
 
-use crate::config::HookOptions;
-use quorate_agent_core::{HookKind, HookOutcome};
-use quorate_domain::{Epoch, GroupId, HostId};
-use rustix::process::{Pid, Signal, kill_process_group};
-use std::{path::Path, process::Stdio, time::Duration};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::{Child, Command},
-    task::JoinHandle,
-    time::timeout,
-};
-use tokio_util::sync::CancellationToken;
+use crate::{event::WardenEvent, warden::Warden};
+use quorate_agent_core::{BootMs, HookKind, HookOutcome};
+use quorate_domain::{Epoch, GroupId};
+use quorate_warden::protocol::{Disk, FromWarden, GroupEnded, Hook, Outcome, Output, Run, ToWarden};
+use std::collections::BTreeMap;
 
-/// The most of a hook's output that is logged, in bytes of each of stdout and stderr.
-const OUTPUT_MAX: usize = 4_096;
-/// How long the output of a hook that has ended is waited for: something that it left running may hold it open.
-const OUTPUT_WAIT: Duration = Duration::from_millis(500);
-
-/// One run of a hook.
-#[derive(Debug, Clone)]
-pub(crate) struct HookRun {
-    pub(crate) host: HostId,
-    pub(crate) group: GroupId,
-    pub(crate) epoch: Epoch,
-    pub(crate) kind: HookKind,
-    pub(crate) reason: String,
+/// What the warden has to say to the core.
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// It knows the deadline of this request.
+    Told(u64),
+    /// It is gone.
+    Lost,
+    /// A hook ended.
+    Ended(GroupId, Epoch, HookKind, HookOutcome),
+    /// The service of a group has stopped; how that is known.
+    Stopped(GroupId, Epoch, String),
 }
 
-/// Runs a hook to its end, which comes no later than its time limit or `kill`.
-pub(crate) async fn run_hook(options: &HookOptions, run: &HookRun, kill: &CancellationToken) -> HookOutcome {
-    let path = match run.kind {
-        HookKind::Promote => options.on_promote.as_ref(),
-        HookKind::Demote => options.on_demote.as_ref(),
-    };
-    let Some(path) = path else { return HookOutcome::NotConfigured };
-    let outcome = execute(path, run, options.time_limit, kill).await;
-    if let HookOutcome::Failed(why) = &outcome {
-        tracing::warn!(group.id = %run.group, epoch = run.epoch.0, hook = %run.kind, error = why, "hook failed");
-    } else {
-        tracing::info!(group.id = %run.group, epoch = run.epoch.0, hook = %run.kind, "hook ended well");
-    }
-    outcome
+/// The hooks that run, and the warden that runs them; without any hook there is none.
+#[derive(Debug)]
+pub(crate) struct Hooks {
+    warden: Option<Warden>,
+    running: BTreeMap<u64, (GroupId, Epoch, HookKind)>,
+    runs: u64,
+    /// The request under way, and its deadline.
+    telling: Option<(u64, BootMs)>,
 }
 
-async fn execute(path: &Path, run: &HookRun, limit: Duration, kill: &CancellationToken) -> HookOutcome {
-    let mut child = match start(path, run) {
-        Ok(child) => child,
-        Err(error) => return HookOutcome::Failed(format!("cannot run {}: {error}", path.display())),
-    };
-    let output = [child.stdout.take().map(gather), child.stderr.take().map(gather)];
-    let pid = child.id();
-    let ended = tokio::select! {
-        ended = timeout(limit, child.wait()) => ended.map_err(|_| format!("killed after {} ms", limit.as_millis())),
-        () = kill.cancelled() => Err("killed because the epoch ended".to_owned()),
-    };
-    let outcome = match ended {
-        Ok(Ok(status)) if status.success() => HookOutcome::Succeeded,
-        Ok(Ok(status)) => HookOutcome::Failed(format!("{} ended with {status}", path.display())),
-        Ok(Err(error)) => HookOutcome::Failed(format!("cannot wait for {}: {error}", path.display())),
-        Err(why) => {
-            end_by_force(&mut child, pid).await;
-            HookOutcome::Failed(format!("{} was {why}", path.display()))
-        }
-    };
-    for (gathered, stream) in output.into_iter().zip(["stdout", "stderr"]) {
-        log_output(gathered, stream, path, run).await;
-    }
-    outcome
-}
-
-fn start(path: &Path, run: &HookRun) -> std::io::Result<Child> {
-    let role = match run.kind {
-        HookKind::Promote => "primary",
-        HookKind::Demote => "backup",
-    };
-    Command::new(path)
-        .env("QUORATE_GROUP", run.group.as_str())
-        .env("QUORATE_EPOCH", run.epoch.0.to_string())
-        .env("QUORATE_ROLE", role)
-        .env("QUORATE_HOST", run.host.as_str())
-        .env("QUORATE_REASON", &run.reason)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // A group of its own, so that what the hook started is killed with it.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-}
-
-/// Kills the hook and what it started, and waits until it is gone: what runs next must not meet it.
-async fn end_by_force(child: &mut Child, pid: Option<u32>) {
-    let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    if let Some(pid) = pid
-        && let Err(error) = kill_process_group(pid, Signal::KILL)
-    {
-        tracing::warn!(error = %error, "cannot kill the process group of a hook");
-    }
-    if let Err(error) = child.kill().await {
-        tracing::warn!(error = %error, "cannot kill a hook");
-    }
-}
-
-/// Reads to the end, so that a hook that writes much is not held up, and keeps the beginning.
-fn gather(mut stream: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<Vec<u8>> {
-    tokio::spawn(async move {
-        let mut kept = Vec::new();
-        let mut chunk = [0_u8; 1_024];
-        while let Ok(count @ 1..) = stream.read(&mut chunk).await {
-            let room = OUTPUT_MAX - kept.len();
-            kept.extend_from_slice(&chunk[..count.min(room)]);
-        }
-        kept
-    })
-}
-
-async fn log_output(gathered: Option<JoinHandle<Vec<u8>>>, stream: &str, path: &Path, run: &HookRun) {
-    let Some(mut task) = gathered else { return };
-    let Ok(Ok(bytes)) = timeout(OUTPUT_WAIT, &mut task).await else {
-        task.abort();
-        return;
-    };
-    for line in String::from_utf8_lossy(&bytes).lines() {
-        tracing::info!(group.id = %run.group, epoch = run.epoch.0, hook = %path.display(), stream, "{line}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Instant};
-
-    fn script(folder: &Path, body: &str) -> PathBuf {
-        let path = folder.join("hook");
-        let temporary = folder.join("hook.new");
-        fs::write(&temporary, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::rename(&temporary, &path).unwrap();
-        path
+impl Hooks {
+    pub(crate) fn new(warden: Option<Warden>) -> Self {
+        Self { warden, running: BTreeMap::new(), runs: 0, telling: None }
     }
 
-    fn a_run(kind: HookKind) -> HookRun {
-        HookRun {
-            host: HostId::new("h1").unwrap(),
-            group: GroupId::new("g").unwrap(),
-            epoch: Epoch(12),
-            kind,
-            reason: "the lease lapsed".into(),
-        }
+    /// Tells the warden when the lease ends; [`Word::Told`] answers. True when there is none to be told.
+    pub(crate) fn tell(&mut self, request: u64, deadline: BootMs) -> bool {
+        let Some(warden) = &self.warden else { return true };
+        self.telling = Some((request, deadline));
+        // One that takes nothing more is found to be gone, and then is lost.
+        warden.say(ToWarden::Lease { deadline_ms: deadline.0 });
+        false
     }
 
-    fn options(on_promote: Option<PathBuf>, limit_ms: u64) -> HookOptions {
-        HookOptions { on_promote, on_demote: None, time_limit: Duration::from_millis(limit_ms) }
-    }
-
-    #[tokio::test]
-    async fn a_hook_is_told_group_epoch_role_host_and_reason() {
-        let dir = tempfile::tempdir().unwrap();
-        let seen = dir.path().join("seen");
-        let body = format!(
-            "echo \"$QUORATE_GROUP|$QUORATE_EPOCH|$QUORATE_ROLE|$QUORATE_HOST|$QUORATE_REASON\" > {}",
-            seen.display()
-        );
-        let hook = script(dir.path(), &body);
-        let options = HookOptions { on_demote: Some(hook), ..HookOptions::default() };
-        let outcome = run_hook(&options, &a_run(HookKind::Demote), &CancellationToken::new()).await;
-        assert_eq!(outcome, HookOutcome::Succeeded);
-        assert_eq!(fs::read_to_string(seen).unwrap(), "g|12|backup|h1|the lease lapsed\n");
-        let none = run_hook(&options, &a_run(HookKind::Promote), &CancellationToken::new()).await;
-        assert_eq!(none, HookOutcome::NotConfigured);
-    }
-
-    #[tokio::test]
-    async fn a_hook_that_ends_badly_or_is_not_there_has_failed() {
-        let dir = tempfile::tempdir().unwrap();
-        let hook = script(dir.path(), "echo trouble >&2; exit 3");
-        let outcome =
-            run_hook(&options(Some(hook), 60_000), &a_run(HookKind::Promote), &CancellationToken::new())
-                .await;
-        assert!(
-            matches!(&outcome, HookOutcome::Failed(why) if why.contains("exit status: 3")),
-            "{outcome:?}"
-        );
-        let missing = Some(dir.path().join("missing"));
-        let outcome =
-            run_hook(&options(missing, 60_000), &a_run(HookKind::Promote), &CancellationToken::new()).await;
-        assert!(matches!(&outcome, HookOutcome::Failed(why) if why.contains("cannot run")), "{outcome:?}");
-    }
-
-    #[tokio::test]
-    async fn a_hook_over_its_time_is_killed_with_what_it_started() {
-        let dir = tempfile::tempdir().unwrap();
-        let pids = dir.path().join("pids");
-        let hook = script(dir.path(), &format!("sleep 600 & echo $! > {}; wait", pids.display()));
-        let before = Instant::now();
-        let outcome =
-            run_hook(&options(Some(hook), 700), &a_run(HookKind::Promote), &CancellationToken::new()).await;
-        assert!(
-            matches!(&outcome, HookOutcome::Failed(why) if why.contains("killed after 700 ms")),
-            "{outcome:?}"
-        );
-        assert!(before.elapsed() < Duration::from_mins(1));
-        let child: i32 = fs::read_to_string(pids).unwrap().trim().parse().unwrap();
-        let gone = || {
-            let stat = fs::read_to_string(format!("/proc/{child}/stat"));
-            // Without an init that reaps, a killed orphan stays behind as a zombie.
-            stat.map_or(true, |stat| stat.contains(") Z "))
+    /// Runs a hook; gives back how it ended when it has already.
+    pub(crate) fn run(
+        &mut self,
+        group: &GroupId,
+        epoch: Epoch,
+        kind: HookKind,
+        reason: String,
+        disk: Option<Disk>,
+    ) -> Option<HookOutcome> {
+        let Some(warden) = &self.warden else { return Some(HookOutcome::NotConfigured) };
+        self.runs += 1;
+        let hook = match kind {
+            HookKind::Promote => Hook::Promote,
+            HookKind::Demote => Hook::Demote,
         };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !gone() {
-            assert!(Instant::now() < deadline, "process {child} outlived its hook");
-            tokio::task::yield_now().await;
+        let run = Run { run: self.runs, group: group.clone(), epoch, hook, reason, disk };
+        if !warden.say(ToWarden::Run(run)) {
+            return Some(HookOutcome::Failed("the warden takes nothing any more".to_owned()));
+        }
+        self.running.insert(self.runs, (group.clone(), epoch, kind));
+        None
+    }
+
+    /// Kills the promote hook of an epoch that has ended.
+    pub(crate) fn kill(&self, group: &GroupId, epoch: Epoch) {
+        let wanted = (group.clone(), epoch, HookKind::Promote);
+        let runs = self.running.iter().filter(|(_, running)| **running == wanted);
+        for (run, _) in runs {
+            if let Some(warden) = &self.warden {
+                warden.say(ToWarden::Kill { run: *run });
+            }
         }
     }
 
-    #[tokio::test]
-    async fn a_hook_whose_epoch_ended_is_killed_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let hook = script(dir.path(), "sleep 600");
-        let kill = CancellationToken::new();
-        kill.cancel();
-        let outcome = run_hook(&options(Some(hook), 600_000), &a_run(HookKind::Promote), &kill).await;
-        assert!(
-            matches!(&outcome, HookOutcome::Failed(why) if why.contains("the epoch ended")),
-            "{outcome:?}"
-        );
+    /// Takes in what the way to the warden says.
+    pub(crate) fn event(&mut self, event: WardenEvent) -> Vec<Word> {
+        match event {
+            WardenEvent::Up(welcome) => {
+                let (pid, finds_by, holds) = (welcome.pid, &welcome.finds_by, welcome.holds.len());
+                tracing::info!(warden.pid = pid, finds_by, holds, "the warden is there");
+                welcome.ended.iter().filter_map(|ended| self.group_ended(ended)).collect()
+            }
+            WardenEvent::Lost(why) => {
+                self.telling = None;
+                if let Some(warden) = &mut self.warden {
+                    warden.is_lost();
+                }
+                let running = std::mem::take(&mut self.running).into_values();
+                let failed = format!("the warden is gone: {why}");
+                let ended = running.map(|(group, epoch, kind)| {
+                    Word::Ended(group, epoch, kind, HookOutcome::Failed(failed.clone()))
+                });
+                // First that nothing may be acted on: a promotion that failed by this is none of the group's fault.
+                std::iter::once(Word::Lost).chain(ended).collect()
+            }
+            WardenEvent::Said(message) => self.said(message).into_iter().collect(),
+        }
     }
 
-    #[tokio::test]
-    async fn a_hook_that_writes_without_end_is_not_held_up_by_its_output() {
-        let dir = tempfile::tempdir().unwrap();
-        let hook = script(dir.path(), "head -c 3000000 /dev/zero");
-        let outcome =
-            run_hook(&options(Some(hook), 60_000), &a_run(HookKind::Promote), &CancellationToken::new())
-                .await;
-        assert_eq!(outcome, HookOutcome::Succeeded);
+    fn said(&mut self, message: FromWarden) -> Option<Word> {
+        match message {
+            FromWarden::Told { deadline_ms } => {
+                let (request, _) = self.telling.take_if(|(_, deadline)| deadline.0 == deadline_ms)?;
+                return Some(Word::Told(request));
+            }
+            FromWarden::Ended { run, outcome } => return self.run_ended(run, outcome),
+            FromWarden::GroupEnded(ended) => return self.group_ended(&ended),
+            FromWarden::Output(output) => log_output(&output),
+            FromWarden::Log { warning: true, text } => tracing::warn!("warden: {text}"),
+            FromWarden::Log { warning: false, text } => tracing::info!("warden: {text}"),
+            FromWarden::Pong { .. } | FromWarden::Welcome(_) | FromWarden::Refused { .. } => {}
+        }
+        None
     }
+
+    fn run_ended(&mut self, run: u64, outcome: Outcome) -> Option<Word> {
+        let (group, epoch, kind) = self.running.remove(&run)?;
+        let outcome = match outcome {
+            Outcome::Succeeded => HookOutcome::Succeeded,
+            Outcome::NotConfigured => HookOutcome::NotConfigured,
+            Outcome::Failed(why) => HookOutcome::Failed(why),
+        };
+        if let HookOutcome::Failed(why) = &outcome {
+            tracing::warn!(group.id = %group, epoch = epoch.0, hook = %kind, error = why, "hook failed");
+        } else {
+            tracing::info!(group.id = %group, epoch = epoch.0, hook = %kind, "hook ended well");
+        }
+        Some(Word::Ended(group, epoch, kind, outcome))
+    }
+
+    fn group_ended(&self, ended: &GroupEnded) -> Option<Word> {
+        let GroupEnded { number, group, epoch, proof } = ended;
+        if let Some(warden) = &self.warden {
+            warden.say(ToWarden::Heard { number: *number });
+        }
+        if !proof.holds() {
+            tracing::warn!(group.id = %group, epoch = epoch.0, "the service is {proof}");
+            return None;
+        }
+        tracing::info!(group.id = %group, epoch = epoch.0, proof = %proof, "the service has stopped");
+        Some(Word::Stopped(group.clone(), *epoch, proof.to_string()))
+    }
+
+    /// Takes leave of the warden.
+    pub(crate) async fn close(self) {
+        if let Some(warden) = self.warden {
+            warden.close().await;
+        }
+    }
+}
+
+fn log_output(output: &Output) {
+    let Output { group, epoch, hook, stream, line, dropped } = output;
+    if *dropped > 0 {
+        tracing::warn!(group.id = %group, epoch = epoch.0, hook = %hook, stream, dropped, "lines of output were left out");
+    }
+    tracing::info!(group.id = %group, epoch = epoch.0, hook = %hook, stream, "{line}");
 }

@@ -22,9 +22,11 @@ mod local_api;
 mod run;
 mod session;
 mod state_folder;
+mod warden;
 
-pub use config::{AgentOptions, DiskOptions, HookOptions, ProbeOptions};
+pub use config::{AgentOptions, DiskOptions, HookOptions, ProbeOptions, WardenOptions};
 pub use disks::{DiskIo, Space, SystemIo, WriteFault};
 pub use error::AgentError;
+pub use quorate_warden::{CgroupUse, Service};
 pub use run::{Agent, run};
 pub use state_folder::{Identity, StateError, StateFolder};

@@ -5,10 +5,12 @@ use crate::{
     disks::{DiskIo, SystemIo, Watch, watch},
     driver::Driver,
     error::AgentError,
-    event::{EVENTS_MAX, Event},
+    event::{EVENTS_MAX, Event, WardenEvent},
+    hooks::Hooks,
     keeper::{CLOSE_WAIT, Keeper},
     local_api::{LocalApi, QUESTIONS_MAX, Question},
     state_folder::StateFolder,
+    warden::Warden,
 };
 use quorate_agent_core::{BootMs, Core, Start};
 use quorate_domain::{Incarnation, LeaseSettings};
@@ -72,7 +74,8 @@ impl Agent {
         // After the lock: a lease of the start before cannot have been renewed since.
         let at = BootMs(clock.boottime().as_ms());
         let incarnation = folder.identity().incarnation;
-        let start = Start { incarnation, on_disk, settings: LeaseSettings::default(), at, guarded: false };
+        let guarded = options.warden_settings().need_a_warden();
+        let start = Start { incarnation, on_disk, settings: LeaseSettings::default(), at, guarded };
         let (options, disk_io) = (Arc::new(options), Arc::new(SystemIo));
         Ok(Self { options, clock, disk_io, folder, start, listener, local_addr })
     }
@@ -101,6 +104,8 @@ impl Agent {
     pub async fn run(self, stop: CancellationToken) -> Result<(), AgentError> {
         let (events, happened) = mpsc::channel(EVENTS_MAX);
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+        // Before anything else: what a start before left is ended first.
+        let (warden, welcome) = Warden::start(&self.options, events.clone()).await?.unzip();
         let identity = self.folder.identity().clone();
         let mut beside = JoinSet::new();
         for disk in &self.options.disks {
@@ -114,8 +119,12 @@ impl Agent {
         let server = tokio::spawn(serve(self.listener, LocalApi { questions }, reflection, closing.clone()));
         let keeper = Keeper::start(self.folder, events.clone())?;
         let (core, steps) = Core::new(self.start);
-        let mut driver = Driver::new(core, self.options, self.clock, identity, keeper, events);
+        let mut driver =
+            Driver::new(core, self.options, self.clock, identity, keeper, Hooks::new(warden), events);
         driver.perform(steps);
+        if let Some(welcome) = welcome {
+            driver.warden(WardenEvent::Up(welcome));
+        }
         let outcome = drive(driver, happened, asked, stop).await;
         closing.cancel();
         if tokio::time::timeout(SERVER_WAIT, server).await.is_err() {
@@ -165,13 +174,14 @@ async fn drive(
         driver.flush_report();
     }
     let outcome = driver.outcome();
-    let Driver { link, keeper, .. } = driver;
+    let Driver { link, keeper, hooks, .. } = driver;
     tokio::select! {
         () = link.close(FLUSH_WAIT) => {}
         // What the session still has to say holds up its end unless somebody takes it.
         () = async { while happened.recv().await.is_some() {} std::future::pending().await } => {}
     }
     drop(happened);
+    hooks.close().await;
     keeper.close().await;
     outcome
 }

@@ -130,7 +130,7 @@ async fn a_release_waits_for_whoever_was_told_and_not_for_whoever_only_looked() 
     let leader = Leader::start().await;
     let mut place = Place::new(&leader);
     // Nothing but the deadline ends what a process on this host does.
-    place.has_demote_hook = false;
+    place.has_hooks = false;
     let agent = place.start().await;
     let mut client = agent.asking().await;
     for (epoch, observe_only) in [(5, true), (6, false)] {

@@ -37,6 +37,9 @@ impl Machine {
 
 /// All that the binary does, with its command line, on a machine.
 pub fn main(machine: Machine) -> ExitCode {
+    if let Some(code) = warden() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(refusal) => {
@@ -59,6 +62,23 @@ pub fn main(machine: Machine) -> ExitCode {
     // A check that hangs on a dead disk must not keep the process from ending.
     runtime.shutdown_background();
     ExitCode::from(code)
+}
+
+/// The two verbs that the agent and its warden use among themselves. Before everything else: the warden has no runtime, and
+/// what prepares a hook is in a hurry.
+fn warden() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    let verb = words.next()?;
+    if verb == quorate_warden::EXEC_VERB {
+        return Some(quorate_warden::exec(words));
+    }
+    if verb != quorate_warden::VERB {
+        return None;
+    }
+    let Err(error) = quorate_warden::serve(words) else { return Some(ExitCode::from(exit::OK)) };
+    output::note(&format!("error: warden: {}", exit::chain(&error)));
+    let usage = matches!(error, quorate_warden::WardenError::Words);
+    Some(ExitCode::from(if usage { exit::USAGE } else { exit::FAILED }))
 }
 
 /// A coordinator serves on one thread, next to the one of Raft: what is committed together is answered together, in few

@@ -52,6 +52,8 @@ bugs! {
     FailedDemotionReleases = "failed-demotion-releases",
     /// D does not cover the demotion that a host allows itself.
     WaitWithoutHooks = "wait-without-hooks",
+    /// The warden ends services long after their deadline.
+    WardenAfterD = "warden-after-d",
     /// Coordinators get or lose votes although those that shall vote have no quorum.
     NoQuorumCheckOfMembers = "no-quorum-check-of-members",
 }

@@ -2,6 +2,7 @@
 
 mod process;
 mod session;
+mod warden;
 
 use crate::{
     env::{Env, Timer},
@@ -17,6 +18,7 @@ use quorate_domain::{
     Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId, ServiceMode, StartId, Verdict,
 };
 use std::collections::BTreeMap;
+use warden::Warden;
 
 /// What an agent has on its disk.
 #[derive(Debug, Clone)]
@@ -50,6 +52,7 @@ pub(crate) struct Agent {
     life: u32,
     folder: Folder,
     process: Option<Process>,
+    warden: Warden,
     platform: BTreeMap<GroupId, Told>,
     /// What the oracle was told last.
     claims: BTreeMap<GroupId, Claim>,
@@ -60,8 +63,10 @@ pub(crate) struct Agent {
     verdict: Verdict,
     /// How often its disk was replaced.
     replaced: u32,
-    /// Its promote hooks fail.
+    /// Its hooks fail.
     pub(crate) hooks_fail: bool,
+    /// Its hooks do not end before their time is over.
+    pub(crate) hooks_hang: bool,
     /// A leader has taken it in since it was last set to false.
     pub(crate) was_welcomed: bool,
 }
@@ -82,6 +87,7 @@ impl Agent {
                 at_home: true,
             },
             process: None,
+            warden: Warden::default(),
             platform: BTreeMap::new(),
             claims: BTreeMap::new(),
             standstill: Standstill::default(),
@@ -89,6 +95,7 @@ impl Agent {
             verdict: Verdict::Healthy,
             replaced: 0,
             hooks_fail: false,
+            hooks_hang: false,
             was_welcomed: false,
         }
     }
@@ -137,6 +144,7 @@ impl Agent {
         let incarnation = self.folder.incarnation;
         env.note(self.node, || format!("starts for the {incarnation}. time"));
         self.process = Some(process);
+        self.take_over_warden(env);
         self.act(env, |agent, env| agent.perform(steps, env));
         if env.plan.habits.asks_every_ms > 0 {
             self.ask_again(env);
@@ -154,6 +162,7 @@ impl Agent {
         env.note(self.node, || "dies".to_owned());
         self.life += 1;
         self.standstill = Standstill::default();
+        self.leave_warden_alone(env);
         self.claim(env);
         true
     }
@@ -162,6 +171,7 @@ impl Agent {
     pub(crate) fn lose_power(&mut self, env: &mut Env) -> bool {
         let was_up = self.crash(env);
         self.platform.clear();
+        self.lose_warden(env);
         self.folder.at_home = false;
         self.claim(env);
         env.reboot(self.node);
@@ -221,6 +231,9 @@ impl Agent {
 
     /// A timer of an earlier start means nothing any more.
     pub(crate) fn waking(&mut self, life: u32, timer: Timer, env: &mut Env) {
+        if matches!(timer, Timer::Warden | Timer::HookRan(_) | Timer::GroupKilled(_)) {
+            return self.warden_timer(life, timer, env);
+        }
         if life != self.life {
             return;
         }
@@ -246,7 +259,11 @@ impl Agent {
         match timer {
             Timer::Wake => self.woken(env),
             Timer::Stored(request) => self.stored(request, env),
-            Timer::Hook(group, epoch, kind) => self.hook_ends(&group, epoch, kind, env),
+            Timer::HookEnded(group, epoch, kind, outcome) => {
+                self.hook_ended(&group, epoch, kind, outcome, env);
+            }
+            Timer::WardenTold(request) => self.warden_told(request, env),
+            Timer::ServiceEnded(group, epoch) => self.service_ended(&group, epoch, env),
             Timer::Ask => {
                 self.asked(env);
                 self.ask_again(env);

@@ -10,12 +10,12 @@ use crate::{
     time::{Clock, Moment},
     timeline::Timeline,
 };
-use quorate_agent_core::HookKind;
+use quorate_agent_core::{HookKind, HookOutcome};
 use quorate_domain::{Epoch, GroupId, State};
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// What a node asked to be woken for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Timer {
     /// A coordinator's Raft looks at the clock.
     Tick,
@@ -31,8 +31,18 @@ pub(crate) enum Timer {
     Wake,
     /// An agent's epochs are durable.
     Stored(u64),
-    /// A hook of an agent ends.
-    Hook(GroupId, Epoch, HookKind),
+    /// A warden tells its agent that a hook has ended.
+    HookEnded(GroupId, Epoch, HookKind, HookOutcome),
+    /// A warden tells its agent that it knows the end of the lease.
+    WardenTold(u64),
+    /// A warden tells its agent that nothing is left of a service.
+    ServiceEnded(GroupId, Epoch),
+    /// A warden has something to do at this time.
+    Warden,
+    /// A hook that a warden runs ends.
+    HookRan(u64),
+    /// Everything that the hooks of a group started is dead.
+    GroupKilled(GroupId),
     /// A client does the next thing, or gives up waiting for an answer to this try.
     Act(u64),
     /// A process of the platform asks its agent.

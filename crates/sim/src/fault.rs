@@ -70,14 +70,18 @@ kinds! {
     HostCrash = "host-crash",
     /// An agent stands still; the platform's processes on its host go on.
     AgentPause = "agent-pause",
+    /// An agent dies or stands still for longer than any wait: its warden is left alone with the services.
+    AgentGone = "agent-gone",
     /// An agent is told to stop, and started again later.
     AgentStop = "agent-stop",
     /// The agent's state folder is copied, and the copy is started on another machine while the first one runs.
     FolderCopied = "folder-copied",
     /// A disk of a host fails.
     DiskFailed = "disk-failed",
-    /// Promote hooks of a host fail.
+    /// Hooks of a host fail.
     HookFails = "hook-fails",
+    /// Hooks of a host do not end before their time is over.
+    HookHangs = "hook-hangs",
     /// The wall clock of a coordinator jumps.
     WallClockJump = "wall-clock-jump",
 }

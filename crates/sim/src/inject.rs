@@ -105,6 +105,7 @@ impl World {
         self.env.network.calm();
         self.env.drop_underway();
         self.env.plan.assignment_lag_ms = 1;
+        self.env.plan.habits.demote_fails_ppm = 0;
         for coordinator in &mut self.coordinators {
             coordinator.start(&mut self.env);
         }
@@ -169,9 +170,11 @@ impl World {
             Kind::AgentCrash
             | Kind::HostCrash
             | Kind::AgentPause
+            | Kind::AgentGone
             | Kind::AgentStop
             | Kind::DiskFailed
             | Kind::HookFails
+            | Kind::HookHangs
             | Kind::FolderCopied => self.harm_host(index, kind, target),
             _ => self.cut_links(index, kind, target),
         }
@@ -270,10 +273,18 @@ impl World {
             Kind::AgentCrash => (agent.crash(env), Undo::StartAgent(place)),
             Kind::HostCrash => (agent.lose_power(env), Undo::StartAgent(place)),
             Kind::AgentPause => (agent.pause(env), Undo::ResumeAgent(place)),
+            Kind::AgentGone if (target >> 40).is_multiple_of(2) => {
+                (agent.crash(env), Undo::StartAgent(place))
+            }
+            Kind::AgentGone => (agent.pause(env), Undo::ResumeAgent(place)),
             Kind::AgentStop => (agent.stop(env), Undo::StartAgent(place)),
             Kind::DiskFailed => (agent.set_disk(Verdict::Failed, env), Undo::ReplaceDisk(place)),
             Kind::HookFails => {
                 agent.hooks_fail = true;
+                (false, Undo::HooksWork(place))
+            }
+            Kind::HookHangs => {
+                agent.hooks_hang = true;
                 (false, Undo::HooksWork(place))
             }
             _ => return self.copy_folder(index, place),
@@ -406,7 +417,9 @@ impl World {
             Undo::FastDisk(place) => self.coordinators[place].disk_slowness = 1,
             Undo::StartAgent(place) => self.agents[place].start(env),
             Undo::ResumeAgent(place) => self.agents[place].resume(env),
-            Undo::HooksWork(place) => self.agents[place].hooks_fail = false,
+            Undo::HooksWork(place) => {
+                (self.agents[place].hooks_fail, self.agents[place].hooks_hang) = (false, false);
+            }
             Undo::ReplaceDisk(place) => {
                 self.agents[place].set_disk(Verdict::Healthy, env);
             }

@@ -33,10 +33,14 @@ pub(crate) struct Habits {
     pub(crate) hooks: bool,
     /// The longest run of a hook.
     pub(crate) hook_max_ms: u64,
+    /// A demote hook fails this often, in a million.
+    pub(crate) demote_fails_ppm: u64,
     /// The platform's processes ask for their role this often; zero: never.
     pub(crate) asks_every_ms: u64,
 }
 
+/// The least that an agent is gone for: longer than D with every hook.
+const GONE_MS: u64 = 12_000;
 /// What ending a hook by force may take beyond its limit.
 pub(crate) const KILL_ALLOWANCE_MS: u64 = 100;
 
@@ -262,8 +266,9 @@ fn weather(chance: &mut Chance) -> Weather {
 
 fn habits(chance: &mut Chance) -> Habits {
     Habits {
-        hooks: chance.happens(600_000),
-        hook_max_ms: *chance.pick(&[50, 500, 2_500]),
+        hooks: chance.happens(700_000),
+        hook_max_ms: *chance.pick(&[50, 500, 2_500, 2_500]),
+        demote_fails_ppm: *chance.pick(&[0, 100_000, 500_000]),
         asks_every_ms: *chance.pick(&[0, 100, 700, 3_000]),
     }
 }
@@ -285,8 +290,9 @@ fn faults(chance: &mut Chance, horizon: Moment) -> Vec<Fault> {
         if at >= horizon {
             return found;
         }
-        let lasts_ms = chance.draw(50..=longest_ms);
+        let usual_ms = chance.draw(50..=longest_ms);
         let (number, kind, target) = (found.len(), *chance.pick(&kinds), chance.draw(0..=u64::MAX));
+        let lasts_ms = if kind == Kind::AgentGone { usual_ms + GONE_MS } else { usual_ms };
         found.push(Fault { number, kind, at, lasts_ms, target });
     }
 }

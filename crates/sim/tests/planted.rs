@@ -15,19 +15,22 @@ const STEPS: u64 = 200_000;
 
 /// The bug, the most seeds that it may take, and the numbers of the invariants of which one must say so.
 const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
-    (Bug::NoQuorumRound, 60, &["I7", "I9", "I15"]),
-    (Bug::LeaseFromReceipt, 60, &["I9", "I12", "I13"]),
-    (Bug::RenewalWithoutAssignment, 60, &["I9", "I12"]),
-    (Bug::PromoteBeforeD, 60, &["I9", "I12"]),
+    (Bug::NoQuorumRound, 60, &["I7", "I9", "I15", "I23"]),
+    (Bug::LeaseFromReceipt, 60, &["I9", "I12", "I13", "I23"]),
+    (Bug::RenewalWithoutAssignment, 60, &["I9", "I12", "I23"]),
+    (Bug::PromoteBeforeD, 60, &["I9", "I12", "I23"]),
     (Bug::WaitKeptAcrossLeaders, 60, &["I12"]),
-    (Bug::NoEpochCheck, 60, &["I9", "I10", "I12"]),
+    (Bug::NoEpochCheck, 60, &["I9", "I10", "I12", "I23"]),
     (Bug::PromoteUnfit, 60, &["I16", "I20"]),
     (Bug::ActAfterRestart, 60, &["I11", "I12", "I14"]),
-    (Bug::ReleaseWhileTold, 60, &["I9", "I12"]),
+    (Bug::ReleaseWhileTold, 60, &["I9", "I12", "I23"]),
     (Bug::SnapshotWithoutRequests, 60, &["I6", "I8"]),
     (Bug::MapOrder, 60, &["I6"]),
-    (Bug::StartsShareNumber, 60, &["I9", "I10"]),
-    (Bug::PredecessorAssumed, 60, &["I9", "I12"]),
+    (Bug::StartsShareNumber, 60, &["I9", "I10", "I23"]),
+    (Bug::PredecessorAssumed, 60, &["I9", "I12", "I23"]),
+    (Bug::FailedDemotionReleases, 60, &["I23"]),
+    (Bug::WaitWithoutHooks, 60, &["I12", "I23"]),
+    (Bug::WardenAfterD, 60, &["I23"]),
     (Bug::NoQuorumCheckOfMembers, 60, &["I20", "I22"]),
 ];
 

@@ -1,4 +1,4 @@
-//! `cargo xtask verify | fix | bench | sim | storm | compose`: the chores of this workspace, the same by hand and in CI.
+//! `cargo xtask verify | fix | bench | sim | storm | overlap | compose`: the chores of this workspace, the same by hand and in CI.
 //!
 //! Architecture invariant: `verify` changes no file of the working tree, and no workspace crate is used here, so that
 //! this builds when nothing else does.
@@ -6,6 +6,7 @@
 mod bench;
 mod compose;
 mod fix;
+mod overlap;
 mod sim;
 mod step;
 mod storm;
@@ -24,6 +25,8 @@ usage: cargo xtask COMMAND
   sim [--seed N] [--seeds FROM..TO] [...]    the simulation; without words what every change must pass: 500 seeds twice,
                                              and every planted bug caught; --no-run alone only builds that
   storm [--seed N] [--faults N] [...]        builds `quorate` for release and soaks it in faults; --help says more
+  overlap [--rounds N] [--mode NAME] [...]   services that never ask, 20 rounds of each thing that happens to a primary, at
+                                             the product's own times, on a release build
   compose [--only WORDS]                     docker-compose.yml under faults, three and five coordinators; needs a Docker
                                              engine and root";
 
@@ -45,6 +48,7 @@ fn run(words: &[String]) -> Result<()> {
         Some((command, rest)) if command == "bench" => bench::run(rest),
         Some((command, rest)) if command == "sim" => sim::run(rest),
         Some((command, rest)) if command == "storm" => storm::run(rest),
+        Some((command, rest)) if command == "overlap" => overlap::run(rest),
         Some((command, rest)) if command == "compose" => compose::run(rest),
         Some((command, _)) if ["help", "--help", "-h"].contains(&command.as_str()) => {
             println!("{USAGE}");

@@ -7,7 +7,7 @@ use crate::{
     tenure::{Stage, Tenure},
     time::BootMs,
 };
-use quorate_domain::{GroupId, GroupState, Role, ServiceMode};
+use quorate_domain::{DiskName, GroupId, GroupState, Role, ServiceMode};
 use std::collections::BTreeSet;
 
 impl Core {
@@ -42,6 +42,11 @@ impl Core {
             "nothing may be served, reads neither: the lease is over and the coordinators have no quorum, say {}",
             self.quorum.who_lack()
         )
+    }
+
+    /// The disk of the group's member on this host, while the assignment has one.
+    pub fn disk(&self, group: &GroupId) -> Option<&DiskName> {
+        self.installed.entry(group).map(|entry| &entry.disk)
     }
 
     /// The groups that the host knows of.

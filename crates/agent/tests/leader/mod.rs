@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what the tests share")]
 
-use quorate_agent::{Agent, AgentError, AgentOptions, DiskOptions, HookOptions, ProbeOptions};
+use quorate_agent::{Agent, AgentError, AgentOptions, DiskOptions, HookOptions, ProbeOptions, WardenOptions};
 use quorate_agent_core::BootMs;
 use quorate_domain::{
     Assignment, AssignmentEntry, ClusterId, CoordinatorId, DiskName, Epoch, FormationId, GroupId, GroupState,
@@ -259,7 +259,7 @@ impl AgentGateway for Leader {
 pub(crate) struct Place {
     dir: tempfile::TempDir,
     pub(crate) coordinators: Vec<String>,
-    pub(crate) has_demote_hook: bool,
+    pub(crate) has_hooks: bool,
 }
 
 pub(crate) struct Running {
@@ -282,7 +282,7 @@ impl Place {
             fs::set_permissions(dir.path().join("new"), fs::Permissions::from_mode(0o755)).unwrap();
             fs::rename(dir.path().join("new"), path).unwrap();
         }
-        Self { dir, coordinators: vec![leader.address.to_string()], has_demote_hook: true }
+        Self { dir, coordinators: vec![leader.address.to_string()], has_hooks: true }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -304,9 +304,15 @@ impl Place {
             disks: vec![DiskOptions { name: DiskName::new("d1").unwrap(), path: self.path("disk") }],
             probe: ProbeOptions { interval: Duration::from_millis(50), ..ProbeOptions::default() },
             hooks: HookOptions {
-                on_promote: Some(self.path("promote")),
-                on_demote: self.has_demote_hook.then(|| self.path("demote")),
-                time_limit: Duration::from_secs(20),
+                on_promote: self.has_hooks.then(|| self.path("promote")),
+                on_demote: self.has_hooks.then(|| self.path("demote")),
+                promote_limit: Duration::from_secs(20),
+                demote_limit: Duration::from_secs(20),
+                ..HookOptions::default()
+            },
+            warden: WardenOptions {
+                program: Some(env!("CARGO_BIN_EXE_warden-of-agents-under-test").into()),
+                ..WardenOptions::default()
             },
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use quorate_domain::ids::{HostId, Zone};
 use quorate_runtime::address::Address;
+use quorate_warden::{Service, Settings, SettingsError};
 use rustix::fs::{Access, access};
 
 use super::disk_folder::DiskFolder;
@@ -12,6 +13,10 @@ use super::key::{Fallback, Key};
 use super::kind::Kind;
 use super::problem::Problem;
 use super::resolved::{LogConfig, Resolved};
+
+const CHILD: &str = "child";
+const ELSEWHERE: &str = "elsewhere";
+const SERVICES: &[&str] = &[CHILD, ELSEWHERE];
 
 /// Every key of an agent.
 #[rustfmt::skip]
@@ -40,8 +45,24 @@ pub(super) const KEYS: &[Key] = &[
         doc: "Program that is run when this host becomes primary of a group." },
     Key { name: "hooks.on_demote", kind: Kind::Program, fallback: Fallback::Unset,
         doc: "Program that is run when this host stops being primary of a group." },
-    Key { name: "hooks.timeout_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("10000"),
-        doc: "A hook that takes longer is killed and counts as failed. An agent that is told to stop takes at most twice this, the lease and 13 s more: let the service manager wait longer than that (`TimeoutStopSec`, `stop_grace_period`)." },
+    Key { name: "hooks.promote_timeout_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("10000"),
+        doc: "A promote hook that takes longer is killed and counts as failed. An agent that is told to stop takes at most this, hooks.demote_timeout_ms, the lease and 13 s more: let the service manager wait longer than that (`TimeoutStopSec`, `stop_grace_period`)." },
+    Key { name: "hooks.demote_timeout_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("10000"),
+        doc: "A demote hook that takes longer is killed and counts as failed. When the lease has been over for this long and the service is not known to have stopped, the warden kills everything that the group's hooks started." },
+    Key { name: "hooks.service", kind: Kind::OneOf(SERVICES), fallback: Fallback::Literal(CHILD),
+        doc: "Where the service of a group runs: below its promote hook, so that killing what hooks started ends it, or elsewhere, such as under systemd." },
+    Key { name: "hooks.service_cgroup", kind: Kind::Path, fallback: Fallback::Unset,
+        doc: "Directory of the own cgroup of a service that runs elsewhere, with `{group}` in it: killed with what hooks started, and a proof that the service has stopped once nothing is in it any more." },
+    Key { name: "hooks.parallel", kind: Kind::Integer { unit: "hooks", min: 1, max: 1_000 }, fallback: Fallback::Literal("32"),
+        doc: "At most so many hooks run at once; the others wait, promotions behind demotions." },
+    Key { name: "warden.fence_command", kind: Kind::Program, fallback: Fallback::Unset,
+        doc: "Program that the warden runs, with the environment of a demote hook, when a lease is over and nothing else proves that the service has stopped; exit code 0 says that it has." },
+    Key { name: "warden.fence_timeout_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("10000"),
+        doc: "A fence command that takes longer is killed and counts as failed." },
+    Key { name: "warden.watchdog", kind: Kind::Path, fallback: Fallback::Unset,
+        doc: "Watchdog device, such as /dev/watchdog: it is fed until a service is not known to have stopped although its lease is over, and then reboots the machine." },
+    Key { name: "warden.cgroups", kind: Kind::Switch, fallback: Fallback::Literal("true"),
+        doc: "Whether hooks of a group, and what they start, are put into a cgroup where one can be made." },
     Key { name: "log.level", kind: Kind::LogLevel, fallback: Fallback::Literal("info,openraft=warn"),
         doc: "Which log lines are written." },
     Key { name: "log.format", kind: Kind::LogFormat, fallback: Fallback::Literal("human"),
@@ -60,6 +81,7 @@ pub(crate) struct AgentConfig {
     pub(crate) disks: Vec<DiskFolder>,
     pub(crate) probe: ProbeConfig,
     pub(crate) hooks: HookConfig,
+    pub(crate) warden: WardenConfig,
     pub(crate) log: LogConfig,
 }
 
@@ -76,7 +98,46 @@ pub(crate) struct ProbeConfig {
 pub(crate) struct HookConfig {
     pub(crate) on_promote: Option<PathBuf>,
     pub(crate) on_demote: Option<PathBuf>,
-    pub(crate) timeout_ms: u64,
+    pub(crate) promote_timeout_ms: u64,
+    pub(crate) demote_timeout_ms: u64,
+    pub(crate) service: Service,
+    pub(crate) service_cgroup: Option<String>,
+    pub(crate) parallel: u64,
+}
+
+/// What ends a service whose lease is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WardenConfig {
+    pub(crate) fence_command: Option<PathBuf>,
+    pub(crate) fence_timeout_ms: u64,
+    pub(crate) watchdog: Option<PathBuf>,
+    pub(crate) cgroups: bool,
+}
+
+impl HookConfig {
+    fn from_resolved(from: &Resolved) -> Option<Self> {
+        let is_elsewhere = from.text("hooks.service")? == ELSEWHERE;
+        Some(Self {
+            on_promote: from.path("hooks.on_promote").map(PathBuf::from),
+            on_demote: from.path("hooks.on_demote").map(PathBuf::from),
+            promote_timeout_ms: from.integer("hooks.promote_timeout_ms")?,
+            demote_timeout_ms: from.integer("hooks.demote_timeout_ms")?,
+            service: if is_elsewhere { Service::Elsewhere } else { Service::Child },
+            service_cgroup: from.path("hooks.service_cgroup").map(|path| path.display().to_string()),
+            parallel: from.integer("hooks.parallel")?,
+        })
+    }
+}
+
+impl WardenConfig {
+    fn from_resolved(from: &Resolved) -> Option<Self> {
+        Some(Self {
+            fence_command: from.path("warden.fence_command").map(PathBuf::from),
+            fence_timeout_ms: from.integer("warden.fence_timeout_ms")?,
+            watchdog: from.path("warden.watchdog").map(PathBuf::from),
+            cgroups: from.switch("warden.cgroups")?,
+        })
+    }
 }
 
 impl AgentConfig {
@@ -95,11 +156,8 @@ impl AgentConfig {
                 timeout_ms: from.integer("probe.timeout_ms")?,
                 size_bytes: from.integer("probe.bytes")?,
             },
-            hooks: HookConfig {
-                on_promote: from.path("hooks.on_promote").map(PathBuf::from),
-                on_demote: from.path("hooks.on_demote").map(PathBuf::from),
-                timeout_ms: from.integer("hooks.timeout_ms")?,
-            },
+            hooks: HookConfig::from_resolved(from)?,
+            warden: WardenConfig::from_resolved(from)?,
             log: from.log()?,
         })
     }
@@ -111,7 +169,25 @@ pub(super) fn check(resolved: &Resolved) -> Vec<Problem> {
     problems.extend(resolved.unreachable_advertise("advertise"));
     problems.extend(broken_hook(resolved, "hooks.on_promote"));
     problems.extend(broken_hook(resolved, "hooks.on_demote"));
+    problems.extend(broken_hook(resolved, "warden.fence_command"));
+    problems.extend(unfit_hooks(resolved));
     problems
+}
+
+/// Settings of hooks that do not fit together, as the warden would refuse them.
+fn unfit_hooks(resolved: &Resolved) -> Option<Problem> {
+    let (hooks, warden) = (HookConfig::from_resolved(resolved)?, WardenConfig::from_resolved(resolved)?);
+    let settings = Settings {
+        on_promote: hooks.on_promote,
+        on_demote: hooks.on_demote,
+        service: hooks.service,
+        service_cgroup: hooks.service_cgroup,
+        fence_command: warden.fence_command,
+        watchdog: warden.watchdog,
+        ..Settings::default()
+    };
+    let SettingsError { field, found, expected, remedy } = settings.check().err()?;
+    Some(resolved.problem(field, found, expected.to_owned(), remedy))
 }
 
 /// A hook that cannot run would be found out in the middle of a failover.

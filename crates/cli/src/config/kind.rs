@@ -42,6 +42,10 @@ pub(super) enum Kind {
     LogLevel,
     /// How log lines look.
     LogFormat,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Yes or no.
+    Switch,
     /// One or more of `host:port`.
     Addresses,
     /// The coordinators of a cluster.
@@ -85,6 +89,7 @@ impl Kind {
                     Err(_) => Err("this number is too large".to_owned()),
                 }
             }
+            (Self::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
             (Self::Percent, DeValue::Float(number)) => self.read_scalar(number.as_str()),
             (Self::Percent, DeValue::Integer(number)) => self.read_scalar(number.as_str()),
             (Self::Disks, DeValue::Array(items)) => read_disks(items.iter().map(toml::Spanned::get_ref)),
@@ -96,7 +101,13 @@ impl Kind {
                 }
             }
             (
-                Self::Name | Self::Address | Self::Path | Self::Program | Self::LogLevel | Self::LogFormat,
+                Self::Name
+                | Self::Address
+                | Self::Path
+                | Self::Program
+                | Self::LogLevel
+                | Self::LogFormat
+                | Self::OneOf(_),
                 DeValue::String(text),
             ) => self.read_scalar(text),
             _ => Err(format!("this is {}", type_name(value))),
@@ -130,6 +141,11 @@ impl Kind {
             Self::LogFormat => {
                 text.parse::<LogFormat>().map(|_| owned()).map_err(|_| "there is no such format".to_owned())
             }
+            Self::OneOf(words) if words.contains(&text) => Ok(owned()),
+            Self::OneOf(_) => Err("this is none of them".to_owned()),
+            Self::Switch => {
+                text.parse().map(Value::Switch).map_err(|_| "this is neither true nor false".to_owned())
+            }
             Self::Addresses | Self::Members | Self::PeerRoutes | Self::Disks => self.read_list(&[text]),
         }
     }
@@ -157,6 +173,11 @@ impl Kind {
 impl Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::OneOf(words) => {
+                let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+                return f.write_str(&words.join(" or "));
+            }
+            Self::Switch => "`true` or `false`",
             Self::Integer { unit: "", min, max } => return write!(f, "a whole number from {min} to {max}"),
             Self::Integer { unit, min, max } => {
                 return write!(f, "a whole number of {unit} from {min} to {max}");

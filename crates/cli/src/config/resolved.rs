@@ -84,6 +84,10 @@ impl Resolved {
         if let Value::Integer(number) = self.value(key)? { Some(*number) } else { None }
     }
 
+    pub(super) fn switch(&self, key: &str) -> Option<bool> {
+        if let Value::Switch(on) = self.value(key)? { Some(*on) } else { None }
+    }
+
     pub(super) fn ppm(&self, key: &str) -> Option<u64> {
         if let Value::Percent { ppm } = self.value(key)? { Some(*ppm) } else { None }
     }

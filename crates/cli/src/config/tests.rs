@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use quorate_warden::Service;
 use tempfile::TempDir;
 
 use super::*;
@@ -124,7 +125,12 @@ fn a_short_file_and_the_defaults_make_an_agent() {
     let disks: Vec<String> = config.disks.iter().map(ToString::to_string).collect();
     assert_eq!(disks, ["ssd0=/srv/ssd0", "ssd1=/srv/ssd1"]);
     assert_eq!((config.probe.interval_ms, config.probe.timeout_ms), (10_000, 5_000));
-    assert_eq!((config.hooks.on_promote, config.hooks.timeout_ms), (None, 10_000));
+    let hooks = &config.hooks;
+    assert_eq!(
+        (&hooks.on_promote, hooks.promote_timeout_ms, hooks.demote_timeout_ms),
+        (&None, 10_000, 10_000)
+    );
+    assert_eq!((hooks.service, hooks.parallel, config.warden.cgroups), (Service::Child, 32, true));
 }
 
 #[test]
@@ -459,6 +465,29 @@ fn hooks_must_exist_and_be_executable() {
     assert_only(&folder.agent_complaints(), &["hooks.on_demote", "this is not a file"]);
     let relative = Fixture::new(AGENT).set("hooks.on_demote=demote.sh");
     assert_only(&relative.agent_complaints(), &["hooks.on_demote", "not an absolute path"]);
+}
+
+#[test]
+fn hooks_that_do_not_fit_together_are_refused_with_the_remedy() {
+    let fixture = || Fixture::new(AGENT).set("hooks.on_promote=/bin/true");
+    let elsewhere = fixture().set("hooks.service=elsewhere");
+    assert_only(
+        &elsewhere.agent_complaints(),
+        &["hooks.service", "nothing tells that such a service has stopped", "set hooks.on_demote"],
+    );
+    let demoted = elsewhere.set("hooks.on_demote=/bin/true").set("warden.cgroups=false");
+    let config = agent(&demoted.sources).unwrap();
+    assert_eq!((config.hooks.service, config.warden.cgroups), (Service::Elsewhere, false));
+    let cgroup = fixture().set("hooks.service_cgroup=/sys/fs/cgroup/{group}");
+    assert_only(&cgroup.agent_complaints(), &["hooks.service_cgroup", "hooks.service is child"]);
+    let word = fixture().set("hooks.service=systemd");
+    assert_only(&word.agent_complaints(), &["hooks.service", "`child` or `elsewhere`"]);
+    let neither = fixture().set("warden.cgroups=yes");
+    assert_only(&neither.agent_complaints(), &["warden.cgroups", "neither true nor false"]);
+    let fence = fixture().set("warden.fence_command=/nowhere");
+    assert_only(&fence.agent_complaints(), &["warden.fence_command", "No such file"]);
+    let old = fixture().set("hooks.timeout_ms=1");
+    assert_only(&old.agent_complaints(), &["hooks.timeout_ms", "no such key"]);
 }
 
 #[test]

@@ -16,6 +16,8 @@ const PPM_PER_PERCENT: u64 = 10_000;
 pub(crate) enum Value {
     /// A name, a level, a format.
     Text(String),
+    /// Yes or no.
+    Switch(bool),
     /// A whole number in the unit of its key.
     Integer(u64),
     /// A share, in parts per million; written in percent.
@@ -41,6 +43,7 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => quoted(f, text),
+            Self::Switch(on) => write!(f, "{on}"),
             Self::Integer(number) => write!(f, "{number}"),
             Self::Percent { ppm } => {
                 let (whole, part) = (ppm / PPM_PER_PERCENT, ppm % PPM_PER_PERCENT);

@@ -6,7 +6,7 @@ use crate::{
     args::AgentArgs,
     config::{self, AgentConfig, LONGEST_MS},
 };
-use quorate_agent::{AgentOptions, DiskOptions, HookOptions, ProbeOptions};
+use quorate_agent::{AgentOptions, CgroupUse, DiskOptions, HookOptions, ProbeOptions, WardenOptions};
 use quorate_runtime::{shutdown::Shutdown, telemetry};
 use std::time::Duration;
 
@@ -48,7 +48,18 @@ pub(crate) fn options(config: AgentConfig) -> AgentOptions {
         hooks: HookOptions {
             on_promote: config.hooks.on_promote,
             on_demote: config.hooks.on_demote,
-            time_limit: Duration::from_millis(config.hooks.timeout_ms),
+            promote_limit: Duration::from_millis(config.hooks.promote_timeout_ms),
+            demote_limit: Duration::from_millis(config.hooks.demote_timeout_ms),
+            service: config.hooks.service,
+            service_cgroup: config.hooks.service_cgroup,
+            parallel: usize::try_from(config.hooks.parallel).unwrap_or(usize::MAX),
+        },
+        warden: WardenOptions {
+            fence_command: config.warden.fence_command,
+            fence_limit: Duration::from_millis(config.warden.fence_timeout_ms),
+            watchdog: config.warden.watchdog,
+            cgroups: if config.warden.cgroups { CgroupUse::Best } else { CgroupUse::Off },
+            program: None,
         },
     }
 }

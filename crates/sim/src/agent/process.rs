@@ -4,12 +4,7 @@ use super::{Agent, Folder, session::Session};
 use crate::env::{Env, Timer};
 use quorate_agent_core::{BootMs, Core, DurableEpochs, HookKind, HookOutcome, Start, Step};
 use quorate_domain::{Epoch, GroupId, LeaseSettings, StartId};
-use std::collections::BTreeSet;
 
-/// How long a killed hook takes to end.
-const KILL_MS: u64 = 10;
-/// A demote hook fails this often, in a million.
-const DEMOTE_FAILS_PPM: u64 = 100_000;
 /// What a stop may take beyond the hooks and the lease.
 const STOP_EXTRA_MS: u64 = 5_000;
 
@@ -23,8 +18,6 @@ pub(super) struct Process {
     /// When a report is due although nothing has changed.
     pub(super) refresh_at: BootMs,
     storing: Option<(u64, DurableEpochs)>,
-    hooks: BTreeSet<(GroupId, Epoch, HookKind)>,
-    killed: BTreeSet<(GroupId, Epoch)>,
     wake_due: Option<BootMs>,
     stop_by: Option<BootMs>,
     stopped: bool,
@@ -37,7 +30,7 @@ impl Process {
             on_disk: folder.epochs.clone(),
             settings: LeaseSettings::default(),
             at: now,
-            guarded: false,
+            guarded: env.plan.habits.hooks,
         });
         let process = Self {
             core,
@@ -47,8 +40,6 @@ impl Process {
             report_due: false,
             refresh_at: BootMs(0),
             storing: None,
-            hooks: BTreeSet::new(),
-            killed: BTreeSet::new(),
             wake_due: None,
             stop_by: None,
             stopped: false,
@@ -76,24 +67,19 @@ impl Agent {
                     let takes_us = env.chance(self.node).draw(longest / 10..=longest);
                     env.wake_at(env.now.after_us(takes_us), self.node, self.life, Timer::Stored(request));
                 }
+                Step::TellWarden { request, deadline } => self.tell_warden(request, deadline, env),
                 Step::RunHook { group, epoch, kind, reason } => {
-                    process.hooks.insert((group.clone(), epoch, kind));
-                    let longest_ms = if env.plan.habits.hooks { env.plan.habits.hook_max_ms } else { 0 };
-                    let takes_us = env.chance(self.node).draw(0..=longest_ms * 1_000);
-                    env.note(self.node, || format!("{kind} hook of {group} epoch {epoch}: {reason}"));
-                    let timer = Timer::Hook(group, epoch, kind);
-                    env.wake_at(env.now.after_us(takes_us), self.node, self.life, timer);
+                    env.note(self.node, || {
+                        format!("wants the {kind} hook of {group} epoch {epoch}: {reason}")
+                    });
+                    if env.plan.habits.hooks {
+                        self.ask_for_hook(group, epoch, kind, env);
+                    } else {
+                        let none = Timer::HookEnded(group, epoch, kind, HookOutcome::NotConfigured);
+                        env.wake_at(env.now, self.node, self.life, none);
+                    }
                 }
-                Step::KillHook { group, epoch } => {
-                    process.killed.insert((group.clone(), epoch));
-                    let timer = Timer::Hook(group, epoch, HookKind::Promote);
-                    env.wake_at(env.now.after_ms(KILL_MS), self.node, self.life, timer);
-                }
-                Step::TellWarden { request, .. } => {
-                    let now = BootMs(env.local_ms(self.node));
-                    let more = process.core.warden_told(request, now);
-                    self.perform(more, env);
-                }
+                Step::KillHook { group, epoch } => self.ask_to_kill(&group, epoch, env),
                 Step::Report => process.report_due = true,
                 Step::Resync => {
                     env.counts.add("agents/out-of-step");
@@ -116,32 +102,31 @@ impl Agent {
         self.perform(steps, env);
     }
 
-    pub(super) fn hook_ends(&mut self, group: &GroupId, epoch: Epoch, kind: HookKind, env: &mut Env) {
+    pub(super) fn hook_ended(
+        &mut self,
+        group: &GroupId,
+        epoch: Epoch,
+        kind: HookKind,
+        outcome: HookOutcome,
+        env: &mut Env,
+    ) {
         let now = self.now(env);
-        let fails = self.hooks_fail && env.plan.habits.hooks;
-        let Some(process) = &mut self.process else { return };
-        if !process.hooks.remove(&(group.clone(), epoch, kind)) {
-            return;
-        }
-        let killed = process.killed.remove(&(group.clone(), epoch));
-        let outcome = match kind {
-            _ if !env.plan.habits.hooks => HookOutcome::NotConfigured,
-            HookKind::Promote if killed => HookOutcome::Failed("killed".to_owned()),
-            HookKind::Promote if fails => {
-                env.counts.add("fault/hook-fails");
-                HookOutcome::Failed("exit status 1".to_owned())
-            }
-            HookKind::Demote if env.chance(self.node).happens(DEMOTE_FAILS_PPM) => {
-                HookOutcome::Failed("exit status 1".to_owned())
-            }
-            _ => HookOutcome::Succeeded,
-        };
-        if kind == HookKind::Demote && outcome == HookOutcome::Succeeded {
-            // It has stopped the platform's process.
-            self.platform.remove(group);
-        }
         let Some(process) = &mut self.process else { return };
         let steps = process.core.hook_finished(group, epoch, kind, outcome, now);
+        self.perform(steps, env);
+    }
+
+    pub(super) fn warden_told(&mut self, request: u64, env: &mut Env) {
+        let now = self.now(env);
+        let Some(process) = &mut self.process else { return };
+        let steps = process.core.warden_told(request, now);
+        self.perform(steps, env);
+    }
+
+    pub(super) fn service_ended(&mut self, group: &GroupId, epoch: Epoch, env: &mut Env) {
+        let now = self.now(env);
+        let Some(process) = &mut self.process else { return };
+        let steps = process.core.service_ended(group, epoch, "the warden has ended it", now);
         self.perform(steps, env);
     }
 

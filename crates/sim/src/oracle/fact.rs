@@ -103,6 +103,10 @@ pub(crate) enum Fact<'a> {
     Claims { claim: &'a Claim, stored: Option<Epoch>, named: bool },
     /// Nobody on the machine acts for the group any more.
     Yields { machine: Node, group: &'a GroupId },
+    /// A service that asks nobody runs on a machine from now on.
+    ServiceStarts { machine: Node, group: &'a GroupId, epoch: Epoch },
+    /// It runs no more.
+    ServiceStops { machine: Node, group: &'a GroupId },
     /// The mode that a host is in from now on, and when a normal one ends if nothing more happens, in true time.
     Mode { machine: Node, start: StartId, mode: ServiceMode, until: Moment },
     /// A client asked for something, for the first time.

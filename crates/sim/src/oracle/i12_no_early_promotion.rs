@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug)]
 pub(super) struct NoEarlyPromotion {
-    /// D on a clock that runs as fast as allowed, in true time.
+    /// D on a clock that runs as fast as allowed, and the longest demotion on one that runs as slowly, in true time.
     least_us: u64,
     leaders: BTreeMap<u64, (Node, Moment)>,
     /// When a coordinator applied the revoke of a group's epoch.
@@ -23,7 +23,10 @@ impl NoEarlyPromotion {
     pub(super) fn new(plan: &Plan) -> Self {
         let wait_us = plan.lease.wait_ms * 1_000;
         // A millisecond is what a clock that shows whole ones can be short of.
-        let least_us = wait_us * 1_000_000 / (1_000_000 + plan.lease.clock_error_ppm) - 1_000;
+        let rho = plan.lease.clock_error_ppm;
+        let demotion_us = plan.habits.hook_times().demotion_ms * 1_000;
+        let least_us =
+            wait_us * 1_000_000 / (1_000_000 + rho) + demotion_us * 1_000_000 / (1_000_000 - rho) - 1_000;
         Self {
             least_us,
             leaders: BTreeMap::new(),

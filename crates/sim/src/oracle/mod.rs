@@ -21,6 +21,7 @@ mod i19_one_formation;
 mod i20_recovery;
 mod i21_bounds;
 mod i22_coordinators;
+mod i23_one_service;
 
 pub(crate) use fact::{Claim, Fact, Health};
 pub(crate) use i07_linearizable::REGISTER;
@@ -87,6 +88,7 @@ impl Oracle {
                 Box::new(i20_recovery::Recovery),
                 Box::new(i21_bounds::Bounds::new(plan)),
                 Box::new(i22_coordinators::Coordinators::default()),
+                Box::new(i23_one_service::OneService::default()),
             ],
             decisions: decisions::Decisions::default(),
             decided: (0, 0),

@@ -1,0 +1,312 @@
+//! Ends by force: rounds of killing until nothing is left, what was left running, and what a dead warden left.
+
+use crate::{
+    cgroup::Cgroup,
+    kin::Owner,
+    processes::{self, Identity, Snapshot},
+    protocol::Proof,
+    record::{self, Record},
+    runs::Watch,
+    search::Found,
+    warden::Warden,
+};
+use quorate_agent_core::{
+    BootMs,
+    guard::{Action, RunKey},
+};
+use quorate_domain::GroupId;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+/// From one round of killing to the next, unless looking at all processes takes long.
+const ROUND_MS: u64 = 10;
+/// So many rounds find nothing before nothing is left: what forks while it is looked at may be missed once.
+const EMPTY_ROUNDS: u32 = 2;
+/// When after a promotion it is looked at what runs: not at once, when something that ends with its hook may still be
+/// there, which says nothing of the service; and again, since marks may have to be read first.
+const LOOKS_MS: [u64; 3] = [250, 1_000, 3_000];
+/// How long marks are awaited before whatever has none that is known is killed with the group.
+const MARKS_WITHIN_MS: u64 = 300;
+/// How long the search for what a dead warden left may take before it is gone on without.
+const SEARCH_MAX_MS: u64 = 2_000;
+
+/// What is being ended by force, and looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Endings {
+    /// Being killed: how many rounds have found nothing, and since when.
+    killing: BTreeMap<GroupId, (u32, u64)>,
+    next_round: u64,
+    /// To be looked at: which look comes next, and when the promotion ended.
+    looks: BTreeMap<GroupId, (usize, u64)>,
+    /// Cgroups named by the operator in which something was seen.
+    populated: BTreeSet<GroupId>,
+    /// Cgroups of groups that a dead warden left.
+    inherited: BTreeMap<GroupId, PathBuf>,
+    /// Records that wait for the search for what is left of them, which ends by then at the latest.
+    waiting: Option<(Vec<Record>, u64)>,
+    /// Inherited groups whose killing has not ended.
+    unfinished: BTreeSet<GroupId>,
+    inherited_once: bool,
+}
+
+impl Endings {
+    /// True while what a dead warden left is dealt with.
+    pub(crate) fn inherits(&self) -> bool {
+        self.waiting.is_some() || !self.unfinished.is_empty()
+    }
+
+    pub(crate) fn spare(&mut self, group: &GroupId) {
+        self.killing.remove(group);
+        self.unfinished.remove(group);
+    }
+
+    /// Its end is known, or that it is not.
+    pub(crate) fn settled(&mut self, group: &GroupId) {
+        self.unfinished.remove(group);
+    }
+
+    pub(crate) fn soon(&mut self, now: u64) {
+        self.next_round = self.next_round.min(now);
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<u64> {
+        let rounds = (!self.killing.is_empty()).then_some(self.next_round);
+        let looks = self.looks.values().filter_map(|(look, since)| Some(since + LOOKS_MS.get(*look)?)).min();
+        [rounds, looks, self.waiting.as_ref().map(|(_, until)| *until)].into_iter().flatten().min()
+    }
+}
+
+impl Warden {
+    pub(crate) fn agent_process(&self) -> Option<Identity> {
+        self.agent.as_ref().and_then(|agent| record::identity_of(agent.conn.pid))
+    }
+
+    pub(crate) fn kill_group(&mut self, group: GroupId, now: u64) {
+        self.log(true, format!("killing everything that the hooks of group {group} started"));
+        self.endings.killing.insert(group, (0, now));
+        self.endings.soon(now);
+    }
+
+    pub(crate) fn look_soon(&mut self, group: GroupId, now: u64) {
+        self.endings.looks.insert(group, (0, now));
+    }
+
+    /// Nothing of the group is to be guarded any more.
+    pub(crate) fn let_go(&mut self, group: &GroupId) {
+        self.endings.spare(group);
+        self.endings.looks.remove(group);
+        self.endings.populated.remove(group);
+        self.disks.remove(group);
+        let cgroup = self.cgroup_of(group);
+        self.endings.inherited.remove(group);
+        self.spawner.strike(group.clone(), cgroup);
+    }
+
+    fn cgroup_of(&self, group: &GroupId) -> Option<Cgroup> {
+        let inherited = self.endings.inherited.get(group).map(|path| Cgroup::at(path.clone()));
+        inherited.or_else(|| self.cgroups.as_ref().map(|cgroups| cgroups.of(group.as_str())))
+    }
+
+    /// The operator's own cgroup of the group's service, once something was seen in it.
+    fn service_cgroup_of(&self, group: &GroupId) -> Option<Cgroup> {
+        let known = self.endings.populated.contains(group);
+        self.settings.service_cgroup_of(group.as_str()).filter(|_| known).map(Cgroup::at)
+    }
+
+    /// Looks at all processes.
+    pub(crate) fn refresh(&mut self) {
+        let unknown = self.kin.refresh(Snapshot::take());
+        // Those that are not looked at stay unknown, and unknown ones are killed with the first group.
+        self.searcher.look_at(unknown);
+    }
+
+    pub(crate) fn pass_endings(&mut self, now: u64) {
+        if self.endings.waiting.as_ref().is_some_and(|(_, until)| now >= *until) {
+            self.log(true, "some process does not tell its environment; going on without".to_owned());
+            self.take_over(now);
+        }
+        self.look(now);
+    }
+
+    fn look(&mut self, now: u64) {
+        let is_due =
+            |(look, since): &(usize, u64)| LOOKS_MS.get(*look).is_some_and(|after| now >= since + after);
+        let due: Vec<GroupId> = self
+            .endings
+            .looks
+            .iter()
+            .filter(|(_, look)| is_due(look))
+            .map(|(group, _)| group.clone())
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        if self.cgroups.is_none() {
+            self.refresh();
+        }
+        for group in due {
+            let own = self.cgroup_of(&group).is_some_and(|cgroup| !cgroup.is_empty());
+            let service = self.settings.service_cgroup_of(group.as_str()).map(Cgroup::at);
+            if service.is_some_and(|service| !service.is_empty()) {
+                self.endings.populated.insert(group.clone());
+            }
+            if own || !self.kin.of_group(&group).is_empty() {
+                self.endings.looks.remove(&group);
+                self.guards.seen(&group);
+                self.note_seen(&group);
+            } else if let Some((look, _)) = self.endings.looks.get_mut(&group) {
+                *look += 1;
+                if *look >= LOOKS_MS.len() {
+                    self.endings.looks.remove(&group);
+                }
+            }
+        }
+    }
+
+    fn note_seen(&self, group: &GroupId) {
+        let Some(held) = self.guards.get(group) else { return };
+        self.spawner.note(Record {
+            boot: self.boot.clone(),
+            group: group.clone(),
+            epoch: held.epoch(),
+            disk: self.disks.get(group).cloned(),
+            hook: "promote".to_owned(),
+            mark: format!("{}:{group}:0", self.mark),
+            cgroup: self.cgroup_of(group).map(|cgroup| cgroup.path().to_owned()),
+            process: None,
+            seen: true,
+            agent: self.agent_process(),
+        });
+    }
+
+    /// One round of killing, when it is time.
+    pub(crate) fn kill_round(&mut self, watch: &mut impl Watch, now: u64) {
+        let stopping = self.runs.stopping();
+        if (self.endings.killing.is_empty() && stopping.is_empty()) || now < self.endings.next_round {
+            return;
+        }
+        self.refresh();
+        self.kill_runs(stopping, watch, now);
+        for group in self.endings.killing.keys().cloned().collect::<Vec<_>>() {
+            self.kill_members(&group, now);
+        }
+        let took = crate::clock::boot_ms().saturating_sub(now);
+        self.endings.next_round = now + took + (5 * took).clamp(ROUND_MS, 20 * ROUND_MS);
+    }
+
+    fn kill_runs(&mut self, stopping: Vec<(RunKey, Identity, bool)>, watch: &mut impl Watch, now: u64) {
+        for (key, hook, has_ended) in stopping {
+            if !has_ended {
+                processes::kill(hook);
+            }
+            let left = self.kin.of_run(key);
+            left.iter().copied().filter(|process| *process != hook).for_each(processes::kill);
+            if has_ended && left.is_empty() && !self.kin.awaits_marks() {
+                self.run_gone(key, watch, now);
+            }
+        }
+    }
+
+    fn kill_members(&mut self, group: &GroupId, now: u64) {
+        let cgroups = [self.cgroup_of(group), self.service_cgroup_of(group)];
+        let Some((_, since)) = self.endings.killing.get(group) else { return };
+        // It may be of a group that is well, and it may be of this one.
+        let awaits = self.cgroups.is_none() && self.kin.awaits_marks() && now < since + MARKS_WITHIN_MS;
+        let mut left: BTreeSet<Identity> = self.kin.of_group(group).into_iter().collect();
+        if self.cgroups.is_none() {
+            // Whose it is nothing tells, and it may be this group's.
+            left.extend(self.kin.of_nobody(!awaits));
+        }
+        for cgroup in cgroups.into_iter().flatten().filter(|cgroup| !cgroup.is_empty()) {
+            left.extend(cgroup.members());
+            cgroup.kill();
+        }
+        left.iter().copied().for_each(processes::kill);
+        let Some((rounds, _)) = self.endings.killing.get_mut(group) else { return };
+        *rounds = if left.is_empty() && !awaits { *rounds + 1 } else { 0 };
+        if *rounds < EMPTY_ROUNDS {
+            return;
+        }
+        self.endings.spare(group);
+        let emptied = self.service_cgroup_of(group).is_some();
+        let actions = self.guards.gone(group, emptied, self.moment(now));
+        self.perform(actions, now);
+    }
+
+    /// Reads what a dead warden left on disk, once, and begins to look for it.
+    pub(crate) fn inherit(&mut self, now: u64) {
+        if std::mem::replace(&mut self.endings.inherited_once, true) {
+            return;
+        }
+        let records = match self.records.read() {
+            Ok((records, damaged)) => {
+                if !damaged.is_empty() {
+                    self.log(true, format!("no records of guarded groups: {}", damaged.join(", ")));
+                }
+                records
+            }
+            Err(error) => {
+                self.log(true, format!("what was guarded before cannot be read: {error}"));
+                return;
+            }
+        };
+        if !records.is_empty() {
+            self.kin.adopt(self.orphans_of.map(|(pid, _)| pid));
+            self.searcher.look_at_all();
+            self.endings.waiting = Some((records, now + SEARCH_MAX_MS));
+        }
+    }
+
+    /// Everything with a mark was found: it is killed, and with it whatever else a dead warden left.
+    fn take_over(&mut self, now: u64) {
+        let Some((records, _)) = self.endings.waiting.take() else { return };
+        self.refresh();
+        for record in records {
+            let Record { boot, group, epoch, disk, cgroup, seen, agent, .. } = record;
+            if self.guards.get(&group).is_some() {
+                continue;
+            }
+            if boot != self.boot {
+                let ended = Action::Ended { group, epoch, proof: Proof::Rebooted };
+                self.perform(vec![ended], now);
+                continue;
+            }
+            // Without a cgroup nothing is lost only where somebody was there for it to fall to.
+            let nothing_lost = cgroup.is_some() || (agent.is_some() && agent == self.orphans_of);
+            if let Some(cgroup) = cgroup {
+                self.endings.inherited.insert(group.clone(), cgroup);
+            }
+            if let Some(disk) = disk {
+                self.disks.insert(group.clone(), disk);
+            }
+            self.endings.unfinished.insert(group.clone());
+            let actions = self.guards.inherit(group, epoch, seen && nothing_lost, BootMs(now));
+            self.perform(actions, now);
+        }
+    }
+
+    /// The search found something.
+    pub(crate) fn found(&mut self, found: Found, now: u64) {
+        match found {
+            Found::Mark(process, mark) => {
+                let owner = mark.as_deref().and_then(|mark| self.owner(mark)).unwrap_or(Owner::Unknown);
+                let is_ours = owner != Owner::Unknown;
+                // Others are known only when they were asked for.
+                if is_ours || self.kin.is_asked(process) {
+                    self.kin.learn(process, owner);
+                }
+            }
+            Found::All => self.take_over(now),
+        }
+    }
+
+    fn owner(&self, mark: &str) -> Option<Owner> {
+        let mut words = mark.split(':');
+        let ours = words.next()? == self.mark;
+        let group = GroupId::new(words.next()?).ok()?;
+        let key = words.next()?.parse().ok()?;
+        ours.then_some(Owner::Group(group, RunKey(key)))
+    }
+}

@@ -1,0 +1,30 @@
+//! What falls to an agent when its warden dies: the next warden kills it, and somebody has to take note of that.
+
+use crate::processes::Snapshot;
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+/// Takes note of every child that has ended, other than the one given; how many other children are left.
+pub fn reap_orphans(except: Option<u32>) -> usize {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let except = except.and_then(|pid| i32::try_from(pid).ok());
+    let snapshot = Snapshot::take();
+    let children = snapshot.iter().filter(|process| process.parent == own && Some(process.pid) != except);
+    let mut left = 0;
+    for child in children {
+        if !child.dead {
+            left += 1;
+        } else if let Some(pid) = Pid::from_raw(child.pid) {
+            // Somebody else may have waited for it.
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+    }
+    left
+}
+
+/// Makes this process the one to which falls what a dead warden leaves.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn adopt_orphans() -> std::io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}

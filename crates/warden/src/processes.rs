@@ -1,0 +1,149 @@
+//! What `/proc` tells of processes. Only files are read that do not wait for the process: `environ` may, see
+//! [`crate::search`].
+
+use rustix::{
+    fd::OwnedFd,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+use std::{collections::BTreeMap, fs};
+
+/// One process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    pub(crate) parent: i32,
+    pub(crate) session: i32,
+    /// When it started, in ticks since boot: with the number it names one process for good.
+    pub(crate) started: u64,
+    /// It has ended, and nobody has asked for how.
+    pub(crate) dead: bool,
+}
+
+/// Names one process for good.
+pub(crate) type Identity = (i32, u64);
+
+impl Process {
+    pub(crate) fn identity(&self) -> Identity {
+        (self.pid, self.started)
+    }
+}
+
+/// A process as it is now; `None` when it is gone.
+pub(crate) fn look(pid: i32) -> Option<Process> {
+    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name is in parentheses and may hold anything, these too.
+fn parse(pid: i32, stat: &str) -> Option<Process> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // The first one here is field 3 of the whole line.
+    Some(Process {
+        pid,
+        dead: matches!(*fields.first()?, "Z" | "X"),
+        parent: fields.get(1)?.parse().ok()?,
+        session: fields.get(3)?.parse().ok()?,
+        started: fields.get(19)?.parse().ok()?,
+    })
+}
+
+/// Every number of a process that `/proc` names.
+pub(crate) fn numbers() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").ok().into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// All processes at about one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    by_pid: BTreeMap<i32, Process>,
+}
+
+impl Snapshot {
+    pub(crate) fn take() -> Self {
+        Self { by_pid: numbers().filter_map(look).map(|process| (process.pid, process)).collect() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(processes: &[Process]) -> Self {
+        Self { by_pid: processes.iter().map(|process| (process.pid, *process)).collect() }
+    }
+
+    pub(crate) fn get(&self, pid: i32) -> Option<&Process> {
+        self.by_pid.get(&pid)
+    }
+
+    pub(crate) fn is_alive(&self, (pid, started): Identity) -> bool {
+        self.get(pid).is_some_and(|process| process.started == started && !process.dead)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.by_pid.values()
+    }
+
+    /// The process and its ancestors, nearest first.
+    pub(crate) fn line(&self, process: &Process) -> Vec<Process> {
+        let mut line = vec![*process];
+        // Numbers may have been used again while the snapshot was taken: a circle must not hold us.
+        while let Some(parent) = line.last().and_then(|last| self.get(last.parent))
+            && !line.contains(parent)
+        {
+            line.push(*parent);
+        }
+        line
+    }
+}
+
+/// A handle on that very process; `None` when it is gone.
+pub(crate) fn hold((pid, started): Identity) -> Option<OwnedFd> {
+    let handle = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    // The number may have been used again before the handle was taken, and cannot be afterwards.
+    look(pid).filter(|found| found.started == started).map(|_| handle)
+}
+
+/// Kills that very process.
+pub(crate) fn kill(identity: Identity) {
+    if let Some(handle) = hold(identity) {
+        // It may be gone by now, which is what was wanted.
+        let _ = pidfd_send_signal(handle, Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_hides_nothing() {
+        let stat = "12 (a) S (b) R 7 12 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9";
+        let expected = Process { pid: 12, parent: 7, session: 9, started: 4_711, dead: false };
+        assert_eq!(parse(12, stat), Some(expected));
+        assert!(parse(1, "1 (x) Z 0 1 1 0 -1 0 0 0 0 0 0 0 0 0 0 0 1 0 5").unwrap().dead);
+        assert_eq!(parse(1, "nonsense"), None);
+    }
+
+    #[test]
+    fn ancestors_are_found_to_the_first_and_a_circle_ends() {
+        let process = |pid, parent| Process { pid, parent, session: pid, started: 1, dead: false };
+        let all = Snapshot::of(&[
+            process(1, 0),
+            process(2, 1),
+            process(3, 2),
+            process(4, 1),
+            process(8, 9),
+            process(9, 8),
+        ]);
+        let line =
+            |pid| all.line(all.get(pid).unwrap()).iter().map(|process| process.pid).collect::<Vec<_>>();
+        assert_eq!(line(3), [3, 2, 1]);
+        assert_eq!(line(8), [8, 9]);
+    }
+
+    #[test]
+    fn this_process_is_found_with_its_start() {
+        let own = look(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(Snapshot::take().is_alive(own.identity()));
+        assert!(hold(own.identity()).is_some());
+        assert!(hold((own.pid, own.started + 1)).is_none(), "another process of that number");
+    }
+}

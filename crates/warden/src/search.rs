@@ -1,0 +1,99 @@
+//! Which group a process belongs to, by the mark that hooks are given in their environment. Read by a thread of its
+//! own: the file waits for a process that hangs in the kernel.
+
+use crate::{
+    processes::{self, Identity},
+    wake::Waker,
+};
+use std::{
+    fs::File,
+    io::{self, Read},
+    sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+    thread,
+};
+
+/// The variable that carries the mark.
+pub(crate) const MARK: &str = "QUORATE_RUN";
+/// The most searches that wait.
+const SEARCHES_MAX: usize = 64;
+/// The longest environment that is read.
+const ENVIRONMENT_MAX_BYTES: u64 = 4 << 20;
+const STACK_BYTES: usize = 256 << 10;
+
+/// What to look for.
+#[derive(Debug)]
+enum Search {
+    /// The marks of these processes.
+    These(Vec<Identity>),
+    /// Every process with a mark.
+    All,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The mark of a process, if it has one.
+    Mark(Identity, Option<String>),
+    /// Everything was looked at.
+    All,
+}
+
+/// The way to the thread.
+#[derive(Debug)]
+pub(crate) struct Searcher {
+    searches: SyncSender<Search>,
+    pub(crate) found: Receiver<Found>,
+}
+
+impl Searcher {
+    pub(crate) fn start(waker: Waker) -> io::Result<Self> {
+        let (searches, wanted) = sync_channel(SEARCHES_MAX);
+        let (tell, found) = channel();
+        thread::Builder::new()
+            .name("search".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || search(&wanted, &tell, &waker))?;
+        Ok(Self { searches, found })
+    }
+
+    /// Asks for the marks of processes. False when the thread hangs on one: they stay unknown.
+    pub(crate) fn look_at(&self, processes: Vec<Identity>) -> bool {
+        processes.is_empty() || self.searches.try_send(Search::These(processes)).is_ok()
+    }
+
+    /// Asks for every process with a mark.
+    pub(crate) fn look_at_all(&self) -> bool {
+        self.searches.try_send(Search::All).is_ok()
+    }
+}
+
+fn search(wanted: &Receiver<Search>, tell: &Sender<Found>, waker: &Waker) {
+    while let Ok(search) = wanted.recv() {
+        let said = match search {
+            Search::These(processes) => {
+                processes.into_iter().try_for_each(|process| tell.send(Found::Mark(process, mark(process))))
+            }
+            Search::All => processes::numbers()
+                .filter_map(|pid| processes::look(pid).map(|process| process.identity()))
+                .filter_map(|process| mark(process).map(|mark| (process, mark)))
+                .try_for_each(|(process, mark)| tell.send(Found::Mark(process, Some(mark))))
+                .and_then(|()| tell.send(Found::All)),
+        };
+        if said.is_err() {
+            return;
+        }
+        waker.wake();
+    }
+}
+
+fn mark((pid, started): Identity) -> Option<String> {
+    let mut environment = Vec::new();
+    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment).ok()?;
+    // The number may have been used again meanwhile.
+    processes::look(pid).filter(|process| process.started == started)?;
+    environment.split(|byte| *byte == 0).find_map(|variable| {
+        let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
+        (name == MARK).then(|| value.to_owned())
+    })
+}
