@@ -79,10 +79,7 @@ async fn failing_promote_hooks_are_named_with_group_host_and_last_words_within_d
         ensure!(told["severity"] == "critical" && told["since_ms"].is_u64(), "{told}");
         let said = text(told);
         let named = ["h1", "h2", "h3"].iter().any(|host| said.contains(host));
-        ensure!(
-            named && said.contains("the promote hook failed") && said.contains("exit status: 3"),
-            "{said}"
-        );
+        ensure!(named && said.contains("exit code 3") && said.contains("no such volume"), "{said}");
         Ok(())
     })
     .await?;
