@@ -79,10 +79,7 @@ async fn failing_promote_hooks_are_named_with_group_host_and_last_words_within_d
         ensure!(told["severity"] == "critical" && told["since_ms"].is_u64(), "{told}");
         let said = text(told);
         let named = ["h1", "h2", "h3"].iter().any(|host| said.contains(host));
-        ensure!(
-            named && said.contains("the promote hook failed") && said.contains("exit status: 3"),
-            "{said}"
-        );
+        ensure!(named && said.contains("exit code 3") && said.contains("no such volume"), "{said}");
         Ok(())
     })
     .await?;
@@ -106,7 +103,7 @@ async fn a_promote_hook_that_hangs_is_named_with_its_group_and_host_for_as_long_
     hook(&cluster, &[1], "exec sleep 40")?;
     let file = cluster.config_file("h1");
     let config = fs::read_to_string(&file)?;
-    fs::write(&file, format!("hooks.timeout_ms = 60000\n{config}"))?;
+    fs::write(&file, format!("hooks.promote_timeout_ms = 60000\n{config}"))?;
     cluster.start_all().await?;
     cluster.create_group("g", &[1]).await?;
     let mut longest = 0;

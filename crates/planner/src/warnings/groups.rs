@@ -35,8 +35,8 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
 /// what they say.
 fn unstopped<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
     for (host, epoch) in &group.unstopped {
-        let says =
-            sight.seen.and_then(|seen| seen.hosts.get(host)).and_then(|seen| seen.not_stopped.as_ref());
+        let observed = sight.state.hosts.get(host).and_then(|host| in_contact(sight, host));
+        let says = observed.and_then(|observed| observed.not_stopped.as_ref());
         if says.is_some_and(|words| words.contains_key(&group.id)) {
             continue;
         }
@@ -53,13 +53,9 @@ fn unstopped<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
 /// Services that hosts in contact are stopping, or fail to stop.
 fn demotions<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
     let Some(seen) = sight.seen else { return };
-    let lease = &sight.state.settings().lease;
-    for (id, observed) in &seen.hosts {
+    for id in seen.hosts.keys() {
         let Some(host) = sight.state.hosts.get(id) else { continue };
-        let current = host.incarnation == observed.incarnation;
-        if !current || !liveness::in_contact(lease, observed, sight.now) {
-            continue;
-        }
+        let Some(observed) = in_contact(sight, host) else { continue };
         for (group, word) in observed.not_stopped.iter().flat_map(BTreeMap::iter) {
             let code = match word.state {
                 GroupState::Stopping => Code::WaitingForDemotion,
@@ -75,6 +71,12 @@ fn demotions<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
             });
         }
     }
+}
+
+/// What was heard of a host that is in contact with this leader.
+fn in_contact<'a>(sight: Sight<'a>, host: &Host) -> Option<&'a HostObservation> {
+    let lease = &sight.state.settings().lease;
+    sight.seen?.current(host).filter(|observed| liveness::in_contact(lease, observed, sight.now))
 }
 
 fn demotion(host: &Host, word: &GroupObservation, since: Option<Since>) -> Words {

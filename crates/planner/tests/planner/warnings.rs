@@ -316,7 +316,6 @@ fn demotions_that_run_or_fail_are_told_by_what_their_host_says_and_by_what_nobod
     world.disconnect("h1");
     world.pass(60_000, &["h2", "h3"]);
     world.settle();
-    world.observed("h1").not_stopped = None;
     let unknown = world.one(Code::DemotionNotDone);
     assert!(unknown.text.contains("on h1 is not known to have stopped"), "{unknown:?}");
 }
