@@ -78,7 +78,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => Just(Input::SessionLost),
         3 => (0..3_usize, 0..5_u8).prop_map(|(coordinator, word)| Input::Said(coordinator, word)),
         2 => (0..GROUPS.len()).prop_map(Input::Ask),
-        8 => Just(Input::Told),
+        16 => Just(Input::Told),
         1 => prop_oneof![1 => Just(Input::WardenLost), 3 => (0..GROUPS.len()).prop_map(Input::ServiceEnded)],
         1 => prop_oneof![1 => Just(Input::Stop), 3 => Just(Input::Restart)],
     ]
@@ -533,7 +533,7 @@ fn random_orders_do_reach_acting_and_safe_mode() {
     let mut runner = TestRunner::deterministic();
     let worlds: Vec<World> = (0..300)
         .map(|number| {
-            let inputs = prop::collection::vec(input(), 120).new_tree(&mut runner).unwrap().current();
+            let inputs = prop::collection::vec(input(), 180).new_tree(&mut runner).unwrap().current();
             let mut world = World::new(number % 2 == 0);
             for input in inputs {
                 world.take(input);

@@ -34,7 +34,7 @@ fn every_invariant_holds_in_the_first_seeds() {
 fn changes_of_coordinators_end_well_also_when_the_leader_dies_halfway_hands_over_or_is_removed() {
     let mut missing =
         vec!["fault/leader-crash-halfway", "members/leader-handed-over", "members/removed-and-away"];
-    for seed in [1, 2, 4, 16, 23] {
+    for seed in [1, 4, 37, 52] {
         let report = World::run(Plan::of(seed, STEPS), false);
         assert_eq!(report.violation, None, "seed {seed}");
         missing.retain(|what| report.counts.of(what) == 0);

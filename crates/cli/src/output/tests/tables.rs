@@ -38,7 +38,7 @@ assignment    revision 41, installed 40
 primary of    g1 g2
 backup of     -
 errors        2
-hooks take    at most 10.0s to promote, 11.0s to demote
+hooks take    at most 10s to promote, 11s to demote
 cordoned      since 2026-01-01T00:00:30.000Z (1m 0s ago): new kernel
 
 DISK   VERDICT          FREE          ERRORS  CHECKED   REASON        PATH
