@@ -6,20 +6,27 @@ use serde_json::Value;
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Gives agents a promote hook, before they are started.
-fn hook(cluster: &Cluster, numbers: &[u64], body: &str) -> Result<()> {
-    let hook = cluster.root().join("promote");
-    fs::write(&hook, format!("#!/bin/sh\n{body}\n"))?;
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755))?;
+/// Gives agents a promote hook, before they are started, and a demote hook that has nothing to stop.
+fn hook(cluster: &Cluster, numbers: &[u64], promote: &str) -> Result<()> {
+    let script = |name: &str, body: &str| -> Result<PathBuf> {
+        let path = cluster.root().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{body}\n"))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    };
+    let (promote, demote) = (script("promote", promote)?, script("demote", "exit 0")?);
     for number in numbers {
         let file = cluster.config_file(&format!("h{number}"));
         let config = fs::read_to_string(&file)?;
-        fs::write(&file, format!("hooks.on_promote = '{}'\n{config}", hook.display()))?;
+        let hooks =
+            format!("hooks.on_promote = '{}'\nhooks.on_demote = '{}'\n", promote.display(), demote.display());
+        fs::write(&file, hooks + &config)?;
     }
     Ok(())
 }
