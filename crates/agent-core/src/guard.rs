@@ -138,6 +138,9 @@ enum Stage {
     Unproven(BootMs),
     /// The demote hook is tried again after everything else was.
     Retrying(RunKey),
+    /// The demote hook waits or runs although nothing was guarded: what hooks start is on record until it has stopped, so
+    /// that there is nothing to be ended by force when it fails.
+    Tidying(RunKey),
 }
 
 /// A group that is guarded.
@@ -183,7 +186,7 @@ impl Guarded {
             Stage::Interrupted(_) | Stage::Demoting(_) => Some(deadline.after_ms(rules.demotion_ms)),
             Stage::Killing(since) => Some(since.after_ms(KILL_PATIENCE_MS)),
             Stage::Unproven(next_try) => (rules.demote && !rules.agent).then_some(next_try),
-            Stage::Fencing(_) | Stage::Retrying(_) => None,
+            Stage::Fencing(_) | Stage::Retrying(_) | Stage::Tidying(_) => None,
         }
     }
 }
@@ -216,6 +219,11 @@ pub enum Action {
     },
     /// Kill no more.
     Spare {
+        /// The group.
+        group: GroupId,
+    },
+    /// Nothing of it is guarded any more, and nothing is to be said of its end.
+    LetGo {
         /// The group.
         group: GroupId,
     },
@@ -302,8 +310,7 @@ impl Guards {
         match self.groups.get_mut(group) {
             None if is_full => return Err(full()),
             None => {
-                // A start before this one may have left it; whatever its deadline was, it is over.
-                let guarded = Guarded::new(epoch, Stage::Demoting(key), Some(at.now.min(at.lease)));
+                let guarded = Guarded::new(epoch, Stage::Tidying(key), Some(at.now.min(at.lease)));
                 self.groups.insert(group.clone(), guarded);
             }
             Some(held) if held.epoch > epoch => {
@@ -312,7 +319,9 @@ impl Guards {
             Some(held) => {
                 let stage = match held.stage {
                     // The agent hears how the one ends that runs.
-                    Stage::Demoting(running) | Stage::Retrying(running) => return Ok(running),
+                    Stage::Demoting(running) | Stage::Retrying(running) | Stage::Tidying(running) => {
+                        return Ok(running);
+                    }
                     Stage::Serving | Stage::DemoteFailed => Stage::Demoting(key),
                     Stage::Unproven(_) => Stage::Retrying(key),
                     Stage::Promoting(_) | Stage::Interrupted(_) => {
@@ -424,6 +433,10 @@ impl Guards {
                 held.stage = Stage::Unproven(at.now.after_ms(wait));
                 Vec::new()
             }
+            (Stage::Tidying(own), Hook::Demote) if own == key => {
+                self.groups.remove(group);
+                vec![Action::LetGo { group: group.clone() }]
+            }
             (_, Hook::Fence) if well => self.over(group, Proof::Fenced),
             (Stage::Fencing(own), Hook::Fence) if own == key => {
                 let why = match outcome {
@@ -482,7 +495,7 @@ impl Guards {
                 let reason = "the service is not known to have stopped".to_owned();
                 self.start(group, Hook::Demote, reason, Stage::Retrying)
             }
-            Stage::Fencing(_) | Stage::Retrying(_) => Vec::new(),
+            Stage::Fencing(_) | Stage::Retrying(_) | Stage::Tidying(_) => Vec::new(),
         }
     }
 
@@ -507,9 +520,11 @@ impl Guards {
         let Some(held) = self.groups.get_mut(group) else { return Vec::new() };
         held.frozen = Some(held.deadline(at.lease));
         let running = match held.stage {
-            Stage::Promoting(key) | Stage::Interrupted(key) | Stage::Demoting(key) | Stage::Retrying(key) => {
-                Some(key)
-            }
+            Stage::Promoting(key)
+            | Stage::Interrupted(key)
+            | Stage::Demoting(key)
+            | Stage::Retrying(key)
+            | Stage::Tidying(key) => Some(key),
             _ => None,
         };
         held.stage = Stage::Killing(at.now);

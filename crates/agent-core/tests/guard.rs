@@ -193,3 +193,27 @@ fn a_promotion_needs_a_lease_and_no_other_end_under_way() {
     guards.demote(&g(), Epoch(3), at(300, LEASE, RULES)).unwrap();
     assert!(guards.promote(&g(), Epoch(4), at(400, LEASE, RULES)).unwrap_err().contains("still being ended"));
 }
+
+#[test]
+fn a_demotion_that_fails_where_nothing_was_guarded_ends_nothing_by_force() {
+    let mut guards = Guards::default();
+    let key = guards.demote(&g(), Epoch(3), at(500, 0, RULES)).unwrap();
+    assert_eq!(guards.next_wake(RULES, BootMs(0)), None);
+    let actions = guards.run_ended(&g(), key, Hook::Demote, &FAILED(), at(600, 0, RULES));
+    assert_eq!(actions, [Action::LetGo { group: g() }]);
+    assert!(guards.is_empty());
+    let key = guards.demote(&g(), Epoch(3), at(700, 0, RULES)).unwrap();
+    let ended = guards.run_ended(&g(), key, Hook::Demote, &Outcome::Succeeded, at(800, 0, RULES));
+    assert_eq!(proofs(&ended), [Proof::Demoted]);
+}
+
+#[test]
+fn a_demotion_without_a_hook_is_a_kill_at_once_and_needs_none_where_nothing_was_guarded() {
+    let rules = Rules { demote: false, ..RULES };
+    let mut guards = served(true);
+    let actions = guards.demote_by_force(&g(), Epoch(3), at(1_000, LEASE, rules)).unwrap();
+    assert_eq!(actions, [Action::Kill { group: g() }]);
+    assert_eq!(proofs(&guards.gone(&g(), false, at(1_010, LEASE, rules))), [Proof::Killed]);
+    let again = guards.demote_by_force(&g(), Epoch(3), at(1_100, LEASE, rules)).unwrap();
+    assert_eq!(proofs(&again), [Proof::Killed]);
+}

@@ -31,7 +31,8 @@ impl fmt::Display for Cgroups {
 
 impl Cgroups {
     /// Finds where they can be made, by making one. `None` where they cannot, as in most containers.
-    pub(crate) fn find(wanted: CgroupUse, host: &str) -> Option<Self> {
+    /// `mark` tells them from those of another state folder on this machine.
+    pub(crate) fn find(wanted: CgroupUse, host: &str, mark: &str) -> Option<Self> {
         if wanted == CgroupUse::Off {
             return None;
         }
@@ -39,7 +40,7 @@ impl Cgroups {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let candidates = candidates(&mounts, &own, wanted);
         candidates.into_iter().find_map(|(parent, version)| {
-            let found = Self { parent, prefix: format!("quorate-{host}"), version };
+            let found = Self { parent, prefix: format!("quorate-{host}-{mark}"), version };
             found.can_be_made().then_some(found)
         })
     }

@@ -57,6 +57,13 @@ impl Endings {
         self.waiting.is_some() || !self.unfinished.is_empty()
     }
 
+    /// These groups are in these cgroups, whatever is configured now.
+    pub(crate) fn stay_in(&mut self, held: impl Iterator<Item = (GroupId, Cgroup)>) {
+        for (group, cgroup) in held {
+            self.inherited.entry(group).or_insert_with(|| cgroup.path().to_owned());
+        }
+    }
+
     pub(crate) fn spare(&mut self, group: &GroupId) {
         self.killing.remove(group);
         self.unfinished.remove(group);

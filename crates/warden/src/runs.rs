@@ -121,6 +121,11 @@ impl Runs {
         [rest, tick].into_iter().flatten().min()
     }
 
+    /// True when something waits that could be started.
+    pub(crate) fn may_start(&self, parallel: usize) -> bool {
+        self.next(parallel).is_some()
+    }
+
     fn active(&self, promotions_only: bool) -> usize {
         let counts = |run: &&Run| {
             !matches!(run.state, State::Queued)
@@ -153,14 +158,7 @@ impl Runs {
 const TICK_MS: u64 = 20;
 
 impl Warden {
-    pub(crate) fn start_run(
-        &mut self,
-        key: RunKey,
-        whose: Whose,
-        reason: String,
-        asked: Option<u64>,
-        now: u64,
-    ) {
+    pub(crate) fn start_run(&mut self, key: RunKey, whose: Whose, reason: String, asked: Option<u64>) {
         if let Some(running) = self.runs.all.get_mut(&key) {
             // It was started by the warden itself and the agent wants the same.
             running.asked = asked;
@@ -177,7 +175,6 @@ impl Warden {
         };
         self.runs.all.insert(key, run);
         self.runs.queue.push_back(key);
-        self.start_queued(now);
     }
 
     pub(crate) fn start_queued(&mut self, now: u64) {
@@ -380,7 +377,6 @@ impl Warden {
             self.look_soon(whose.group, now);
         }
         self.perform(actions, now);
-        self.start_queued(now);
     }
 
     /// Ends what has taken its time.
@@ -414,6 +410,7 @@ impl Warden {
                 self.stop_run(key, &format!("it took longer than {limit} ms"), now);
             }
         }
+        self.start_queued(now);
     }
 
     fn limit_of(&self, hook: Hook) -> u64 {

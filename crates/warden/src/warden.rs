@@ -199,7 +199,11 @@ impl Warden {
         }
         // What is guarded stays in the cgroups that it is in.
         if self.host.is_none() || settings.cgroups != self.settings.cgroups {
-            self.cgroups = Cgroups::find(settings.cgroups, host.as_str());
+            if let Some(before) = self.cgroups.take() {
+                let held = self.guards.iter().map(|(group, _)| group.clone());
+                self.endings.stay_in(held.map(|group| (group.clone(), before.of(group.as_str()))));
+            }
+            self.cgroups = Cgroups::find(settings.cgroups, host.as_str(), &self.mark);
         }
         self.host = Some(host.clone());
         self.settings = settings.clone();
@@ -297,7 +301,7 @@ impl Warden {
                     self.disks.insert(group.clone(), disk);
                 }
                 let whose = Whose { group, epoch, hook };
-                self.start_run(key, whose, reason, Some(run), now);
+                self.start_run(key, whose, reason, Some(run));
             }
             Err(why) => self.tell(&FromWarden::Ended { run, outcome: Outcome::Failed(why) }),
         }
@@ -325,10 +329,11 @@ impl Warden {
                         true,
                         format!("running the {hook} hook of group {group}, epoch {epoch}: {reason}"),
                     );
-                    self.start_run(key, Whose { group, epoch, hook }, reason, None, now);
+                    self.start_run(key, Whose { group, epoch, hook }, reason, None);
                 }
                 Action::Stop { key, why } => self.stop_run(key, &why, now),
                 Action::Kill { group } => self.kill_group(group, now),
+                Action::LetGo { group } => self.let_go(&group),
                 Action::Spare { group } => self.endings.spare(&group),
                 Action::Ended { group, epoch, proof } => {
                     self.log(true, format!("group {group}, epoch {epoch}: {proof}"));
@@ -386,7 +391,11 @@ impl Warden {
         let idle = self.agent.is_none().then(|| self.gone_since.saturating_add(IDLE_MAX_MS));
         let idle = idle.filter(|_| self.has_nothing_to_do());
         let guards = self.guards.next_wake(self.rules(), BootMs(self.lease)).map(|at| at.0);
-        [guards, self.runs.next_wake(), self.endings.next_wake(), feed, idle].into_iter().flatten().min()
+        let queue = self.runs.may_start(self.settings.parallel).then_some(0);
+        [queue, guards, self.runs.next_wake(), self.endings.next_wake(), feed, idle]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// True when nothing is guarded, runs or writes.

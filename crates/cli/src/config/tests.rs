@@ -499,6 +499,20 @@ fn check_says_ok_only_when_nothing_is_wrong() {
 }
 
 #[test]
+fn the_example_files_have_every_key_once_and_no_problems() {
+    let coordinator = include_str!("../../../../docs/examples/coordinator.toml");
+    let agent = include_str!("../../../../docs/examples/agent.toml");
+    assert_eq!(Fixture::new(coordinator).complaints(), Vec::<String>::new());
+    assert_eq!(Fixture::new(agent).agent_complaints(), Vec::<String>::new());
+    for (role, text) in [(Role::Coordinator, coordinator), (Role::Agent, agent)] {
+        for key in role.keys() {
+            let sets = |line: &&str| line.trim_start_matches("# ").starts_with(&format!("{} = ", key.name));
+            assert_eq!(text.lines().filter(sets).count(), 1, "{role}: {}", key.name);
+        }
+    }
+}
+
+#[test]
 fn the_reference_has_every_key_with_variable_default_and_meaning() {
     for role in [Role::Coordinator, Role::Agent] {
         let text = reference_markdown(role);
