@@ -322,6 +322,7 @@ impl Event {
     }
 
     /// The event in one line for people.
+    #[allow(clippy::too_many_lines, reason = "a table: one line for each event")]
     pub fn describe(&self) -> String {
         match self {
             Self::ClusterCreated { cluster, .. } => format!("cluster {cluster} formed"),

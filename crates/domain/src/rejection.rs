@@ -217,7 +217,7 @@ pub enum Rejection {
         /// The host.
         host: HostId,
         /// Why not.
-        reason: Ineligible,
+        reason: Box<Ineligible>,
     },
     /// Nobody may be promoted now.
     #[error("no backup of group {group} can take over: {}", if reasons.is_empty() { "it has none".to_owned() } else { reasons.join("; ") })]

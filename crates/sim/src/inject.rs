@@ -273,11 +273,10 @@ impl World {
         let (met, undo) = match kind {
             Kind::AgentCrash => (agent.crash(env), Undo::StartAgent(place)),
             Kind::HostCrash => (agent.lose_power(env), Undo::StartAgent(place)),
-            Kind::AgentPause => (agent.pause(env), Undo::ResumeAgent(place)),
             Kind::AgentGone if (target >> 40).is_multiple_of(2) => {
                 (agent.crash(env), Undo::StartAgent(place))
             }
-            Kind::AgentGone => (agent.pause(env), Undo::ResumeAgent(place)),
+            Kind::AgentGone | Kind::AgentPause => (agent.pause(env), Undo::ResumeAgent(place)),
             Kind::AgentStop => (agent.stop(env), Undo::StartAgent(place)),
             Kind::DiskFailed => (agent.set_disk(Verdict::Failed, env), Undo::ReplaceDisk(place)),
             Kind::HookFails => {

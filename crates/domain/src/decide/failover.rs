@@ -127,7 +127,7 @@ fn eligible_member<'a>(state: &State, group: &'a Group, host: &HostId) -> Result
     eligibility(state, group, member).map_err(|reason| Rejection::NotEligible {
         group: group.id.clone(),
         host: host.clone(),
-        reason,
+        reason: Box::new(reason),
     })?;
     Ok(member)
 }

@@ -47,12 +47,12 @@ pub(super) fn create(
     fitness(state, &primary).map_err(|reason| Rejection::NotEligible {
         group: group.clone(),
         host: primary.host.clone(),
-        reason,
+        reason: Box::new(reason),
     })?;
     let host = find_host(state, &primary.host)?;
     if let Some(cordon) = &host.cordoned {
         let (group, reason) = (group.clone(), Ineligible::cordoned(&host.id, cordon));
-        return Err(Rejection::NotEligible { group, host: host.id.clone(), reason });
+        return Err(Rejection::NotEligible { group, host: host.id.clone(), reason: Box::new(reason) });
     }
     let granted_to = host.incarnation;
     Ok(vec![Event::GroupCreated {

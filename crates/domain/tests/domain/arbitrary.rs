@@ -285,7 +285,7 @@ impl Move {
             (27, 0) => Command::CordonHost { host: id, reason },
             (27, _) => Command::UncordonHost { host: id },
             (28, 0) => Command::ResetHost { host: id, reason },
-            (28, _) => Command::ForgetHost { host: self.unneeded(state).unwrap_or(id), reason },
+            (28, _) => Command::ForgetHost { host: Self::unneeded(state).unwrap_or(id), reason },
             (29, 0) => Command::ForgetDisk { disk: known, reason },
             (29, _) => Command::ClearDisk { disk: clearable(state).unwrap_or(known), reason },
             (30, _) => Command::AddMember { group, member: member(self.host), accepted: self.flag, reason },
@@ -304,7 +304,7 @@ impl Move {
     }
 
     /// A host that is offline and no member, if there is one.
-    fn unneeded(&self, state: &State) -> Option<HostId> {
+    fn unneeded(state: &State) -> Option<HostId> {
         let offline = state.hosts.values().filter(|host| host.status == HostStatus::Offline);
         let mut free = offline.filter(|host| state.groups_of(&host.id).next().is_none());
         free.next().map(|host| host.id.clone())

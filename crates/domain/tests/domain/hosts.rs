@@ -192,7 +192,7 @@ fn clear(reason: &str) -> Command {
 
 impl Stage {
     fn disk(&self) -> &Disk {
-        self.state.disks.get(&disk_id("h1", "d1")).unwrap()
+        self.state.disks.get(&disk_id("h1", "d1")).expect("a disk of this stage")
     }
 
     /// Disk h1/d1 is latched by a fault of its medium.

@@ -34,11 +34,10 @@ fn another_medium_in_a_disks_place_is_an_event_and_its_members_are_no_copies() {
     assert!(matches!(&events[..], [first, Event::DiskChanged { .. }] if *first == replaced), "{events:?}");
     assert_eq!(missed(stage.group()), [("h2", "medium-h2")]);
     let refused = stage.apply(request(Some("h2"))).outcome;
-    let Outcome::Refused(Rejection::NotEligible { reason: reason @ Ineligible::NotAccepted { .. }, .. }) =
-        refused
-    else {
+    let Outcome::Refused(Rejection::NotEligible { reason, .. }) = refused else {
         panic!("{refused:?}");
     };
+    assert!(matches!(*reason, Ineligible::NotAccepted { .. }), "{reason}");
     for wanted in ["medium-h2", "blank", "quorate group member accept g1 h2"] {
         assert!(reason.to_string().contains(wanted), "no {wanted:?} in {reason}");
     }

@@ -203,7 +203,7 @@ pub(crate) fn stored_requests() -> Vec<RequestRecord> {
     let outcomes = [
         Outcome::Accepted { revision: Revision(9), changed: true, operation: Some(OperationId(9)) },
         Outcome::Refused(Rejection::GroupExists(g("g1"))),
-        Outcome::Refused(Rejection::NotEligible { group: g("g1"), host: h("h2"), reason }),
+        Outcome::Refused(Rejection::NotEligible { group: g("g1"), host: h("h2"), reason: Box::new(reason) }),
         Outcome::Refused(Rejection::ClusterMissing),
     ];
     (0_u64..)

@@ -95,7 +95,8 @@ fn that_a_latched_disk_is_well_again_is_recorded_once_and_changes_its_verdict_on
     }
     let mut world = World::new();
     world.fail_disk("h1");
-    world.report(|report| (report.verdict, report.identity) = (Verdict::Unknown, DiskIdentity("".into())));
+    world
+        .report(|report| (report.verdict, report.identity) = (Verdict::Unknown, DiskIdentity(String::new())));
     assert_eq!(world.recorded(), Vec::<String>::new(), "nobody knows more than before");
 }
 

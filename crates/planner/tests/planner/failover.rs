@@ -396,7 +396,9 @@ fn d_is_as_long_as_the_hooks_of_the_old_primary_may_take() {
     world.read_disk("h2");
     world.request_failover(Some("h2"));
     world.says("h1", GroupState::Ended);
-    (world.follow(), world.follow(), world.follow());
+    for _ in 0..3 {
+        world.follow();
+    }
     assert_eq!(world.group().demotion_ms, 9_900);
     world.request_failover(Some("h3"));
     let due = START.plus_ms(D + 10_100);
@@ -412,7 +414,9 @@ fn an_old_primary_that_was_not_waited_for_is_fit_again_once_it_no_longer_names_i
     let mut world = World::new();
     world.request_failover(None);
     world.pass(D, &["h2", "h3"]);
-    (world.follow(), world.follow());
+    for _ in 0..2 {
+        world.follow();
+    }
     assert_eq!(world.group().primary.host, host("h2"));
     assert_eq!(world.group().unstopped.len(), 1);
     assert_eq!(world.wanted(), nothing(), "it is not in contact");
@@ -420,8 +424,8 @@ fn an_old_primary_that_was_not_waited_for_is_fit_again_once_it_no_longer_names_i
     world.observed("h1").not_stopped = None;
     assert_eq!(world.wanted(), nothing(), "it has not said what its groups are");
     let epoch = quorate_domain::Epoch(world.group().epoch.0 - 1);
-    let word = GroupObservation { epoch, state: GroupState::StopFailed, reason: "exit status 1".into() };
-    world.observed("h1").not_stopped = Some([(g1(), word)].into());
+    let said = GroupObservation { epoch, state: GroupState::StopFailed, reason: "exit status 1".into() };
+    world.observed("h1").not_stopped = Some([(g1(), said)].into());
     assert_eq!(world.wanted(), nothing());
     world.observed("h1").not_stopped = Some([].into());
     world.register("h1", 2);
@@ -441,7 +445,9 @@ fn a_start_that_takes_too_long_makes_room_for_the_next_host_where_there_is_one()
         world.read_disk("h2");
         world.request_failover(Some("h2"));
         world.says("h1", GroupState::Ended);
-        (world.follow(), world.follow(), world.follow());
+        for _ in 0..3 {
+            world.follow();
+        }
         world.says("h2", GroupState::Installed);
         world.follow();
         if alone {

@@ -64,8 +64,10 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         | R::ChangeNotOpen(operation)
         | R::ChangeOnRecord { operation, .. }
         | R::ChangeNotReady { operation, .. } => Kind::State { subject: format!("operation/{operation}") },
-        R::HostIdInUse { host: id, .. } | R::StaleIncarnation { host: id, .. } => host(id),
-        R::HostNotOffline { host: id, .. } | R::HostIsMember { host: id, .. } => host(id),
+        R::HostIdInUse { host: id, .. }
+        | R::StaleIncarnation { host: id, .. }
+        | R::HostNotOffline { host: id, .. }
+        | R::HostIsMember { host: id, .. } => host(id),
         R::DiskIsMember { disk, .. } => Kind::State { subject: format!("disk/{disk}") },
         R::MemberIsPrimary { group, .. } | R::MemberNotStopped { group, .. } => {
             Kind::State { subject: format!("group/{group}") }
@@ -126,18 +128,19 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::ChangeOnRecord { operation, voters } => {
             vec![(key::OPERATION, text(operation)), (key::VOTERS, numbers(voters))]
         }
-        R::HostNotFound(host) | R::HostIdInUse { host, .. } => vec![(key::HOST, text(host))],
+        R::HostNotFound(host) | R::HostIdInUse { host, .. } | R::HostNotOffline { host, .. } => {
+            vec![(key::HOST, text(host))]
+        }
         R::DiskNotFound(disk) | R::DiskNotLatched { disk, .. } | R::DiskStillFailing { disk, .. } => {
             vec![(key::DISK, text(disk))]
         }
-        R::HostNotOffline { host, .. } => vec![(key::HOST, text(host))],
-        R::HostIsMember { host, count, .. } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
+        R::HostIsMember { host, count, .. } | R::DiskAmbiguous { host, count } => {
+            vec![(key::HOST, text(host)), (key::COUNT, text(count))]
+        }
         R::DiskIsMember { disk, count, .. } => vec![(key::DISK, text(disk)), (key::COUNT, text(count))],
         R::MemberNotStopped { group, host, epoch } => {
             vec![(key::GROUP, text(group)), (key::HOST, text(host)), (key::EPOCH, text(epoch))]
         }
-        R::InvalidOrder { group, .. } => vec![(key::GROUP, text(group))],
-        R::DiskAmbiguous { host, count } => vec![(key::HOST, text(host)), (key::COUNT, text(count))],
         R::StaleIncarnation { host, recorded, .. } => {
             vec![(key::HOST, text(host)), (key::INCARNATION, text(recorded))]
         }
@@ -167,6 +170,7 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::GroupNotFound(group)
         | R::GroupExists(group)
         | R::InvalidLabels { group, .. }
+        | R::InvalidOrder { group, .. }
         | R::GroupDeleting(group)
         | R::NoEligibleBackup { group, .. }
         | R::WrongPhase { group, .. }

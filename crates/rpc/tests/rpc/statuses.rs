@@ -62,7 +62,7 @@ fn rejections() -> Vec<(Rejection, Code)> {
         (R::AlreadyPrimary { group: group(), host: host() }, FailedPrecondition),
         (R::NotAMember { group: group(), host: host() }, FailedPrecondition),
         (
-            R::NotEligible { group: group(), host: host(), reason: Ineligible::HostUnknown },
+            R::NotEligible { group: group(), host: host(), reason: Box::new(Ineligible::HostUnknown) },
             FailedPrecondition,
         ),
         (R::NoEligibleBackup { group: group(), reasons: vec![] }, FailedPrecondition),

@@ -8,7 +8,7 @@ use crate::{
 };
 use quorate_agent_core::{
     BootMs, HookKind, HookOutcome,
-    guard::{Action, Guards, Hook, Moment, Outcome, Proof, Rules, RunKey},
+    guard::{Action, Guarded, Guards, Hook, Moment, Outcome, Proof, Rules, RunKey},
 };
 use quorate_domain::{Epoch, GroupId};
 use std::collections::BTreeMap;
@@ -145,7 +145,9 @@ impl Agent {
                     .filter(|(_, run)| run.group == group)
                     .map(|(key, _)| *key)
                     .collect();
-                hooks.into_iter().for_each(|key| self.kill_run(key, env));
+                for key in hooks {
+                    self.kill_run(key, env);
+                }
                 self.stop_service(&group, env);
                 let actions = self.warden.guards.gone(&group, false, self.moment(env));
                 self.guards_want(actions, env);
@@ -187,10 +189,8 @@ impl Agent {
         let outcome = self.outcome(&run, env);
         let well = outcome == HookOutcome::Succeeded;
         match run.hook {
-            Hook::Promote => {
-                if well || env.chance(self.node).happens(HALF_STARTED_PPM) {
-                    self.start_service(&run.group, run.epoch, env);
-                }
+            Hook::Promote if well || env.chance(self.node).happens(HALF_STARTED_PPM) => {
+                self.start_service(&run.group, run.epoch, env);
             }
             Hook::Demote if well => {
                 self.stop_service(&run.group, env);
@@ -264,7 +264,7 @@ impl Agent {
         for action in actions {
             match action {
                 Action::Start { key, group, hook, .. } => {
-                    let Some(epoch) = self.warden.guards.get(&group).map(|held| held.epoch()) else {
+                    let Some(epoch) = self.warden.guards.get(&group).map(Guarded::epoch) else {
                         continue;
                     };
                     env.counts.add("warden/demoted-without-the-agent");
@@ -276,7 +276,7 @@ impl Agent {
                     let timer = Timer::GroupKilled(group);
                     env.wake_at(env.now.after_ms(KILL_MS), self.node, self.warden.life, timer);
                 }
-                Action::Spare { .. } => {}
+                Action::Spare { .. } | Action::LetGo { .. } => {}
                 Action::Ended { proof: Proof::Not(_), .. } => env.counts.add("warden/not-proven"),
                 Action::Ended { group, epoch, .. } if self.process.is_some() => {
                     self.tell_agent(Timer::ServiceEnded(group, epoch), env);
