@@ -18,5 +18,6 @@ mod restart;
 mod second_cluster;
 mod service_modes;
 mod storm;
+mod warden;
 mod writers;
 mod wrong_peers;
