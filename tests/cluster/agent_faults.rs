@@ -161,7 +161,7 @@ async fn a_demote_hook_that_takes_long_is_waited_for_and_the_release_is_reported
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755))?;
     let file = cluster.config_file("h1");
     let config = std::fs::read_to_string(&file)?;
-    let hooks = format!("hooks.on_demote = '{}'\nhooks.timeout_ms = 60000\n", hook.display());
+    let hooks = format!("hooks.on_demote = '{}'\nhooks.demote_timeout_ms = 60000\n", hook.display());
     std::fs::write(&file, hooks + &config)?;
     cluster.start_all().await?;
     cluster.create_group("g", &[1, 2]).await?;

@@ -27,5 +27,6 @@ mod standstill;
 mod storm;
 mod two_agents;
 mod unread_logs;
+mod warden;
 mod writers;
 mod wrong_peers;

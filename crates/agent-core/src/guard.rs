@@ -91,15 +91,12 @@ impl fmt::Display for Proof {
 pub struct RunKey(pub u64);
 
 /// What decides about a group's end.
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own that a host has or has not")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// There is a demote hook.
-    pub demote: bool,
     /// There is a fence command.
     pub fence: bool,
-    /// How long a demotion may go on after the deadline.
-    pub demotion_ms: u64,
+    /// How long a demotion may go on after the deadline; none where there is no demote hook.
+    pub demotion_ms: Option<u64>,
     /// The service runs as a descendant of its promote hook.
     pub child: bool,
     /// An agent is there, which retries what failed.
@@ -183,9 +180,11 @@ impl Guarded {
         let deadline = self.deadline(lease);
         match self.stage {
             Stage::Promoting(_) | Stage::Serving | Stage::DemoteFailed => Some(deadline),
-            Stage::Interrupted(_) | Stage::Demoting(_) => Some(deadline.after_ms(rules.demotion_ms)),
+            Stage::Interrupted(_) | Stage::Demoting(_) => {
+                Some(deadline.after_ms(rules.demotion_ms.unwrap_or(0)))
+            }
             Stage::Killing(since) => Some(since.after_ms(KILL_PATIENCE_MS)),
-            Stage::Unproven(next_try) => (rules.demote && !rules.agent).then_some(next_try),
+            Stage::Unproven(next_try) => (rules.demotion_ms.is_some() && !rules.agent).then_some(next_try),
             Stage::Fencing(_) | Stage::Retrying(_) | Stage::Tidying(_) => None,
         }
     }
@@ -506,7 +505,7 @@ impl Guards {
 
     /// The deadline has passed: the demote hook if there is one, else by force.
     fn end(&mut self, group: &GroupId, at: Moment) -> Vec<Action> {
-        if !at.rules.demote {
+        if at.rules.demotion_ms.is_none() {
             return self.kill(group, at);
         }
         let Some(held) = self.groups.get_mut(group) else { return Vec::new() };

@@ -1,12 +1,14 @@
 //! A warden ends what its agent no longer renews: by the demote hook, by force, by the fence command.
 
+#![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
+
 use quorate_agent_core::{
     BootMs,
     guard::{Action, Guards, Hook, KILL_PATIENCE_MS, Moment, Outcome, Proof, Rules, RunKey},
 };
 use quorate_domain::{Epoch, GroupId};
 
-const RULES: Rules = Rules { demote: true, fence: false, demotion_ms: 1_000, child: true, agent: true };
+const RULES: Rules = Rules { fence: false, demotion_ms: Some(1_000), child: true, agent: true };
 const LEASE: u64 = 5_000;
 const FAILED: fn() -> Outcome = || Outcome::Failed("no".into());
 
@@ -209,7 +211,7 @@ fn a_demotion_that_fails_where_nothing_was_guarded_ends_nothing_by_force() {
 
 #[test]
 fn a_demotion_without_a_hook_is_a_kill_at_once_and_needs_none_where_nothing_was_guarded() {
-    let rules = Rules { demote: false, ..RULES };
+    let rules = Rules { demotion_ms: None, ..RULES };
     let mut guards = served(true);
     let actions = guards.demote_by_force(&g(), Epoch(3), at(1_000, LEASE, rules)).unwrap();
     assert_eq!(actions, [Action::Kill { group: g() }]);

@@ -37,6 +37,10 @@ const STUCK_EXTRA_MS: u64 = 5_000;
 const COMPLAIN_EVERY_MS: u64 = 10_000;
 
 /// The core and everything that it speaks to.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the agent's end or its next report"
+)]
 pub(crate) struct Driver {
     pub(crate) core: Core,
     pub(crate) options: Arc<AgentOptions>,

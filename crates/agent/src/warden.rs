@@ -243,7 +243,7 @@ impl Line {
         self.write(&ToWarden::Hello(Box::new(hello.clone()))).await?;
         loop {
             while let Some(message) =
-                self.decoder.next().map_err(|error| Unwelcome::Garbage(error.to_string()))?
+                self.decoder.next_message().map_err(|error| Unwelcome::Garbage(error.to_string()))?
             {
                 match message {
                     FromWarden::Welcome(welcome) => return Ok(welcome),
@@ -397,7 +397,7 @@ impl Keeper {
     /// Passes on what the warden says; false when nobody listens.
     async fn take(&self, line: &mut Line, bytes: &[u8]) -> Result<bool, String> {
         line.decoder.take(bytes);
-        while let Some(message) = line.decoder.next().map_err(|error| error.to_string())? {
+        while let Some(message) = line.decoder.next_message().map_err(|error| error.to_string())? {
             if !matches!(message, FromWarden::Pong { .. })
                 && self.tell(WardenEvent::Said(message)).await.is_none()
             {

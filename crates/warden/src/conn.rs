@@ -76,6 +76,8 @@ impl Conn {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // What came before the end counts: a goodbye, when not all was read that it was told.
+                Err(_) if !messages.is_empty() => break,
                 Err(error) => return Err(error.to_string()),
             }
         }

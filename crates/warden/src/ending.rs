@@ -12,9 +12,9 @@ use crate::{
 };
 use quorate_agent_core::{
     BootMs,
-    guard::{Action, RunKey},
+    guard::{Action, Guarded, RunKey},
 };
-use quorate_domain::GroupId;
+use quorate_domain::{Epoch, GroupId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -69,6 +69,14 @@ impl Endings {
         self.unfinished.remove(group);
     }
 
+    /// Nothing of it is looked at any more.
+    pub(crate) fn forget(&mut self, group: &GroupId) {
+        self.spare(group);
+        self.looks.remove(group);
+        self.populated.remove(group);
+        self.inherited.remove(group);
+    }
+
     /// Its end is known, or that it is not.
     pub(crate) fn settled(&mut self, group: &GroupId) {
         self.unfinished.remove(group);
@@ -102,12 +110,9 @@ impl Warden {
 
     /// Nothing of the group is to be guarded any more.
     pub(crate) fn let_go(&mut self, group: &GroupId) {
-        self.endings.spare(group);
-        self.endings.looks.remove(group);
-        self.endings.populated.remove(group);
-        self.disks.remove(group);
         let cgroup = self.cgroup_of(group);
-        self.endings.inherited.remove(group);
+        self.endings.forget(group);
+        self.disks.remove(group);
         self.spawner.strike(group.clone(), cgroup);
     }
 
@@ -162,7 +167,9 @@ impl Warden {
             if own || !self.kin.of_group(&group).is_empty() {
                 self.endings.looks.remove(&group);
                 self.guards.seen(&group);
-                self.note_seen(&group);
+                if let Some(epoch) = self.guards.get(&group).map(Guarded::epoch) {
+                    self.note(&group, epoch, None);
+                }
             } else if let Some((look, _)) = self.endings.looks.get_mut(&group) {
                 *look += 1;
                 if *look >= LOOKS_MS.len() {
@@ -172,12 +179,12 @@ impl Warden {
         }
     }
 
-    fn note_seen(&self, group: &GroupId) {
-        let Some(held) = self.guards.get(group) else { return };
+    /// Notes that something of the group was seen running, or how it ended.
+    pub(crate) fn note(&self, group: &GroupId, epoch: Epoch, ended: Option<Proof>) {
         self.spawner.note(Record {
             boot: self.boot.clone(),
             group: group.clone(),
-            epoch: held.epoch(),
+            epoch,
             disk: self.disks.get(group).cloned(),
             hook: "promote".to_owned(),
             mark: format!("{}:{group}:0", self.mark),
@@ -185,6 +192,7 @@ impl Warden {
             process: None,
             seen: true,
             agent: self.agent_process(),
+            ended,
         });
     }
 
@@ -271,13 +279,13 @@ impl Warden {
         let Some((records, _)) = self.endings.waiting.take() else { return };
         self.refresh();
         for record in records {
-            let Record { boot, group, epoch, disk, cgroup, seen, agent, .. } = record;
+            let Record { boot, group, epoch, disk, cgroup, seen, agent, ended, .. } = record;
             if self.guards.get(&group).is_some() {
                 continue;
             }
-            if boot != self.boot {
-                let ended = Action::Ended { group, epoch, proof: Proof::Rebooted };
-                self.perform(vec![ended], now);
+            let known = ended.or((boot != self.boot).then_some(Proof::Rebooted));
+            if let Some(proof) = known {
+                self.perform(vec![Action::Ended { group, epoch, proof }], now);
                 continue;
             }
             // Without a cgroup nothing is lost only where somebody was there for it to fall to.

@@ -49,7 +49,7 @@ impl Decoder {
         Self { bytes: Vec::new(), max_bytes }
     }
 
-    /// Takes what came. The caller empties it by [`Decoder::next`] before it takes more.
+    /// Takes what came. The caller empties it by [`Decoder::next_message`] before it takes more.
     pub fn take(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -77,7 +77,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When it is none.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         match self.next_body()? {
             Some(body) => Ok(Some(serde_json::from_slice(&body)?)),
             None => Ok(None),
@@ -100,7 +100,7 @@ mod tests {
             let mut came = Vec::new();
             for chunk in bytes.chunks(size) {
                 decoder.take(chunk);
-                while let Some(message) = decoder.next::<ToWarden>().unwrap() {
+                while let Some(message) = decoder.next_message::<ToWarden>().unwrap() {
                     came.push(message);
                 }
             }
@@ -112,10 +112,13 @@ mod tests {
     fn what_is_too_long_or_no_message_is_refused() {
         let mut decoder = Decoder::new(10);
         decoder.take(&[0, 0, 0, 11]);
-        assert!(matches!(decoder.next::<ToWarden>(), Err(FrameError::TooLong { length: 11, max: 10 })));
+        assert!(matches!(
+            decoder.next_message::<ToWarden>(),
+            Err(FrameError::TooLong { length: 11, max: 10 })
+        ));
         let mut decoder = Decoder::new(10);
         decoder.take(&[0, 0, 0, 2, b'h', b'i']);
-        assert!(matches!(decoder.next::<ToWarden>(), Err(FrameError::Garbage(_))));
+        assert!(matches!(decoder.next_message::<ToWarden>(), Err(FrameError::Garbage(_))));
         assert!(matches!(encode(&"12345", 6), Err(FrameError::TooLong { length: 7, max: 6 })));
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     processes::{self, Identity},
-    protocol::Disk,
+    protocol::{Disk, Proof},
 };
 use quorate_domain::{Epoch, GroupId};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,9 @@ pub(crate) struct Record {
     pub(crate) seen: bool,
     /// The agent's process, to which what is left falls when the warden dies.
     pub(crate) agent: Option<Identity>,
+    /// It has stopped, how that is known, and no agent has heard of it yet.
+    #[serde(default)]
+    pub(crate) ended: Option<Proof>,
 }
 
 /// Where records are.
@@ -56,13 +59,12 @@ impl Records {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let random = match known {
-            Some(known) => known,
-            None => {
-                let drawn = format!("{:016x}", rand::random::<u64>());
-                self.write_file(MARK_FILE, drawn.as_bytes())?;
-                drawn
-            }
+        let random = if let Some(known) = known {
+            known
+        } else {
+            let drawn = format!("{:016x}", rand::random::<u64>());
+            self.write_file(MARK_FILE, drawn.as_bytes())?;
+            drawn
         };
         Ok(format!("{random}-{place:x}"))
     }
@@ -84,7 +86,7 @@ impl Records {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let file = entry.file_name().to_string_lossy().into_owned();
-            if !file.ends_with(".json") {
+            if entry.path().extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
             let small = entry.metadata()?.len() <= RECORD_MAX_BYTES;
@@ -134,6 +136,7 @@ mod tests {
             process: Some((7, 8)),
             seen: true,
             agent: None,
+            ended: Some(Proof::Killed),
         }
     }
 

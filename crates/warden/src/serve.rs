@@ -388,6 +388,8 @@ impl Process {
         let Some(agent) = &mut self.warden.agent else { return };
         agent.conn.flush();
         if agent.conn.is_broken() {
+            // It may have said goodbye before it closed.
+            self.hear_agent(now);
             self.warden.agent_gone("it takes no messages any more", now);
             return;
         }

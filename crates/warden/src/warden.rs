@@ -21,7 +21,7 @@ use crate::{
 };
 use quorate_agent_core::{
     BootMs,
-    guard::{Action, Guards, Moment, Rules},
+    guard::{Action, Guarded, Guards, Moment, Rules},
 };
 use quorate_domain::{GroupId, HostId};
 use std::{
@@ -122,9 +122,8 @@ impl Warden {
 
     pub(crate) fn rules(&self) -> Rules {
         Rules {
-            demote: self.settings.on_demote.is_some(),
             fence: self.settings.fence_command.is_some(),
-            demotion_ms: self.settings.demotion_ms(),
+            demotion_ms: self.settings.on_demote.as_ref().map(|_| self.settings.demote_limit_ms),
             child: self.settings.service == Service::Child,
             agent: self.agent.is_some(),
         }
@@ -268,8 +267,10 @@ impl Warden {
             }
             ToWarden::Ping { number } => self.tell(&FromWarden::Pong { number }),
             ToWarden::Heard { number } => {
-                while self.ended.front().is_some_and(|ended| ended.number <= number) {
-                    self.ended.pop_front();
+                while let Some(heard) = self.ended.pop_front_if(|ended| ended.number <= number) {
+                    if heard.proof.holds() && self.guards.get(&heard.group).is_none() {
+                        self.spawner.strike(heard.group, None);
+                    }
                 }
             }
             ToWarden::Goodbye => self.goodbye = true,
@@ -324,7 +325,7 @@ impl Warden {
         for action in actions {
             match action {
                 Action::Start { key, group, hook, reason } => {
-                    let Some(epoch) = self.guards.get(&group).map(|held| held.epoch()) else { continue };
+                    let Some(epoch) = self.guards.get(&group).map(Guarded::epoch) else { continue };
                     self.log(
                         true,
                         format!("running the {hook} hook of group {group}, epoch {epoch}: {reason}"),
@@ -338,7 +339,10 @@ impl Warden {
                 Action::Ended { group, epoch, proof } => {
                     self.log(true, format!("group {group}, epoch {epoch}: {proof}"));
                     if proof.holds() {
-                        self.let_go(&group);
+                        // Kept until an agent has heard of it, whatever becomes of this warden.
+                        self.note(&group, epoch, Some(proof.clone()));
+                        self.endings.forget(&group);
+                        self.disks.remove(&group);
                     }
                     self.endings.settled(&group);
                     if let Some(run) = self.by_force.remove(&group) {

@@ -52,7 +52,7 @@ pub(super) struct Warden {
 impl Agent {
     fn rules(&self, env: &Env) -> Rules {
         let demotion_ms = env.plan.habits.hook_max_ms;
-        Rules { demote: true, fence: false, demotion_ms, child: true, agent: self.process.is_some() }
+        Rules { fence: false, demotion_ms: Some(demotion_ms), child: true, agent: self.process.is_some() }
     }
 
     fn moment(&self, env: &Env) -> Moment {

@@ -1,5 +1,7 @@
 //! The warden as a process, spoken to as an agent does.
 
+#![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
+
 mod ends;
 mod hooks;
 mod scene;

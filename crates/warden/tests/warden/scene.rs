@@ -208,7 +208,7 @@ impl Agent {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(_) => return false,
         }
-        while let Some(message) = self.decoder.next().unwrap() {
+        while let Some(message) = self.decoder.next_message().unwrap() {
             self.heard.push(message);
         }
         true

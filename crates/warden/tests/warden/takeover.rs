@@ -36,7 +36,7 @@ fn another_start_of_the_agent_learns_what_is_held_and_ends_it_under_its_old_dead
     assert_eq!(ended.proof, Proof::Demoted);
     // It is told until it was heard.
     let (mut third, welcome) = scene.agent(&settings);
-    assert_eq!(welcome.ended, [ended.clone()]);
+    assert_eq!(welcome.ended, std::slice::from_ref(&ended));
     third.say(&ToWarden::Heard { number: ended.number });
     third.pings(1);
     assert_eq!(scene.agent(&settings).1.ended, []);
@@ -79,11 +79,12 @@ fn what_a_killed_warden_left_is_killed_by_the_next_one() {
         scene.start_another(|command| {
             command.arg("--orphans-of").arg(std::process::id().to_string());
         });
-        let (_, welcome) = scene.agent(&settings);
+        let (mut agent, welcome) = scene.agent(&settings);
         assert_eq!(welcome.holds, [], "{cgroups:?}");
         let [ended] = &welcome.ended[..] else { panic!("{cgroups:?}: {welcome:?}") };
         assert_eq!((&ended.proof, ended.epoch.0), (&Proof::Killed, 7), "{cgroups:?}");
         scene.wait_for_silence();
+        agent.say(&ToWarden::Heard { number: ended.number });
         until("its record is gone", || !scene.state().join("warden/g.json").exists());
     }
 }
@@ -138,4 +139,25 @@ fn one_folder_has_one_warden() {
     let mut second = start(&scene.state(), |_| {});
     assert_eq!(second.wait().unwrap().code(), Some(1));
     scene.agent(&Settings::default());
+}
+
+#[test]
+fn what_a_warden_ended_is_told_by_the_next_one_too_until_an_agent_has_heard_it() {
+    let mut scene = Scene::new();
+    let settings = settings(&scene, "exit 1");
+    let (mut agent, _) = scene.agent(&settings);
+    agent.lease(1_000);
+    agent.promoted("g", 7);
+    scene.wait_until_seen("g");
+    drop(agent);
+    scene.wait_for_silence();
+    let record = scene.state().join("warden/g.json");
+    until("its end is on record", || {
+        std::fs::read_to_string(&record).is_ok_and(|text| text.contains("killed"))
+    });
+    scene.kill_warden();
+    scene.start_another(|_| {});
+    let (_, welcome) = scene.agent(&settings);
+    let [ended] = &welcome.ended[..] else { panic!("{welcome:?}") };
+    assert_eq!((&ended.proof, ended.epoch.0), (&Proof::Killed, 7));
 }
