@@ -77,7 +77,8 @@ pub async fn run(options: &Options) -> Result<Rounds> {
 }
 
 fn without_level(config: &str) -> String {
-    config.lines().filter(|line| !line.starts_with("log.level")).map(|line| format!("{line}\n")).collect()
+    let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("log.level")).collect();
+    kept.join("\n")
 }
 
 /// The number of the host that is primary.

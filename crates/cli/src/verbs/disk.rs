@@ -28,16 +28,16 @@ pub(crate) async fn run(args: ClientArgs, verb: DiskVerb) -> anyhow::Result<u8> 
     }
 }
 
-async fn forget(desk: &Desk, disk: DiskSpec, reason: String, request_id: String) -> anyhow::Result<u8> {
-    let DiskSpec { host, name } = disk;
+async fn forget(desk: &Desk, named: DiskSpec, reason: String, request_id: String) -> anyhow::Result<u8> {
+    let DiskSpec { host, name } = named;
     let what = format!("disk {host}/{name} forgotten");
     let request = ForgetDiskRequest { request_id: request_id.clone(), host, name, reason };
     let revision = desk.client.forget_disk(request).await?.revision;
     desk.show_change(&request_id, revision, &what)
 }
 
-async fn clear(desk: &Desk, disk: DiskSpec, reason: String, request_id: String) -> anyhow::Result<u8> {
-    let DiskSpec { host, name } = disk;
+async fn clear(desk: &Desk, named: DiskSpec, reason: String, request_id: String) -> anyhow::Result<u8> {
+    let DiskSpec { host, name } = named;
     let what = format!("disk {host}/{name} cleared");
     let request = ClearDiskRequest { request_id: request_id.clone(), host, name, reason };
     let revision = desk.client.clear_disk(request).await?.revision;
