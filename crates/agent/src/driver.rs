@@ -119,7 +119,9 @@ impl Driver {
     pub(crate) fn next_wake(&self) -> BootMs {
         let heartbeat = self.link.is_welcomed().then_some(self.next_heartbeat);
         let lapse = (self.mode == ServiceMode::Normal).then(|| self.core.lapses_at());
-        let wakes = [Some(self.link.next_wake()), self.core.next_wake(), heartbeat, lapse, self.stop_by];
+        // One that gave way opens no session any more: its link is always due.
+        let link = self.superseded.is_none().then(|| self.link.next_wake());
+        let wakes = [link, self.core.next_wake(), heartbeat, lapse, self.stop_by];
         wakes.into_iter().flatten().min().unwrap_or_default()
     }
 

@@ -165,7 +165,7 @@ impl Agent {
         let Some(process) = &mut self.process else { return };
         let heartbeat = process.session.is_welcomed().then_some(process.next_heartbeat);
         let refresh = process.session.is_welcomed().then_some(process.refresh_at);
-        let session = Some(process.session.next_wake());
+        let session = (!self.folder.superseded).then(|| process.session.next_wake());
         let wakes = [session, process.core.next_wake(), heartbeat, refresh, process.stop_by];
         let Some(due) = wakes.into_iter().flatten().min() else { return };
         if process.wake_due.is_none_or(|known| due < known) {
