@@ -16,6 +16,9 @@ const HOSTS: u64 = 3;
 /// everything is whole again.
 const PATIENCE: Duration = Duration::from_secs(45);
 
+/// A service has written so often before its primary is met by anything.
+const WRITES_MIN: usize = 50;
+
 /// What is run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -90,8 +93,11 @@ fn number(group: &Group) -> Result<u64> {
 /// Waits until a service of this epoch or a later one writes, and the group is active under it.
 async fn wait_for_writes(cluster: &Cluster, services: &Services, epoch: u64) -> Result<Group> {
     wait_until(&format!("a service of epoch {epoch} or later writes"), PATIENCE, async || {
-        let last = services.writes(GROUP)?.pop().context("nothing was written yet")?;
+        let writes = services.writes(GROUP)?;
+        let last = writes.last().context("nothing was written yet")?.clone();
         ensure!(last.epoch >= epoch, "{last:?} was written last");
+        let of_it = writes.iter().rev().take_while(|write| **write == last).count();
+        ensure!(of_it >= WRITES_MIN, "{of_it} writes of {last:?}");
         let group = cluster.wait_for_active(GROUP, PATIENCE).await?;
         ensure!(group.epoch == last.epoch, "{last:?} was written last, and the group is at {}", group.epoch);
         Ok(group)
