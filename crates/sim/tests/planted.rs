@@ -28,7 +28,8 @@ const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
     (Bug::SnapshotWithoutRequests, 60, &["I6", "I8"]),
     (Bug::MapOrder, 60, &["I6"]),
     (Bug::StartsShareNumber, 60, &["I9", "I10", "I23"]),
-    (Bug::PredecessorAssumed, 60, &["I9", "I12", "I23"]),
+    // Rare since a start whose place another one takes ends for good.
+    (Bug::PredecessorAssumed, 400, &["I9", "I12", "I23"]),
     (Bug::FailedDemotionReleases, 60, &["I23"]),
     (Bug::WaitWithoutHooks, 60, &["I12", "I23"]),
     (Bug::WardenAfterD, 60, &["I23"]),
