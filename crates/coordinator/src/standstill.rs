@@ -82,8 +82,10 @@ impl Bench {
 
     fn look(&mut self, now: BootInstant, numbers: &[u64], leads: bool) -> Verdict {
         let stood = self.judge.look(now, numbers);
-        let worst = stood.into_iter().enumerate().max_by_key(|(_, stood)| *stood);
-        let (part, stood) = worst.unwrap_or_default();
+        let longest = stood.iter().max().copied().unwrap_or_default();
+        // Of those that stopped together, the first is what the others wait for: that is the order in which they are added.
+        let part = stood.iter().position(|stood| *stood + STANDS_FROM >= longest).unwrap_or_default();
+        let stood = longest;
         self.led = leads || (self.led && stood >= STANDS_FROM);
         match stood {
             stood if stood >= END_AFTER && self.led => Verdict::Ends(part, stood),
@@ -224,6 +226,18 @@ mod tests {
         assert!(matches!(watched(&mut bench, 0, 9_000, true), Verdict::Silent(1, _)));
         assert_eq!(bench.look(BootInstant::from_ms(9_250), &[1, 3], true), Verdict::Serves);
         assert_eq!(bench.look(BootInstant::from_ms(9_500), &[1, 4], true), Verdict::Serves);
+    }
+
+    #[test]
+    fn of_parts_that_stopped_together_the_one_that_the_others_wait_for_is_named() {
+        let mut bench = Bench::new();
+        bench.look(BootInstant::from_ms(0), &[1, 1], true);
+        bench.look(BootInstant::from_ms(250), &[3, 1], true);
+        let mut last = Verdict::Serves;
+        for ms in (500..=6_000).step_by(250) {
+            last = bench.look(BootInstant::from_ms(ms), &[3, 1], true);
+        }
+        assert!(matches!(last, Verdict::Silent(0, _)), "{last:?}");
     }
 
     #[test]
