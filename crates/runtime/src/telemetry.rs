@@ -133,7 +133,11 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
 /// not set up.
 pub fn say(text: &str) {
     match BACKLOG.get() {
-        Some(backlog) => backlog.push(format!("{text}\n").into_bytes()),
+        Some(backlog) => {
+            // What ends a process is its last word.
+            backlog.end_repeats();
+            backlog.push(format!("{text}\n").into_bytes());
+        }
         // A closed stderr is nobody to tell.
         None => drop(writeln!(io::stderr().lock(), "{text}")),
     }

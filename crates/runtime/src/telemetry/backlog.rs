@@ -117,11 +117,16 @@ impl Backlog {
         verdict.admitted
     }
 
-    /// Returns when everything that was pushed is written, or given up, or after `deadline`. True when it is.
-    pub(super) fn flush(&self, deadline: Duration) -> bool {
+    /// Says what was suppressed so far.
+    pub(super) fn end_repeats(&self) {
         for ended in self.repeats.over(None) {
             self.say(Level::WARN, &ended);
         }
+    }
+
+    /// Returns when everything that was pushed is written, or given up, or after `deadline`. True when it is.
+    pub(super) fn flush(&self, deadline: Duration) -> bool {
+        self.end_repeats();
         let end = Instant::now() + deadline;
         let mut inner = self.lock();
         while inner.is_writing || !inner.lines.is_empty() || inner.dropped > 0 {
