@@ -107,6 +107,11 @@ impl PeerWatch {
         }
     }
 
+    /// The others that are asked.
+    pub(crate) fn asks(&self) -> Vec<CoordinatorId> {
+        self.lock().keys().copied().map(CoordinatorId).collect()
+    }
+
     /// Why this coordinator does not reach another one, if it does not.
     pub(crate) fn not_reached(&self, id: CoordinatorId) -> Option<String> {
         let seen = self.lock();

@@ -41,8 +41,9 @@ impl Api {
     pub(super) fn coordinators(&self, state: &State, leadership: &Leadership) -> Coordinators {
         let raft = self.consensus.members();
         let this = leadership.node;
-        let ids: BTreeSet<CoordinatorId> =
-            raft.nodes.keys().chain(state.coordinators.keys()).copied().filter(|id| *id != this).collect();
+        // Those that are asked too: a coordinator that nobody has sent the log yet knows the others by its configuration only.
+        let known = raft.nodes.keys().chain(state.coordinators.keys()).copied().chain(self.watch.asks());
+        let ids: BTreeSet<CoordinatorId> = known.filter(|id| *id != this).collect();
         let asked_for_ms = asked_for_ms(leadership.led_since.map(ms_since), self.memory.awake_for_ms());
         let contact = |id: CoordinatorId| {
             let in_raft = leadership.leads && raft.nodes.contains_key(&id);
