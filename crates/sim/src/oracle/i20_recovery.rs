@@ -2,11 +2,11 @@
 //! no change of coordinators stays open.
 
 use super::{Fact, Invariant};
-use crate::time::Moment;
+use crate::{plan::Plan, time::Moment};
 
 /// A leader, after this long.
 pub(crate) const LEADER_MS: u64 = 5_000;
-/// A primary for every healthy group.
+/// A primary for every healthy group, where D need not cover a demote hook.
 const PRIMARIES_MS: u64 = 15_000;
 /// A change of coordinators has ended, and those that were removed know it.
 const SETTLED_MS: u64 = 15_000;
@@ -14,7 +14,17 @@ const SETTLED_MS: u64 = 15_000;
 pub(crate) const EQUAL_MS: u64 = 30_000;
 
 #[derive(Debug)]
-pub(super) struct Recovery;
+pub(super) struct Recovery {
+    /// A primary for every healthy group: D is longer by the demotion that hosts allow themselves.
+    primaries_ms: u64,
+}
+
+impl Recovery {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let demotion_ms = plan.habits.hook_times().demotion_ms;
+        Self { primaries_ms: PRIMARIES_MS + plan.lease.longest_ms(demotion_ms) }
+    }
+}
 
 impl Invariant for Recovery {
     fn name(&self) -> &'static str {
@@ -27,7 +37,7 @@ impl Invariant for Recovery {
         if passed_ms >= LEADER_MS && !health.led {
             return Err(format!("no leader {passed_ms} ms after everything was healed"));
         }
-        if passed_ms >= PRIMARIES_MS && !health.without_primary.is_empty() {
+        if passed_ms >= self.primaries_ms && !health.without_primary.is_empty() {
             return Err(format!(
                 "{passed_ms} ms after everything was healed: {}",
                 health.without_primary.join("; ")

@@ -85,7 +85,7 @@ impl Oracle {
                 Box::new(i15_renewals_by_quorum::RenewalsByQuorum::default()),
                 Box::new(i16_fit_candidates::FitCandidates),
                 Box::new(i19_one_formation::OneFormation::default()),
-                Box::new(i20_recovery::Recovery),
+                Box::new(i20_recovery::Recovery::new(plan)),
                 Box::new(i21_bounds::Bounds::new(plan)),
                 Box::new(i22_coordinators::Coordinators::default()),
                 Box::new(i23_one_service::OneService::default()),
