@@ -414,6 +414,8 @@ impl World {
         // What never reached the disk was never acted under, and is new to the next start.
         let disk = &self.disk;
         self.ended.retain(|(group, epoch)| disk.highest.get(group).is_some_and(|highest| epoch <= highest));
+        // An epoch that was granted to another start, and did not reach the disk, was never acted under here.
+        self.not_stopped.retain(|held| disk.primary_of.contains(held) || disk.elsewhere.contains(held));
         self.hooks.clear();
         self.writing = None;
         self.sent.clear();
