@@ -110,6 +110,8 @@ struct World {
     demoted: BTreeSet<(GroupId, Epoch)>,
     /// Their demotion failed, and nothing has proved since that their service has stopped.
     not_stopped: BTreeSet<(GroupId, Epoch)>,
+    /// The warden has told this start that nothing is left of their service: a demotion that fails afterwards says nothing.
+    proven: BTreeSet<(GroupId, Epoch)>,
     /// The last word of each coordinator: true for "no quorum".
     words: BTreeMap<usize, bool>,
     /// Everybody who was reached lacked a quorum at some time since somebody had one.
@@ -146,6 +148,7 @@ impl World {
             told: BTreeMap::new(),
             demoted: BTreeSet::new(),
             not_stopped: BTreeSet::new(),
+            proven: BTreeSet::new(),
             words: BTreeMap::new(),
             all_lacked: false,
             started_at: 10,
@@ -284,6 +287,7 @@ impl World {
         self.judge();
         let key = (group.clone(), epoch);
         self.not_stopped.remove(&key);
+        self.proven.insert(key.clone());
         self.ended.insert(key);
         let steps = self.core.service_ended(&group, epoch, "its deadline passed", self.now());
         self.perform(steps);
@@ -402,6 +406,7 @@ impl World {
                 self.demoted.insert(key);
             }
             (HookKind::Demote, HookOutcome::NotConfigured) => drop(self.not_stopped.remove(&key)),
+            (HookKind::Demote, HookOutcome::Failed(_)) if self.proven.contains(&key) => {}
             (HookKind::Demote, HookOutcome::Failed(_)) => drop(self.not_stopped.insert(key)),
         }
         let steps = self.core.hook_finished(&group, epoch, kind, outcome, self.now());
@@ -414,8 +419,7 @@ impl World {
         // What never reached the disk was never acted under, and is new to the next start.
         let disk = &self.disk;
         self.ended.retain(|(group, epoch)| disk.highest.get(group).is_some_and(|highest| epoch <= highest));
-        // An epoch that was granted to another start, and did not reach the disk, was never acted under here.
-        self.not_stopped.retain(|held| disk.primary_of.contains(held) || disk.elsewhere.contains(held));
+        self.proven.clear();
         self.hooks.clear();
         self.writing = None;
         self.sent.clear();
