@@ -204,7 +204,7 @@ impl Core {
         #[cfg(planted)]
         let needs = if planted::is(Bug::RenewalWithoutAssignment) { Revision(0) } else { needs };
         self.lease.acknowledged(seq, needs, self.installed.revision());
-        self.tell_warden();
+        self.count_unguarded();
         self.reconcile(now)
     }
 
@@ -246,7 +246,6 @@ impl Core {
     pub fn warden_told(&mut self, request: u64, now: BootMs) -> Vec<Step> {
         self.judge(now);
         self.lease.warden_told(request);
-        self.tell_warden();
         self.reconcile(now)
     }
 
@@ -347,17 +346,26 @@ impl Core {
         }
         self.end_what_was_revoked();
         self.lease.installed(self.installed.revision());
-        self.tell_warden();
+        self.count_unguarded();
         self.reconcile(now)
     }
 
-    /// Passes a renewal that a quorum has confirmed on to the warden. Without one it counts at once.
-    fn tell_warden(&mut self) {
-        let Some((request, deadline)) = self.lease.next_word() else { return };
-        if self.guarded {
-            self.steps.push(Step::TellWarden { request, deadline });
-        } else {
+    /// Without a warden a renewal that a quorum has confirmed counts at once.
+    fn count_unguarded(&mut self) {
+        if !self.guarded
+            && let Some((request, _)) = self.lease.next_word()
+        {
             self.lease.warden_told(request);
+        }
+    }
+
+    /// Passes a renewal that a quorum has confirmed on to the warden, behind the ends of the epochs that were revoked before
+    /// it was confirmed: their services have what the warden was told until then, and no more.
+    fn tell_warden(&mut self) {
+        if self.guarded
+            && let Some((request, deadline)) = self.lease.next_word()
+        {
+            self.steps.push(Step::TellWarden { request, deadline });
         }
     }
 
@@ -407,6 +415,7 @@ impl Core {
         for group in groups {
             self.advance(&group, now);
         }
+        self.tell_warden();
         self.size_lease(now);
         if !self.storage_failed
             && let Some((request, epochs)) = self.ledger.request()

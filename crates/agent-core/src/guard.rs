@@ -147,7 +147,9 @@ pub struct Guarded {
     /// Its own deadline, once the host's no longer counts for it.
     frozen: Option<BootMs>,
     stage: Stage,
-    /// Something that its hooks started was seen running after the promote hook had ended well.
+    /// Where it runs as a child, the end of what its hooks started proves the end of the service: something of it was seen
+    /// running after the promote hook had ended well, or that hook failed and there is no demote hook, so that the
+    /// operator has said that there is nothing else to stop.
     seen: bool,
     retries: u32,
 }
@@ -174,6 +176,11 @@ impl Guarded {
     /// True when everything was tried and it is not known to have stopped.
     pub fn is_unproven(&self) -> bool {
         matches!(self.stage, Stage::Unproven(_) | Stage::Retrying(_))
+    }
+
+    /// True when the end of what its hooks started proves the end of a service that runs as a child.
+    pub fn is_seen(&self) -> bool {
+        self.seen
     }
 
     fn wakes_at(&self, rules: Rules, lease: BootMs) -> Option<BootMs> {
@@ -300,6 +307,17 @@ impl Guards {
         Ok(key)
     }
 
+    /// The epoch has ended while this is its promote hook that runs, and is being killed. From here on no renewal moves the
+    /// deadline of the group.
+    pub fn interrupt(&mut self, group: &GroupId, key: RunKey, at: Moment) {
+        if let Some(held) = self.groups.get_mut(group)
+            && held.stage == Stage::Promoting(key)
+        {
+            held.frozen = Some(held.deadline(at.lease));
+            held.stage = Stage::Interrupted(key);
+        }
+    }
+
     /// The agent wants a demotion. From here on no renewal moves the deadline of the group.
     ///
     /// # Errors
@@ -408,6 +426,8 @@ impl Guards {
         let Some(held) = self.groups.get_mut(group) else { return Vec::new() };
         let passed = at.now >= held.deadline(at.lease);
         let well = *outcome == Outcome::Succeeded;
+        let is_own = matches!(held.stage, Stage::Promoting(own) | Stage::Interrupted(own) if own == key);
+        held.seen |= is_own && !well && at.rules.demotion_ms.is_none();
         match (held.stage, hook) {
             (Stage::Promoting(own), Hook::Promote) if own == key => {
                 // Whether it ended well or not: the service may run.
@@ -483,8 +503,7 @@ impl Guards {
         let Some(held) = self.groups.get_mut(group) else { return Vec::new() };
         match held.stage {
             Stage::Promoting(key) => {
-                held.frozen = Some(held.deadline(at.lease));
-                held.stage = Stage::Interrupted(key);
+                self.interrupt(group, key, at);
                 vec![Action::Stop { key, why: "the lease ran out".to_owned() }]
             }
             Stage::Serving => self.end(group, at),

@@ -267,7 +267,7 @@ fn a_guarded_lease_counts_once_the_warden_knows_its_end_and_is_over_without_a_wa
     let seq = core.heartbeat_sent(BootMs(2_000));
     assert_eq!(core.heartbeat_acknowledged(seq, Revision(3), BootMs(2_010)), []);
     let steps = core.warden_told(1, BootMs(2_020));
-    assert_eq!(steps, [Step::TellWarden { request: 2, deadline: BootMs(8_000) }, promote(5)]);
+    assert_eq!(steps, [promote(5), Step::TellWarden { request: 2, deadline: BootMs(8_000) }]);
     finished(&mut core, 5, HookKind::Promote, HookOutcome::Succeeded, 2_030);
     assert_eq!(core.role(&group(), BootMs(2_040)).unwrap().lease_deadline, BootMs(7_000));
     core.warden_told(1, BootMs(2_050));
@@ -281,6 +281,32 @@ fn a_guarded_lease_counts_once_the_warden_knows_its_end_and_is_over_without_a_wa
     assert_eq!(steps, [Step::TellWarden { request: 3, deadline: BootMs(9_000) }]);
     core.warden_told(3, BootMs(3_020));
     assert_eq!(core.service_mode(BootMs(3_030)), ServiceMode::Normal);
+}
+
+#[test]
+fn a_renewal_under_the_assignment_that_revokes_an_epoch_is_no_longer_lease_for_its_service() {
+    let start = Start {
+        incarnation: Incarnation(1),
+        on_disk: DurableEpochs::default(),
+        settings: LeaseSettings::default(),
+        at: BootMs(0),
+        guarded: true,
+    };
+    let (mut core, _) = Core::new(start);
+    let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(900));
+    core.epochs_stored(request(&steps), BootMs(910));
+    let seq = core.heartbeat_sent(BootMs(1_000));
+    core.heartbeat_acknowledged(seq, Revision(3), BootMs(1_010));
+    core.warden_told(1, BootMs(1_020));
+    finished(&mut core, 5, HookKind::Promote, HookOutcome::Succeeded, 1_100);
+    // Acknowledged ahead of the assignment that it was decided with, in which the epoch is revoked.
+    let seq = core.heartbeat_sent(BootMs(4_000));
+    assert_eq!(core.heartbeat_acknowledged(seq, Revision(4), BootMs(4_010)), []);
+    let steps =
+        core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(4_020));
+    let demoted = steps.iter().position(|step| matches!(step, Step::RunHook { kind: HookKind::Demote, .. }));
+    let told = steps.iter().position(|step| matches!(step, Step::TellWarden { .. }));
+    assert!(demoted.unwrap() < told.unwrap(), "the warden would end the service by the later deadline: {steps:?}");
 }
 
 #[test]

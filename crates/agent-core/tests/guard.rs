@@ -108,6 +108,36 @@ fn a_promotion_is_interrupted_at_the_deadline_and_demoted() {
 }
 
 #[test]
+fn no_renewal_counts_for_an_epoch_that_has_ended_while_its_promote_hook_runs() {
+    let mut guards = Guards::default();
+    let key = guards.promote(&g(), Epoch(3), at(100, LEASE, RULES)).unwrap();
+    guards.interrupt(&g(), RunKey(key.0 + 1), at(150, LEASE, RULES));
+    assert_eq!(guards.get(&g()).unwrap().deadline(BootMs(9_000)), BootMs(9_000), "another run");
+    guards.interrupt(&g(), key, at(200, LEASE, RULES));
+    assert_eq!(guards.get(&g()).unwrap().deadline(BootMs(9_000)), BootMs(LEASE));
+    // It began a service before it was killed, and the agent is gone before it has asked for the demotion.
+    assert_eq!(guards.run_ended(&g(), key, Hook::Promote, &FAILED(), at(300, 9_000, RULES)), []);
+    assert_eq!(started(&guards.pass(at(LEASE, 9_000, RULES))).1, Hook::Demote);
+}
+
+#[test]
+fn a_promote_hook_that_failed_without_a_demote_hook_has_stopped_when_nothing_of_it_is_left() {
+    for (demotion_ms, child, has_stopped) in
+        [(None, true, true), (Some(1_000), true, false), (None, false, false)]
+    {
+        let rules = Rules { demotion_ms, child, ..RULES };
+        let mut guards = Guards::default();
+        let key = guards.promote(&g(), Epoch(3), at(100, LEASE, rules)).unwrap();
+        assert_eq!(guards.run_ended(&g(), key, Hook::Promote, &FAILED(), at(200, LEASE, rules)), []);
+        let killed = guards.demote_by_force(&g(), Epoch(3), at(300, LEASE, rules)).unwrap();
+        assert_eq!(killed, [Action::Kill { group: g() }]);
+        let ended = proofs(&guards.gone(&g(), false, at(400, LEASE, rules)));
+        assert_eq!(ended == [Proof::Killed], has_stopped, "{ended:?}");
+        assert_eq!(guards.get(&g()).is_none(), has_stopped);
+    }
+}
+
+#[test]
 fn what_was_never_seen_running_below_its_hook_is_not_known_to_have_stopped_when_nothing_is_left() {
     let mut guards = served(false);
     let (key, _) = started(&guards.pass(at(LEASE, LEASE, RULES)));

@@ -87,7 +87,7 @@ pub struct HookOptions {
     /// The same of a demote hook.
     pub demote_limit: Duration,
     /// Where the service runs that they start and stop.
-    pub service: Service,
+    pub service: Option<Service>,
     /// The directory of the service's own cgroup, with `{group}` in it.
     pub service_cgroup: Option<String>,
     /// The most hooks that run at once.

@@ -68,7 +68,8 @@ pub(crate) enum Happening {
 struct Scheduled {
     at: Moment,
     order: u64,
-    what: Happening,
+    /// Large, and moved whenever the queue is put in order.
+    what: Box<Happening>,
 }
 
 impl PartialEq for Scheduled {
@@ -187,7 +188,7 @@ impl Env {
     /// Lets something happen.
     pub(crate) fn schedule(&mut self, at: Moment, what: Happening) {
         self.scheduled += 1;
-        self.queue.push(Reverse(Scheduled { at: at.max(self.now), order: self.scheduled, what }));
+        self.queue.push(Reverse(Scheduled { at: at.max(self.now), order: self.scheduled, what: Box::new(what) }));
     }
 
     /// Wakes a node at a moment.
@@ -207,7 +208,7 @@ impl Env {
         }
         let Reverse(next) = self.queue.pop()?;
         self.now = next.at;
-        Some(next.what)
+        Some(*next.what)
     }
 
     /// Sends a packet on its way.
@@ -229,7 +230,7 @@ impl Env {
     pub(crate) fn drop_underway(&mut self) {
         self.queue.retain(|Reverse(scheduled)| {
             !matches!(
-                scheduled.what,
+                *scheduled.what,
                 Happening::Arrival { packet: Packet::Raft(_) | Packet::Identify | Packet::Removed, .. }
             )
         });

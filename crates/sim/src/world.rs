@@ -158,6 +158,9 @@ impl World {
         self.steps += 1;
         let env = &mut self.env;
         (env.now, kind(&what)).hash(&mut self.digest);
+        if let Happening::Arrival { to: node, .. } | Happening::Waking { node, .. } = what {
+            env.see(&Fact::Happened { node });
+        }
         match what {
             Happening::Arrival { from, to, packet } => match self.place(to) {
                 Place::Coordinator(n) => self.coordinators[n].arrival(from, packet, &mut self.env),

@@ -9,7 +9,10 @@ use crate::{
     spawner::{Child, Order},
     warden::Warden,
 };
-use quorate_agent_core::{BootMs, guard::RunKey};
+use quorate_agent_core::{
+    BootMs,
+    guard::{Guarded, RunKey},
+};
 use quorate_domain::{Epoch, GroupId};
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -100,8 +103,10 @@ impl Runs {
         self.all.values_mut().for_each(|run| run.asked = None);
     }
 
-    pub(crate) fn asked_as(&self, number: u64) -> Option<RunKey> {
-        self.all.iter().find(|(_, run)| run.asked == Some(number)).map(|(key, _)| *key)
+    /// The run that the agent knows under this number, and its group.
+    pub(crate) fn asked_as(&self, number: u64) -> Option<(RunKey, GroupId)> {
+        let (key, run) = self.all.iter().find(|(_, run)| run.asked == Some(number))?;
+        Some((*key, run.whose.group.clone()))
     }
 
     /// Those that are being killed.
@@ -374,8 +379,12 @@ impl Warden {
         }
         let at = self.moment(now);
         let actions = self.guards.run_ended(&whose.group, key, whose.hook, outcome, at);
-        if whose.hook == Hook::Promote && *outcome == Outcome::Succeeded {
-            self.look_soon(whose.group, now);
+        if whose.hook == Hook::Promote {
+            if *outcome == Outcome::Succeeded {
+                self.look_soon(whose.group, now);
+            } else if self.guards.get(&whose.group).is_some_and(Guarded::is_seen) {
+                self.note(&whose.group, whose.epoch, None);
+            }
         }
         self.perform(actions, now);
     }

@@ -24,7 +24,7 @@ pub struct Settings {
     /// The same of a demote hook.
     pub demote_limit_ms: u64,
     /// Where the service runs.
-    pub service: Service,
+    pub service: Option<Service>,
     /// The directory of the service's own cgroup, with [`GROUP_MARK`] in it.
     pub service_cgroup: Option<String>,
     /// The most hooks that run at once; the others wait.
@@ -40,11 +40,10 @@ pub struct Settings {
 }
 
 /// Where a group's service runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
     /// As a descendant of its promote hook.
-    #[default]
     Child,
     /// Somewhere else, such as under systemd: killing what hooks started does not end it.
     Elsewhere,
@@ -70,7 +69,7 @@ impl Default for Settings {
             on_demote: None,
             promote_limit_ms: 10_000,
             demote_limit_ms: 10_000,
-            service: Service::default(),
+            service: None,
             service_cgroup: None,
             parallel: 32,
             fence_command: None,
@@ -128,6 +127,11 @@ impl Settings {
         self.demotion_ms().saturating_add(KILL_ALLOWANCE_MS).saturating_add(fence)
     }
 
+    /// True when killing what hooks started does not end the service.
+    pub fn is_elsewhere(&self) -> bool {
+        self.service == Some(Service::Elsewhere)
+    }
+
     /// The directory of a group's own cgroup, when the operator named one.
     pub fn service_cgroup_of(&self, group: &str) -> Option<PathBuf> {
         Some(PathBuf::from(self.service_cgroup.as_ref()?.replace(GROUP_MARK, group)))
@@ -182,15 +186,22 @@ impl Settings {
                 let found = format!("{template} is the same for every group");
                 return refuse(field, found, expected, "put {group} where groups differ");
             }
-            if self.service == Service::Child {
-                let found = "it is set although hooks.service is child";
+            if !self.is_elsewhere() {
+                let found = "it is set although hooks.service is not elsewhere";
                 let remedy = "set hooks.service to elsewhere, or leave this out";
                 return refuse(field, found, "it only for a service that runs elsewhere", remedy);
             }
         }
         let proves =
             self.on_demote.is_some() || self.fence_command.is_some() || self.service_cgroup.is_some();
-        if self.service == Service::Elsewhere && self.on_promote.is_some() && !proves {
+        if self.service.is_none() && self.on_promote.is_some() && !proves {
+            let found = "it is left out, and hooks.service does not say where the service runs";
+            let expected = "a program that stops what hooks.on_promote starts";
+            let remedy = "name one, or set hooks.service to child if killing everything that hooks.on_promote \
+                          started, and whatever descends from that, ends the service";
+            return refuse("hooks.on_demote", found, expected, remedy);
+        }
+        if self.is_elsewhere() && self.on_promote.is_some() && !proves {
             let found = "nothing tells that such a service has stopped";
             let remedy = "set hooks.on_demote, warden.fence_command or hooks.service_cgroup";
             return refuse(
@@ -212,7 +223,7 @@ mod tests {
     fn settings_that_do_not_fit_together_are_refused_by_name() {
         Settings::default().check().unwrap();
         let hook = || Some(PathBuf::from("/hook"));
-        let elsewhere = Settings { service: Service::Elsewhere, on_promote: hook(), ..Settings::default() };
+        let elsewhere = Settings { service: Some(Service::Elsewhere), on_promote: hook(), ..Settings::default() };
         Settings { on_demote: hook(), ..elsewhere.clone() }.check().unwrap();
         let cgroup = |text: &str| Settings { service_cgroup: Some(text.into()), ..elsewhere.clone() };
         cgroup("/sys/fs/cgroup/system.slice/db@{group}.service").check().unwrap();
@@ -227,14 +238,15 @@ mod tests {
                 "hooks.on_demote: hook is not",
             ),
             (elsewhere.clone(), "hooks.service: nothing tells"),
+            (Settings { on_promote: hook(), ..Settings::default() }, "hooks.on_demote: it is left out, and hooks.service"),
             (cgroup("db@{group}"), "hooks.service_cgroup: db@{group} is not an absolute"),
             (
                 cgroup("/sys/fs/cgroup/db"),
                 "hooks.service_cgroup: /sys/fs/cgroup/db is the same for every group",
             ),
             (
-                Settings { service: Service::Child, ..cgroup("/a/{group}") },
-                "hooks.service_cgroup: it is set although hooks.service is child",
+                Settings { service: Some(Service::Child), ..cgroup("/a/{group}") },
+                "hooks.service_cgroup: it is set although hooks.service is not elsewhere",
             ),
         ];
         for (settings, start) in table {

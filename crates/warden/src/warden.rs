@@ -124,7 +124,7 @@ impl Warden {
         Rules {
             fence: self.settings.fence_command.is_some(),
             demotion_ms: self.settings.on_demote.as_ref().map(|_| self.settings.demote_limit_ms),
-            child: self.settings.service == Service::Child,
+            child: !self.settings.is_elsewhere(),
             agent: self.agent.is_some(),
         }
     }
@@ -252,7 +252,8 @@ impl Warden {
             }
             ToWarden::Run(run) => self.asked_to_run(run, now),
             ToWarden::Kill { run } => {
-                if let Some(key) = self.runs.asked_as(run) {
+                if let Some((key, group)) = self.runs.asked_as(run) {
+                    self.guards.interrupt(&group, key, self.moment(now));
                     self.stop_run(key, "the epoch ended", now);
                 }
             }

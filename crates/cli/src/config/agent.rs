@@ -51,8 +51,8 @@ pub(super) const KEYS: &[Key] = &[
         doc: "A promote hook that takes longer is killed and counts as failed. An agent that is told to stop takes at most this, hooks.demote_timeout_ms, the lease and 13 s more: let the service manager wait longer than that (`TimeoutStopSec`, `stop_grace_period`)." },
     Key { name: "hooks.demote_timeout_ms", kind: Kind::MILLISECONDS, fallback: Fallback::Literal("10000"),
         doc: "A demote hook that takes longer is killed and counts as failed. When the lease has been over for this long and the service is not known to have stopped, the warden kills everything that the group's hooks started." },
-    Key { name: "hooks.service", kind: Kind::OneOf(SERVICES), fallback: Fallback::Literal(CHILD),
-        doc: "Where the service of a group runs: below its promote hook, so that killing what hooks started ends it, or elsewhere, such as under systemd." },
+    Key { name: "hooks.service", kind: Kind::OneOf(SERVICES), fallback: Fallback::Unset,
+        doc: "Where the service of a group runs: below its promote hook, so that killing what hooks started ends it (`child`, also when left out), or elsewhere, such as under systemd. Must be said where there is neither hooks.on_demote nor warden.fence_command." },
     Key { name: "hooks.service_cgroup", kind: Kind::Path, fallback: Fallback::Unset,
         doc: "Directory of the own cgroup of a service that runs elsewhere, with `{group}` in it: killed with what hooks started, and a proof that the service has stopped once nothing is in it any more." },
     Key { name: "hooks.parallel", kind: Kind::Integer { unit: "hooks", min: 1, max: 1_000 }, fallback: Fallback::Literal("32"),
@@ -103,7 +103,7 @@ pub(crate) struct HookConfig {
     pub(crate) on_demote: Option<PathBuf>,
     pub(crate) promote_timeout_ms: u64,
     pub(crate) demote_timeout_ms: u64,
-    pub(crate) service: Service,
+    pub(crate) service: Option<Service>,
     pub(crate) service_cgroup: Option<String>,
     pub(crate) parallel: u64,
 }
@@ -119,13 +119,16 @@ pub(crate) struct WardenConfig {
 
 impl HookConfig {
     fn from_resolved(from: &Resolved) -> Option<Self> {
-        let is_elsewhere = from.text("hooks.service")? == ELSEWHERE;
+        let service = from.text("hooks.service").map(|word| match word {
+            ELSEWHERE => Service::Elsewhere,
+            _ => Service::Child,
+        });
         Some(Self {
             on_promote: from.path("hooks.on_promote").map(PathBuf::from),
             on_demote: from.path("hooks.on_demote").map(PathBuf::from),
             promote_timeout_ms: from.integer("hooks.promote_timeout_ms")?,
             demote_timeout_ms: from.integer("hooks.demote_timeout_ms")?,
-            service: if is_elsewhere { Service::Elsewhere } else { Service::Child },
+            service,
             service_cgroup: from.path("hooks.service_cgroup").map(|path| path.display().to_string()),
             parallel: from.integer("hooks.parallel")?,
         })

@@ -130,7 +130,7 @@ fn a_short_file_and_the_defaults_make_an_agent() {
         (&hooks.on_promote, hooks.promote_timeout_ms, hooks.demote_timeout_ms),
         (&None, 10_000, 10_000)
     );
-    assert_eq!((hooks.service, hooks.parallel, config.warden.cgroups), (Service::Child, 32, true));
+    assert_eq!((hooks.service, hooks.parallel, config.warden.cgroups), (None, 32, true));
 }
 
 #[test]
@@ -460,6 +460,7 @@ fn hooks_must_exist_and_be_executable() {
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o644)).unwrap();
     assert_only(&fixture.agent_complaints(), &["hooks.on_promote", "not executable"]);
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let fixture = fixture.set("hooks.on_demote=/bin/true");
     assert_eq!(agent(&fixture.sources).unwrap().hooks.on_promote, Some(hook));
     let folder = Fixture::new(AGENT).set("hooks.on_demote=/");
     assert_only(&folder.agent_complaints(), &["hooks.on_demote", "this is not a file"]);
@@ -469,17 +470,20 @@ fn hooks_must_exist_and_be_executable() {
 
 #[test]
 fn hooks_that_do_not_fit_together_are_refused_with_the_remedy() {
-    let fixture = || Fixture::new(AGENT).set("hooks.on_promote=/bin/true");
-    let elsewhere = fixture().set("hooks.service=elsewhere");
+    let alone = || Fixture::new(AGENT).set("hooks.on_promote=/bin/true");
+    assert_only(&alone().agent_complaints(), &["hooks.on_demote", "does not say where", "hooks.service to child"]);
+    assert_eq!(agent(&alone().set("hooks.service=child").sources).unwrap().hooks.service, Some(Service::Child));
+    let fixture = || alone().set("warden.fence_command=/bin/true");
+    let elsewhere = alone().set("hooks.service=elsewhere");
     assert_only(
         &elsewhere.agent_complaints(),
         &["hooks.service", "nothing tells that such a service has stopped", "set hooks.on_demote"],
     );
     let demoted = elsewhere.set("hooks.on_demote=/bin/true").set("warden.cgroups=false");
     let config = agent(&demoted.sources).unwrap();
-    assert_eq!((config.hooks.service, config.warden.cgroups), (Service::Elsewhere, false));
+    assert_eq!((config.hooks.service, config.warden.cgroups), (Some(Service::Elsewhere), false));
     let cgroup = fixture().set("hooks.service_cgroup=/sys/fs/cgroup/{group}");
-    assert_only(&cgroup.agent_complaints(), &["hooks.service_cgroup", "hooks.service is child"]);
+    assert_only(&cgroup.agent_complaints(), &["hooks.service_cgroup", "hooks.service is not elsewhere"]);
     let word = fixture().set("hooks.service=systemd");
     assert_only(&word.agent_complaints(), &["hooks.service", "`child` or `elsewhere`"]);
     let neither = fixture().set("warden.cgroups=yes");

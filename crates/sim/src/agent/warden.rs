@@ -99,13 +99,16 @@ impl Agent {
 
     /// The agent asks for the end of a promote hook.
     pub(super) fn ask_to_kill(&mut self, group: &GroupId, epoch: Epoch, env: &mut Env) {
+        let at = self.moment(env);
         let found = self
             .warden
             .runs
             .iter()
             .find(|(_, run)| (&run.group, run.epoch, run.hook) == (group, epoch, Hook::Promote));
         if let Some(key) = found.map(|(key, _)| *key) {
+            self.warden.guards.interrupt(group, key, at);
             self.kill_run(key, env);
+            self.wake_warden(env);
         }
     }
 

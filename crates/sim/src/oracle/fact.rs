@@ -47,6 +47,8 @@ pub(crate) struct Health {
 /// Something that is true.
 #[derive(Debug)]
 pub(crate) enum Fact<'a> {
+    /// Something arrived at a node or woke it.
+    Happened { node: Node },
     /// A coordinator won an election.
     Won { node: Node, term: u64 },
     /// A coordinator gave its vote away.

@@ -1,6 +1,6 @@
 //! The part of a Raft node that leads: who has how much, who answered when, and which reads a quorum has confirmed.
 
-use super::{log::Place, membership::Membership};
+use super::{log::Place, membership::Membership, node::Timing};
 use quorate_domain::election::rest_after_hand_over;
 use std::collections::BTreeMap;
 
@@ -19,6 +19,13 @@ pub(super) struct Follower {
     pub(super) waiting_since_ms: Option<u64>,
     /// A snapshot was sent at this time.
     pub(super) installing_since_ms: Option<u64>,
+}
+
+impl Follower {
+    /// True while a snapshot is on its way to it, which is sent again when it takes longer than an election.
+    pub(super) fn is_installing(&self, now_ms: u64, timing: Timing) -> bool {
+        self.installing_since_ms.is_some_and(|since| now_ms < since + timing.election_max_ms)
+    }
 }
 
 /// A confirmation that is asked of the quorum: it began when it was made.

@@ -152,7 +152,7 @@ fn the_fence_command_follows_where_nothing_proves_the_end() {
     let fenced = scene.path("fenced");
     let fence = format!("echo \"$QUORATE_GROUP $QUORATE_EPOCH $QUORATE_ROLE\" > {}", fenced.display());
     let settings = Settings {
-        service: quorate_warden::Service::Elsewhere,
+        service: Some(quorate_warden::Service::Elsewhere),
         fence_command: Some(scene.script("fence", &fence)),
         ..settings(&scene, "exit 1")
     };
@@ -167,7 +167,7 @@ fn a_watchdog_is_fed_until_a_group_is_not_known_to_have_stopped_and_again_once_i
     let (device, may_stop) = (scene.path("watchdog"), scene.path("may-stop"));
     fs::write(&device, "").unwrap();
     let settings = Settings {
-        service: quorate_warden::Service::Elsewhere,
+        service: Some(quorate_warden::Service::Elsewhere),
         watchdog: Some(device.clone()),
         ..settings(&scene, &format!("test -e {}", may_stop.display()))
     };

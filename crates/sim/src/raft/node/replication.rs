@@ -86,7 +86,10 @@ impl Raft {
         let follower = leadership.followers.get(&peer);
         let waiting = follower.and_then(|follower| follower.waiting_since_ms);
         let idle = waiting.is_none_or(|since| now_ms >= since + patience_ms);
-        if idle {
+        // Until a snapshot has arrived there is nothing to send but heartbeats, which have a pace of their own: as answers
+        // to answers they would go round without end, and each one that the network doubles would be one more.
+        let installing = follower.is_some_and(|follower| follower.is_installing(now_ms, self.timing));
+        if idle && !installing {
             self.replicate(peer, now, now_ms);
         }
     }
@@ -98,7 +101,6 @@ impl Raft {
             return;
         }
         let (term, committed) = (self.ballot.term, self.committed);
-        let patience_ms = self.timing.election_max_ms;
         let Role::Leader(leadership) = &mut self.role else { return };
         let sent = Sent { term, at_ms: now_ms, at: now, round: leadership.round };
         let Some(follower) = leadership.followers.get_mut(&peer) else { return };
@@ -113,9 +115,7 @@ impl Raft {
                 sent,
             },
             // One snapshot at a time; a heartbeat behind nothing suits everybody.
-            (None, Some(_))
-                if follower.installing_since_ms.is_some_and(|since| now_ms < since + patience_ms) =>
-            {
+            (None, Some(_)) if follower.is_installing(now_ms, self.timing) => {
                 let (previous, entries) = (Place::default(), Vec::new());
                 RaftMessage::Append { term, previous, entries, committed: 0, sent }
             }
