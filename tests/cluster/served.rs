@@ -129,6 +129,46 @@ async fn a_promote_hook_that_hangs_is_named_with_its_group_and_host_for_as_long_
     cluster.finish().await
 }
 
+/// A host of which the state folder hangs never begins to serve: it cannot note the epoch, and it must not act without.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_whose_state_folder_hangs_is_named_within_d_and_the_next_one_serves() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::with_agents(3)).await?;
+    cluster.create_group("g", &[1, 2, 3]).await?;
+    let first = cluster.wait_for_active("g", SOON).await?;
+    // The next write opens a pipe that nobody reads, and waits in the kernel.
+    let pipe = cluster.root().join("h2-state/epochs.json.new");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status()?;
+    ensure!(made.success(), "mkfifo {}: {made}", pipe.display());
+    cluster.agent(1).kill()?;
+    let wait = cluster.plan().timing.wait();
+    wait_until("h2 is to serve", SOON, async || {
+        let group = cluster.group("g").await?;
+        ensure!(
+            group.primary.as_ref().is_some_and(|member| member.host == "h2") && group.epoch > first.epoch,
+            "{group:?}"
+        );
+        Ok(())
+    })
+    .await?;
+    never_healthy_until(&cluster, wait, |document| {
+        let said = text(warning(document, "GROUP_NOT_SERVED", "g")?);
+        ensure!(said.contains("h2") && said.contains("has not begun"), "{said}");
+        Ok(())
+    })
+    .await?;
+    wait_until("h3 serves", SOON, async || {
+        let group = cluster.wait_for_active("g", SOON).await?;
+        ensure!(group.primary.as_ref().is_some_and(|member| member.host == "h3"), "{group:?}");
+        Ok(())
+    })
+    .await?;
+    let (code, document) = status(&cluster, &[1, 2, 3]).await?;
+    ensure!(code == 1, "h1 is offline: exit code {code}: {document}");
+    // Nothing that was asked of it ends while its folder hangs.
+    cluster.agent(2).kill()?;
+    cluster.finish().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_coordinator_is_not_reached_in_the_list_of_members_with_a_time() -> Result<()> {
     let mut cluster = Cluster::start(Plan::with_agents(0)).await?;

@@ -306,7 +306,10 @@ fn a_renewal_under_the_assignment_that_revokes_an_epoch_is_no_longer_lease_for_i
         core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(4_020));
     let demoted = steps.iter().position(|step| matches!(step, Step::RunHook { kind: HookKind::Demote, .. }));
     let told = steps.iter().position(|step| matches!(step, Step::TellWarden { .. }));
-    assert!(demoted.unwrap() < told.unwrap(), "the warden would end the service by the later deadline: {steps:?}");
+    assert!(
+        demoted.unwrap() < told.unwrap(),
+        "the warden would end the service by the later deadline: {steps:?}"
+    );
 }
 
 #[test]

@@ -102,6 +102,13 @@ impl Coordinator {
         self.process.as_ref().map(|process| &process.raft)
     }
 
+    /// What agents would have been told much later is told with the next that is applied.
+    pub(crate) fn forget_the_lag(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.telling = false;
+        }
+    }
+
     /// Starts the process on what its disk has.
     pub(crate) fn start(&mut self, env: &mut Env) {
         if self.process.is_some() || self.removed {

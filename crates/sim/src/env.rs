@@ -188,7 +188,11 @@ impl Env {
     /// Lets something happen.
     pub(crate) fn schedule(&mut self, at: Moment, what: Happening) {
         self.scheduled += 1;
-        self.queue.push(Reverse(Scheduled { at: at.max(self.now), order: self.scheduled, what: Box::new(what) }));
+        self.queue.push(Reverse(Scheduled {
+            at: at.max(self.now),
+            order: self.scheduled,
+            what: Box::new(what),
+        }));
     }
 
     /// Wakes a node at a moment.

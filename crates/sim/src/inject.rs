@@ -107,6 +107,7 @@ impl World {
         self.env.plan.assignment_lag_ms = 1;
         self.env.plan.habits.demote_fails_ppm = 0;
         for coordinator in &mut self.coordinators {
+            coordinator.forget_the_lag();
             coordinator.start(&mut self.env);
         }
         let hosts = self.env.plan.agents;

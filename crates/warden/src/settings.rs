@@ -223,7 +223,8 @@ mod tests {
     fn settings_that_do_not_fit_together_are_refused_by_name() {
         Settings::default().check().unwrap();
         let hook = || Some(PathBuf::from("/hook"));
-        let elsewhere = Settings { service: Some(Service::Elsewhere), on_promote: hook(), ..Settings::default() };
+        let elsewhere =
+            Settings { service: Some(Service::Elsewhere), on_promote: hook(), ..Settings::default() };
         Settings { on_demote: hook(), ..elsewhere.clone() }.check().unwrap();
         let cgroup = |text: &str| Settings { service_cgroup: Some(text.into()), ..elsewhere.clone() };
         cgroup("/sys/fs/cgroup/system.slice/db@{group}.service").check().unwrap();
@@ -238,7 +239,10 @@ mod tests {
                 "hooks.on_demote: hook is not",
             ),
             (elsewhere.clone(), "hooks.service: nothing tells"),
-            (Settings { on_promote: hook(), ..Settings::default() }, "hooks.on_demote: it is left out, and hooks.service"),
+            (
+                Settings { on_promote: hook(), ..Settings::default() },
+                "hooks.on_demote: it is left out, and hooks.service",
+            ),
             (cgroup("db@{group}"), "hooks.service_cgroup: db@{group} is not an absolute"),
             (
                 cgroup("/sys/fs/cgroup/db"),

@@ -471,8 +471,14 @@ fn hooks_must_exist_and_be_executable() {
 #[test]
 fn hooks_that_do_not_fit_together_are_refused_with_the_remedy() {
     let alone = || Fixture::new(AGENT).set("hooks.on_promote=/bin/true");
-    assert_only(&alone().agent_complaints(), &["hooks.on_demote", "does not say where", "hooks.service to child"]);
-    assert_eq!(agent(&alone().set("hooks.service=child").sources).unwrap().hooks.service, Some(Service::Child));
+    assert_only(
+        &alone().agent_complaints(),
+        &["hooks.on_demote", "does not say where", "hooks.service to child"],
+    );
+    assert_eq!(
+        agent(&alone().set("hooks.service=child").sources).unwrap().hooks.service,
+        Some(Service::Child)
+    );
     let fixture = || alone().set("warden.fence_command=/bin/true");
     let elsewhere = alone().set("hooks.service=elsewhere");
     assert_only(

@@ -50,7 +50,10 @@ impl Invariant for Bounds {
                 let happened = self.happened.entry(node).or_default();
                 *happened += 1;
                 if *happened > HAPPENINGS_MAX {
-                    return Err(format!("{happened} things have happened to node {node} since {}", self.second));
+                    return Err(format!(
+                        "{happened} things have happened to node {node} since {}",
+                        self.second
+                    ));
                 }
                 Ok(())
             }

@@ -1,6 +1,7 @@
 //! The part of a Raft node that leads: who has how much, who answered when, and which reads a quorum has confirmed.
 
 use super::{log::Place, membership::Membership, node::Timing};
+use crate::time::Moment;
 use quorate_domain::election::rest_after_hand_over;
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ pub(super) struct Follower {
     pub(super) answered_ms: Option<u64>,
     /// The last round that it answered.
     pub(super) round: u64,
+    /// When something was sent last.
+    pub(super) last_sent: Moment,
     /// Something was sent at this time and has no answer.
     pub(super) waiting_since_ms: Option<u64>,
     /// A snapshot was sent at this time.
@@ -48,6 +51,7 @@ impl Follower {
             answered_ms: None,
             round: 0,
             waiting_since_ms: None,
+            last_sent: Moment::default(),
             installing_since_ms: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::scene::{Agent, Scene, until, ways};
 use quorate_warden::{
-    Settings,
+    Service, Settings,
     clock::boot_ms,
     protocol::{Hook, Outcome, Proof, ToWarden},
 };
@@ -115,7 +115,7 @@ fn a_demotion_of_the_agent_that_fails_says_why_and_is_no_end() {
 #[test]
 fn a_demotion_without_a_hook_is_the_kill_of_what_the_promotion_started() {
     let scene = Scene::new();
-    let settings = Settings { on_demote: None, ..settings(&scene, "exit 0") };
+    let settings = Settings { on_demote: None, service: Some(Service::Child), ..settings(&scene, "exit 0") };
     let (mut agent, _) = serving(&scene, &settings, 60_000);
     scene.wait_until_seen("g");
     for _ in 0..2 {
@@ -152,7 +152,7 @@ fn the_fence_command_follows_where_nothing_proves_the_end() {
     let fenced = scene.path("fenced");
     let fence = format!("echo \"$QUORATE_GROUP $QUORATE_EPOCH $QUORATE_ROLE\" > {}", fenced.display());
     let settings = Settings {
-        service: Some(quorate_warden::Service::Elsewhere),
+        service: Some(Service::Elsewhere),
         fence_command: Some(scene.script("fence", &fence)),
         ..settings(&scene, "exit 1")
     };
@@ -167,7 +167,7 @@ fn a_watchdog_is_fed_until_a_group_is_not_known_to_have_stopped_and_again_once_i
     let (device, may_stop) = (scene.path("watchdog"), scene.path("may-stop"));
     fs::write(&device, "").unwrap();
     let settings = Settings {
-        service: Some(quorate_warden::Service::Elsewhere),
+        service: Some(Service::Elsewhere),
         watchdog: Some(device.clone()),
         ..settings(&scene, &format!("test -e {}", may_stop.display()))
     };

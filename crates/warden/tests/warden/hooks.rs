@@ -3,11 +3,16 @@
 use crate::scene::{Scene, until};
 use quorate_domain::{Epoch, GroupId};
 use quorate_warden::{
-    Settings,
+    Service, Settings,
     clock::boot_ms,
     protocol::{Disk, Hook, Outcome, Run, ToWarden},
 };
 use std::{collections::BTreeMap, fs, os::unix::process::CommandExt, process::Command, time::Duration};
+
+/// Of hosts whose services run below their promote hooks, so that they need no demote hook.
+fn child() -> Settings {
+    Settings { service: Some(Service::Child), ..Settings::default() }
+}
 
 #[test]
 fn four_hundred_demotions_at_once_have_descriptors_with_a_limit_of_256() {
@@ -42,7 +47,7 @@ fn four_hundred_demotions_at_once_have_descriptors_with_a_limit_of_256() {
 #[test]
 fn more_hooks_at_once_than_there_are_descriptors_are_refused_at_start() {
     let scene = Scene::new();
-    let settings = Settings { parallel: 1_000, on_promote: Some("/bin/true".into()), ..Settings::default() };
+    let settings = Settings { parallel: 1_000, on_promote: Some("/bin/true".into()), ..child() };
     let limited = Scene::with(|command| {
         let program = command.get_program().to_owned();
         let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
@@ -67,7 +72,7 @@ fn a_hook_is_told_what_it_is_about_and_is_given_back_what_the_warden_took() {
         "exec > {}; echo \"{words}\"; ulimit -n; nice; cat /proc/self/oom_score_adj; ps -o sid= -p $$; echo $$",
         told.display()
     );
-    let settings = Settings { on_promote: Some(scene.script("promote", &hook)), ..Settings::default() };
+    let settings = Settings { on_promote: Some(scene.script("promote", &hook)), ..child() };
     let (mut agent, _) = scene.agent(&settings);
     agent.lease(60_000);
     let disk = Some(Disk { name: "d1".into(), path: "/srv/d1".into() });
@@ -125,7 +130,7 @@ fn what_a_hook_left_running_may_go_on_writing_and_every_line_is_passed_on() {
         "(i=0; while [ $i -lt 30 ]; do echo line $i; i=$((i+1)); sleep 0.1; done; echo $i > {}) &",
         done.display()
     );
-    let settings = Settings { on_promote: Some(scene.script("promote", &body)), ..Settings::default() };
+    let settings = Settings { on_promote: Some(scene.script("promote", &body)), ..child() };
     let (mut agent, _) = scene.agent(&settings);
     agent.lease(60_000);
     agent.promoted("g", 1);
@@ -143,11 +148,8 @@ fn a_hook_that_takes_too_long_is_killed_with_what_it_started_and_what_it_did_not
     let scene = Scene::new();
     let pids = scene.path("pids");
     let hook = format!("setsid sleep 600 & echo $! > {0}.new; mv {0}.new {0}; wait", pids.display());
-    let settings = Settings {
-        on_promote: Some(scene.script("promote", &hook)),
-        promote_limit_ms: 700,
-        ..Settings::default()
-    };
+    let settings =
+        Settings { on_promote: Some(scene.script("promote", &hook)), promote_limit_ms: 700, ..child() };
     let (mut agent, _) = scene.agent(&settings);
     agent.lease(60_000);
     let run = agent.run("g", 1, Hook::Promote);
@@ -161,24 +163,37 @@ fn a_hook_that_takes_too_long_is_killed_with_what_it_started_and_what_it_did_not
 #[test]
 fn hooks_that_cannot_run_say_so() {
     let scene = Scene::new();
-    let settings = Settings { on_promote: Some("/nowhere/hook".into()), ..Settings::default() };
+    let settings = Settings { on_promote: Some("/nowhere/hook".into()), ..child() };
     let (mut agent, _) = scene.agent(&settings);
     agent.lease(60_000);
     let run = agent.run("g", 1, Hook::Promote);
     let Outcome::Failed(why) = agent.ended(run) else { panic!("there is no such hook") };
     assert!(why.contains("cannot run /nowhere/hook: No such file"), "{why}");
     let run = agent.run("g", 1, Hook::Demote);
-    let Outcome::Failed(why) = agent.ended(run) else { panic!("nothing tells that it has stopped") };
-    assert!(why.starts_with("there is no demote hook, and nothing of it was seen"), "{why}");
+    assert_eq!(agent.ended(run), Outcome::Succeeded, "what failed to start has left nothing behind");
     // Killed before it was old.
     let scene = Scene::new();
-    let settings = Settings { on_promote: Some(scene.script("promote", "sleep 600")), ..Settings::default() };
+    let settings = Settings { on_promote: Some(scene.script("promote", "sleep 600")), ..child() };
     let (mut agent, _) = scene.agent(&settings);
     agent.lease(60_000);
     let run = agent.run("g", 1, Hook::Promote);
     agent.say(&ToWarden::Kill { run });
     let Outcome::Failed(why) = agent.ended(run) else { panic!("it was killed") };
     assert!(why.contains("the epoch ended"), "{why}");
+    let run = agent.run("g", 1, Hook::Demote);
+    assert_eq!(agent.ended(run), Outcome::Succeeded);
+}
+
+#[test]
+fn a_service_that_was_never_seen_is_not_known_to_have_stopped_without_a_demote_hook() {
+    let scene = Scene::new();
+    let settings = Settings { on_promote: Some(scene.script("promote", "exit 0")), ..child() };
+    let (mut agent, _) = scene.agent(&settings);
+    agent.lease(60_000);
+    agent.promoted("g", 1);
+    let run = agent.run("g", 1, Hook::Demote);
+    let Outcome::Failed(why) = agent.ended(run) else { panic!("nothing tells that it has stopped") };
+    assert!(why.starts_with("there is no demote hook, and nothing of it was seen"), "{why}");
 }
 
 #[test]

@@ -105,6 +105,7 @@ impl Raft {
         let sent = Sent { term, at_ms: now_ms, at: now, round: leadership.round };
         let Some(follower) = leadership.followers.get_mut(&peer) else { return };
         follower.waiting_since_ms = Some(now_ms);
+        follower.last_sent = now;
         let next = follower.next;
         let message = match (self.log.term_at(next - 1), &self.snapshot) {
             (Some(previous_term), _) => RaftMessage::Append {
@@ -223,7 +224,10 @@ impl Raft {
             return;
         }
         let Some(follower) = leadership.followers.get_mut(&from) else { return };
-        follower.waiting_since_ms = None;
+        // The answer to an earlier message, or to one that the network has doubled, is no reason to send the next one.
+        if sent.at >= follower.last_sent {
+            follower.waiting_since_ms = None;
+        }
         follower.answered_ms = follower.answered_ms.max(Some(sent.at_ms));
         follower.round = follower.round.max(sent.round);
         match matched {
