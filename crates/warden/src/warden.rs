@@ -15,7 +15,7 @@ use crate::{
     record::Records,
     runs::{Runs, Whose},
     search::Searcher,
-    settings::{Service, Settings},
+    settings::Settings,
     spawner::Spawner,
     watchdog::Watchdog,
 };
