@@ -6,7 +6,6 @@ use quorate_rpc::pb::{
     types::{Disk, FaultClass, GroupPhase, Verdict},
 };
 use quorate_tests::{Cluster, Plan, wait_until};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::{fs, time::Duration};
 
 const SERVED: Duration = Duration::from_secs(20);
@@ -72,10 +71,7 @@ async fn an_agent_that_has_no_descriptor_left_says_nothing_of_its_disks() -> Res
     const LACKS: &str = "a disk is not checked";
     let mut cluster = Cluster::start(Plan::with_agents(1)).await?;
     let before = disk(&cluster, "h1").await?;
-    let pid = i32::try_from(cluster.agent(1).pid()?).ok().and_then(Pid::from_raw).context("a pid")?;
-    let open = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()))?.count() as u64;
-    let usual = prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(0), maximum: Some(open + 64) })
-        .context("taking the agent's descriptors away")?;
+    let usual = cluster.agent(1).take_descriptors()?;
     wait_until("the agent's checks have no descriptor", SERVED, async || {
         ensure!(cluster.agent(1).said()?.contains(LACKS));
         Ok(())
@@ -91,8 +87,7 @@ async fn an_agent_that_has_no_descriptor_left_says_nothing_of_its_disks() -> Res
         Ok(())
     })
     .await?;
-    let most = usual.maximum.map_or(open + 64, |most| most.min(open + 64));
-    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) })?;
+    cluster.agent(1).set_descriptors(usual)?;
     wait_until("the agent checks its disk again", SERVED, async || {
         let (checked, now) = (before.checked_at_ms, disk(&cluster, "h1").await?);
         ensure!(now.checked_at_ms > checked && now.verdict() == Verdict::Healthy, "{now:?}");

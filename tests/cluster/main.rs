@@ -14,6 +14,7 @@ mod health;
 mod hung_leader;
 mod isolated_leader;
 mod leader_kills;
+mod leftovers;
 mod members;
 mod operators;
 mod outlived;

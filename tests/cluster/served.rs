@@ -1,7 +1,13 @@
 //! HEALTHY means that every group is served: what is wrong is named by the status of the cluster, in time and by its code.
 
 use anyhow::{Context, Result, ensure};
-use quorate_tests::{Cluster, Plan, binary::shown, link::Mode, wait_until};
+use quorate_tests::{
+    Cluster, Plan,
+    binary::shown,
+    health::{status, text, warning},
+    link::Mode,
+    wait_until,
+};
 use serde_json::Value;
 use std::{
     fs,
@@ -21,33 +27,12 @@ fn hook(cluster: &Cluster, numbers: &[u64], promote: &str) -> Result<()> {
         Ok(path)
     };
     let (promote, demote) = (script("promote", promote)?, script("demote", "exit 0")?);
+    let hooks =
+        format!("hooks.on_promote = '{}'\nhooks.on_demote = '{}'\n", promote.display(), demote.display());
     for number in numbers {
-        let file = cluster.config_file(&format!("h{number}"));
-        let config = fs::read_to_string(&file)?;
-        let hooks =
-            format!("hooks.on_promote = '{}'\nhooks.on_demote = '{}'\n", promote.display(), demote.display());
-        fs::write(&file, hooks + &config)?;
+        cluster.configure(&format!("h{number}"), &hooks)?;
     }
     Ok(())
-}
-
-/// What `quorate status` says of the cluster, asked at these coordinators in this order: the exit code and the document.
-async fn status(cluster: &Cluster, ids: &[u64]) -> Result<(i32, Value)> {
-    let addresses: Vec<_> = ids.iter().map(|id| cluster.api_address(*id)).collect();
-    let (code, text) = shown(&["--endpoints", &addresses.join(","), "-o", "json", "status"]).await?;
-    let document = serde_json::from_str(&text).with_context(|| format!("exit code {code}: {text}"))?;
-    Ok((code, document))
-}
-
-/// The warning of a code about something, if there is one.
-fn warning<'a>(document: &'a Value, code: &str, id: &str) -> Result<&'a Value> {
-    let all = document["warnings"].as_array().context("a status has a list of warnings")?;
-    let found = all.iter().find(|warning| warning["code"] == code && warning["subject"]["id"] == id);
-    found.with_context(|| format!("no {code} of {id}: {all:?}"))
-}
-
-fn text(warning: &Value) -> &str {
-    warning["text"].as_str().unwrap_or_default()
 }
 
 /// A status that never called the cluster healthy until this one.
@@ -108,9 +93,7 @@ async fn a_promote_hook_that_hangs_is_named_with_its_group_and_host_for_as_long_
     let mut cluster = Cluster::prepare(Plan::with_agents(1)).await?;
     // Should the test fail, it is over soon.
     hook(&cluster, &[1], "exec sleep 40")?;
-    let file = cluster.config_file("h1");
-    let config = fs::read_to_string(&file)?;
-    fs::write(&file, format!("hooks.promote_timeout_ms = 60000\n{config}"))?;
+    cluster.configure("h1", "hooks.promote_timeout_ms = 60000\n")?;
     cluster.start_all().await?;
     cluster.create_group("g", &[1]).await?;
     let mut longest = 0;

@@ -50,16 +50,12 @@ fn write_hooks(cluster: &Cluster, demote: &str, cgroups: bool) -> Result<()> {
     let start = format!("(setsid {} \"$QUORATE_EPOCH\" >/dev/null 2>&1 &)", service.display());
     let promote = script(cluster, "promote", &start)?;
     let demote = script(cluster, "demote", demote)?;
-    for host in ["h1", "h2"] {
-        let file = cluster.config_file(host);
-        let hooks = format!(
-            "hooks.on_promote = '{}'\nhooks.on_demote = '{}'\nhooks.demote_timeout_ms = {DEMOTE_MS}\nwarden.cgroups = {cgroups}\n",
-            promote.display(),
-            demote.display(),
-        );
-        fs::write(&file, hooks + &fs::read_to_string(&file)?)?;
-    }
-    Ok(())
+    let hooks = format!(
+        "hooks.on_promote = '{}'\nhooks.on_demote = '{}'\nhooks.demote_timeout_ms = {DEMOTE_MS}\nwarden.cgroups = {cgroups}\n",
+        promote.display(),
+        demote.display(),
+    );
+    ["h1", "h2"].into_iter().try_for_each(|host| cluster.configure(host, &hooks))
 }
 
 fn script(cluster: &Cluster, name: &str, body: &str) -> Result<PathBuf> {

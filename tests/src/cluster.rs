@@ -12,7 +12,7 @@ pub use plan::Plan;
 use crate::{
     binary,
     faulty_disk::RULES_FILE,
-    hung_clock,
+    hung_clock, leftovers,
     loopback::{AGENT_PORT, API_PORT, Loopback},
     machine::Machine,
     probe::Probe,
@@ -33,8 +33,8 @@ const TAIL_LINES: usize = 60;
 /// When this is set, the folder with configurations, logs and data stays, for whoever looks into a failure.
 const KEEP: &str = "QUORATE_TEST_KEEP";
 
-/// Coordinators 1 to n and hosts h1 to hm. Everything is killed and removed when it is dropped; unless
-/// [`Cluster::finish`] was called before, the ends of all logs are printed.
+/// Coordinators 1 to n and hosts h1 to hm. Everything is killed and removed when it is dropped, with wardens that go on without
+/// their agents and what hooks have started; unless [`Cluster::finish`] was called before, the ends of all logs are printed.
 #[derive(Debug)]
 pub struct Cluster {
     plan: Plan,
@@ -209,6 +209,21 @@ impl Cluster {
         self.root().join(format!("{name}.toml"))
     }
 
+    /// Puts lines in front of a configuration: those before its first table, if it has any.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn configure(&self, name: &str, lines: &str) -> Result<()> {
+        let file = self.config_file(name);
+        let config = fs::read_to_string(&file).context("could not read a configuration")?;
+        fs::write(&file, format!("{lines}{config}")).context("could not write a configuration")
+    }
+
+    /// Where an agent keeps its state.
+    pub fn state_dir(&self, number: u64) -> PathBuf {
+        self.root().join(format!("h{number}-state"))
+    }
+
     /// Another process of the same binary, such as a second one on a folder that is in use.
     ///
     /// # Errors
@@ -313,6 +328,12 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if !self.finished {
             self.print_tails();
+        }
+        // An agent that still runs would start another warden.
+        self.agents.clear();
+        if let Some(folder) = &self.folder {
+            let ended = leftovers::end(folder.path());
+            ended.map_or_else(|error| eprintln!("--- something is left behind: {error:#}"), drop);
         }
         let kept = std::env::var_os(KEEP).is_some() || (self.plan.keep_on_failure && !self.finished);
         if kept && let Some(folder) = self.folder.take() {

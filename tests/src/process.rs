@@ -1,10 +1,10 @@
 //! A child process that is killed with the test.
 
-use crate::wait::wait_until;
+use crate::{log_pipe::LogPipe, wait::wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::{
     pipe::fcntl_getpipe_size,
-    process::{Pid, Signal, kill_process},
+    process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit},
 };
 use std::{
     env,
@@ -48,6 +48,8 @@ enum Stderr {
     File(PathBuf),
     /// Into a pipe that is full from the start and that nobody reads.
     Unread(Option<PipeReader>),
+    /// Into a pipe that is read into the log, or not for a while.
+    Pipe(Option<LogPipe>),
 }
 
 /// A program that can be started again and again with the same words; what it says is appended to one log.
@@ -85,7 +87,44 @@ impl Process {
     pub fn take_unread(&mut self) -> Option<PipeReader> {
         match &mut self.stderr {
             Stderr::Unread(reader) => reader.take(),
-            Stderr::Log | Stderr::File(_) => None,
+            Stderr::Log | Stderr::File(_) | Stderr::Pipe(_) => None,
+        }
+    }
+
+    /// What it says goes to its log through a pipe, from its next start on: [`Process::stop_reading`] can leave it unread.
+    pub fn say_through_a_pipe(&mut self) {
+        self.stderr = Stderr::Pipe(None);
+    }
+
+    /// From now on nobody reads what it says, and its pipe is full.
+    ///
+    /// # Errors
+    /// When it has no pipe, or that does not become full.
+    pub fn stop_reading(&self) -> Result<()> {
+        self.log_pipe()?.stop_reading()
+    }
+
+    /// Nobody has read what it says, and its pipe is still full.
+    ///
+    /// # Errors
+    /// When there is room.
+    pub fn expect_unread(&self) -> Result<()> {
+        self.log_pipe()?.expect_unread()
+    }
+
+    /// What it says is read again.
+    ///
+    /// # Errors
+    /// When it has no pipe.
+    pub fn read_again(&self) -> Result<()> {
+        self.log_pipe()?.read_again();
+        Ok(())
+    }
+
+    fn log_pipe(&self) -> Result<&LogPipe> {
+        match &self.stderr {
+            Stderr::Pipe(Some(pipe)) => Ok(pipe),
+            _ => bail!("{} says nothing through a pipe", self.name),
         }
     }
 
@@ -144,6 +183,11 @@ impl Process {
             Stderr::Unread(kept) => {
                 let (reader, writer) = full_pipe()?;
                 *kept = Some(reader);
+                Stdio::from(writer)
+            }
+            Stderr::Pipe(kept) => {
+                let (pipe, writer) = LogPipe::into_log(log.try_clone().context("could not share the log")?)?;
+                *kept = Some(pipe);
                 Stdio::from(writer)
             }
         };
@@ -230,6 +274,24 @@ impl Process {
         wait_until("the process goes on", EFFECT_DEADLINE, async || self.expect_stopped(false)).await
     }
 
+    /// From now on it can open nothing more: what is open stays open. Gives back the limit that it had.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn take_descriptors(&self) -> Result<Rlimit> {
+        // It has the hard limit that this process has.
+        self.set_descriptors(Rlimit { current: Some(0), ..getrlimit(Resource::Nofile) })
+    }
+
+    /// Limits its descriptors from now on; gives back the limit that it had.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn set_descriptors(&self, limit: Rlimit) -> Result<Rlimit> {
+        prlimit(Some(self.system_pid()?), Resource::Nofile, limit)
+            .with_context(|| format!("could not limit the descriptors of {}", self.name))
+    }
+
     /// SIGTERM; does not wait.
     ///
     /// # Errors
@@ -258,6 +320,9 @@ impl Process {
     /// # Errors
     /// When the log cannot be read.
     pub fn said(&self) -> Result<String> {
+        if let Stderr::Pipe(Some(pipe)) = &self.stderr {
+            pipe.catch_up()?;
+        }
         let bytes = fs::read(&self.log).with_context(|| format!("could not read {}", self.log.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -268,9 +333,12 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.system_pid()?, signal).with_context(|| format!("could not signal {}", self.name))
+    }
+
+    fn system_pid(&self) -> Result<Pid> {
         let raw = i32::try_from(self.pid()?).context("a process id fits an i32")?;
-        let pid = Pid::from_raw(raw).context("a process id is not zero")?;
-        kill_process(pid, signal).with_context(|| format!("could not signal {}", self.name))
+        Pid::from_raw(raw).context("a process id is not zero")
     }
 
     /// What the system says of it, from the state on: that follows the name, which is in parentheses and may hold

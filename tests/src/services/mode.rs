@@ -1,6 +1,6 @@
 //! What happens to a primary whose service never asks.
 
-use super::Demotion;
+use super::Conduct;
 use std::{fmt, str::FromStr};
 
 /// What happens to a primary whose service never asks.
@@ -32,11 +32,11 @@ impl Mode {
     ];
 
     /// What demote hooks do meanwhile.
-    pub fn demotion(self) -> Demotion {
+    pub fn demotion(self) -> Conduct {
         match self {
-            Self::DemotionFails => Demotion::Fails,
-            Self::DemotionSlow => Demotion::Slow,
-            _ => Demotion::Works,
+            Self::DemotionFails => Conduct::Fails,
+            Self::DemotionSlow => Conduct::Slow,
+            _ => Conduct::Works,
         }
     }
 

@@ -1,11 +1,10 @@
 //! Rounds of one mode on one cluster: the primary is met by it, another host follows, everything is whole again.
 
-use super::{Mode, Services, ensure_none_outlived};
+use super::{Hook, Journal, Mode, Services};
 use crate::{Cluster, Plan, Timing, wait_until};
 use anyhow::{Context, Result, ensure};
 use quorate_rpc::pb::{control::RequestFailoverRequest, types::Group};
 use std::{
-    fs,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -46,42 +45,36 @@ pub struct Rounds {
 /// # Errors
 /// When a service outlives its lease, or the next one does not come.
 pub async fn run(options: &Options) -> Result<Rounds> {
-    let plan = Plan { timing: options.timing.clone(), ..Plan::with_agents(HOSTS) };
+    let usual = Plan::with_agents(HOSTS);
+    let log_level = if options.mode == Mode::LogUnread { "trace" } else { usual.log_level };
+    let plan = Plan { timing: options.timing.clone(), log_level, ..usual };
     let mut cluster = Cluster::prepare(plan).await?;
-    let services =
-        Services::new(&cluster.root().join("services"), &options.program, options.mode.demotion())?;
+    let services = Services::new(&cluster.root().join("services"), &options.program)?;
     for number in 1..=HOSTS {
-        let file = cluster.config_file(&format!("h{number}"));
-        let config = fs::read_to_string(&file).context("could not read a configuration")?;
-        let level = if options.mode == Mode::LogUnread { "log.level = \"trace\"\n" } else { "" };
-        let config = if level.is_empty() { config } else { without_level(&config) };
-        fs::write(&file, services.config() + level + &config).context("could not write a configuration")?;
+        let name = format!("h{number}");
+        services.tell(Hook::Demote, &name, options.mode.demotion())?;
+        cluster.configure(&name, &services.config())?;
         if options.mode == Mode::LogUnread {
             cluster.agent(number).say_to_nobody();
         }
     }
     cluster.start_all().await?;
     cluster.create_group(GROUP, &[1, 2, 3]).await?;
-    let mut gaps = Vec::new();
+    let (mut gaps, mut journal) = (Vec::new(), services.journal(GROUP));
     for _ in 0..options.rounds {
-        let before = wait_for_writes(&cluster, &services, 0).await?;
+        let before = wait_for_writes(&cluster, &mut journal, 0).await?;
         let primary = number(&before)?;
         let met = Instant::now();
         meet(&mut cluster, options.mode, primary).await?;
-        wait_for_writes(&cluster, &services, before.epoch + 1).await?;
+        wait_for_writes(&cluster, &mut journal, before.epoch + 1).await?;
         gaps.push(met.elapsed());
-        ensure_none_outlived(&services.writes(GROUP)?)?;
+        journal.read()?.ensure_none_outlived()?;
         make_whole(&mut cluster, options.mode, primary).await?;
-        ensure_none_outlived(&services.writes(GROUP)?)?;
+        journal.read()?.ensure_none_outlived()?;
     }
-    let writes = services.writes(GROUP)?;
+    let writes = journal.read()?.writes();
     cluster.finish().await?;
-    Ok(Rounds { writes: writes.len(), gaps })
-}
-
-fn without_level(config: &str) -> String {
-    let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("log.level")).collect();
-    kept.join("\n")
+    Ok(Rounds { writes, gaps })
 }
 
 /// The number of the host that is primary.
@@ -91,12 +84,10 @@ fn number(group: &Group) -> Result<u64> {
 }
 
 /// Waits until a service of this epoch or a later one writes, and the group is active under it.
-async fn wait_for_writes(cluster: &Cluster, services: &Services, epoch: u64) -> Result<Group> {
+async fn wait_for_writes(cluster: &Cluster, journal: &mut Journal, epoch: u64) -> Result<Group> {
     wait_until(&format!("a service of epoch {epoch} or later writes"), PATIENCE, async || {
-        let writes = services.writes(GROUP)?;
-        let last = writes.last().context("nothing was written yet")?.clone();
+        let (last, of_it) = journal.read()?.newest().context("nothing was written yet")?;
         ensure!(last.epoch >= epoch, "{last:?} was written last");
-        let of_it = writes.iter().rev().take_while(|write| **write == last).count();
         ensure!(of_it >= WRITES_MIN, "{of_it} writes of {last:?}");
         let group = cluster.wait_for_active(GROUP, PATIENCE).await?;
         ensure!(group.epoch == last.epoch, "{last:?} was written last, and the group is at {}", group.epoch);

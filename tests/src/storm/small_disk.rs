@@ -1,5 +1,6 @@
 //! A small file system in memory, which can be made full and roomy again.
 
+use crate::folder;
 use anyhow::{Context, Result};
 use rustix::{
     fs::statvfs,
@@ -7,7 +8,7 @@ use rustix::{
 };
 use std::{
     ffi::CString,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -64,8 +65,7 @@ impl SmallDisk {
     /// # Errors
     /// When something cannot be read or written.
     pub(super) fn copy_to(&self, to: &Path) -> Result<()> {
-        copy(&self.at, to)
-            .with_context(|| format!("could not copy {} to {}", self.at.display(), to.display()))
+        folder::copy(&self.at, to)
     }
 
     fn resize(&self, bytes: u64) -> Result<()> {
@@ -73,20 +73,6 @@ impl SmallDisk {
         mount_remount(&self.at, flags, options(bytes)?.as_c_str())
             .with_context(|| format!("could not resize the small disk to {bytes} bytes"))
     }
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 fn options(bytes: u64) -> Result<CString> {
@@ -114,7 +100,7 @@ mod tests {
         disk.fill()?;
         assert_eq!(disk.free_bytes()?, 0);
         let refused = fs::write(at.join("more"), vec![7; 100_000]).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
         disk.free()?;
         fs::write(at.join("more"), vec![7; 100_000])?;
         assert_eq!(fs::read(at.join("kept"))?, vec![7; 100_000]);
