@@ -15,6 +15,7 @@ use crate::{
 use quorate_agent_core::{BootMs, Core, Start};
 use quorate_domain::{Incarnation, LeaseSettings};
 use quorate_rpc::{
+    incoming,
     pb::agent::local_agent_server::{LocalAgentServer, SERVICE_NAME},
     reflection::reflection,
 };
@@ -28,7 +29,6 @@ use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::JoinSet,
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 
@@ -154,8 +154,9 @@ async fn watch_disk(one: Watch, events: Sender<Event>) {
 
 async fn serve(listener: TcpListener, api: LocalApi, reflection: Routes, closing: CancellationToken) {
     let server = Server::builder().add_routes(reflection).add_service(LocalAgentServer::new(api));
-    let incoming = TcpListenerStream::new(listener);
-    if let Err(error) = server.serve_with_incoming_shutdown(incoming, closing.cancelled_owned()).await {
+    if let Err(error) =
+        server.serve_with_incoming_shutdown(incoming(listener), closing.cancelled_owned()).await
+    {
         tracing::error!(error = %error, "local processes can no longer ask for roles");
     }
 }

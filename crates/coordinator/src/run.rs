@@ -20,6 +20,7 @@ use crate::{
 use quorate_consensus::{Consensus, DataFolder, FolderError, OpenError};
 use quorate_planner::coordinators::even_voters;
 use quorate_rpc::{
+    incoming,
     pb::{
         agent::agent_gateway_server::AgentGatewayServer,
         control::{
@@ -35,10 +36,7 @@ use quorate_runtime::{clock::Clock, lane::Lane, shutdown::Shutdown};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, runtime::Handle};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{
-    Server,
-    server::{Router, TcpIncoming},
-};
+use tonic::transport::{Server, server::Router};
 use tonic_health::pb::health_server;
 
 /// How long the log is given to take its last words.
@@ -245,10 +243,9 @@ fn until_stopped_on(
 fn serve(name: &'static str, router: Router, listener: TcpListener, shutdown: &Shutdown, runtime: &Handle) {
     let (token, fatal) = (shutdown.token(), shutdown.clone());
     shutdown.spawn_on(runtime, name, async move {
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::select! {
             () = token.cancelled() => {}
-            result = router.serve_with_incoming(incoming) => if let Err(error) = result {
+            result = router.serve_with_incoming(incoming(listener)) => if let Err(error) = result {
                 fatal.fatal(format!("{name}: {error}"));
             },
         }

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod convert;
 mod field;
+mod incoming;
 pub mod pb;
 pub mod reflection;
 pub mod session;
@@ -15,5 +16,6 @@ pub mod transport;
 
 pub use client::{Client, ClientError, ClientOptions};
 pub use field::{InvalidField, TEXT_MAX_BYTES};
+pub use incoming::incoming;
 pub use status::{ApiError, Failure, classify};
 pub use transport::DEFAULT_MAX_MESSAGE_BYTES;
