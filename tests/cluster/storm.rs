@@ -14,6 +14,8 @@ const EXPECTED: &str = "QUORATE_TEST_EXPECTED";
 
 /// The program whose storage fails on demand.
 const FAULTY: &str = env!("CARGO_BIN_EXE_quorate-faulty");
+/// The service that never asks.
+const SERVICE: &str = env!("CARGO_BIN_EXE_quorate-service");
 
 /// Past the harness, which shows what a test says only when it fails.
 fn say(line: &str) {
@@ -38,11 +40,12 @@ async fn weather(options: Options, least: u64) -> Result<()> {
 async fn three_coordinators_weather_every_kind_of_fault_under_load() -> Result<()> {
     let options = Options {
         seed: 20_261,
-        faults: 24,
+        faults: KINDS.len(),
         operations: 0,
         coordinators: 3,
         agents: 5,
         kinds: KINDS.to_vec(),
+        service_program: SERVICE.into(),
         faulty_program: Some(FAULTY.into()),
         keep_on_failure: false,
     };
@@ -69,6 +72,7 @@ async fn five_coordinators_weather_what_two_of_them_can_suffer() -> Result<()> {
         coordinators: 5,
         agents: 4,
         kinds,
+        service_program: SERVICE.into(),
         faulty_program: Some(FAULTY.into()),
         keep_on_failure: false,
     };

@@ -288,6 +288,16 @@ impl Cluster {
     /// # Errors
     /// When one had ended by itself, or does not end when it is asked to.
     pub async fn finish(mut self) -> Result<()> {
+        self.stop_all().await?;
+        self.finished = true;
+        Ok(())
+    }
+
+    /// The same, for whoever has something to put away before the folder is removed by [`Cluster::finish`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn stop_all(&mut self) -> Result<()> {
         let mut all: Vec<&mut Process> =
             self.agents.values_mut().chain(self.coordinators.values_mut()).collect();
         for process in &mut all {
@@ -300,7 +310,6 @@ impl Cluster {
             let status = process.ended(Duration::from_secs(20)).await?;
             ensure!(status.success(), "{} was asked to stop and ended with {status}", process.name());
         }
-        self.finished = true;
         Ok(())
     }
 

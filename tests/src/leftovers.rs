@@ -4,9 +4,11 @@
 use anyhow::{Result, ensure};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
     fs,
     os::unix::ffi::OsStrExt,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -33,15 +35,20 @@ pub fn started(folder: &Path) -> Vec<Pid> {
     processes().filter(|pid| is_marked(*pid, &marks)).collect()
 }
 
-/// Kills the wardens below a folder, so that they start nothing more, and then what their hooks have started. Gives back
-/// how many processes that were.
+/// Kills the wardens below a folder, so that they start nothing more, and then what their hooks have started, and removes
+/// their cgroups. Gives back how many processes that were.
 ///
 /// # Errors
 /// When something does not end.
 pub fn end(folder: &Path) -> Result<usize> {
     let marks = marks(folder);
-    let killed = kill_all(|pid| is_warden(pid, folder))?;
-    Ok(killed + kill_all(|pid| is_marked(pid, &marks))?)
+    let wardens = kill_all(|pid| is_warden(pid, folder))?;
+    let started = kill_all(|pid| is_marked(pid, &marks))?;
+    for cgroup in cgroups(&marks) {
+        // One in which somebody is that does not bear the mark is not ours to remove.
+        let _ = fs::remove_dir(cgroup);
+    }
+    Ok(wardens + started)
 }
 
 fn kill_all(is_ours: impl Fn(Pid) -> bool) -> Result<usize> {
@@ -81,7 +88,7 @@ fn words(pid: Pid, file: &str) -> Vec<Vec<u8>> {
 fn is_warden(pid: Pid, folder: &Path) -> bool {
     let words = words(pid, "cmdline");
     let of = words.windows(2).find(|pair| pair[0] == STATE_DIR).map(|pair| &pair[1]);
-    of.is_some_and(|of| Path::new(std::ffi::OsStr::from_bytes(of)).starts_with(folder))
+    of.is_some_and(|of| Path::new(OsStr::from_bytes(of)).starts_with(folder))
 }
 
 fn is_marked(pid: Pid, marks: &[Vec<u8>]) -> bool {
@@ -97,4 +104,28 @@ fn marks(folder: &Path) -> Vec<Vec<u8>> {
     let state_folders = below.chain([folder.to_owned()]);
     let marks = state_folders.filter_map(|one| fs::read(one.join(MARK_FILE)).ok());
     marks.map(|mark| mark.trim_ascii().to_vec()).filter(|mark| !mark.is_empty()).collect()
+}
+
+/// The cgroups that wardens with these marks have made: below the one that this process is in, in every hierarchy.
+fn cgroups(marks: &[Vec<u8>]) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mounted = mounts.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        words.get(2)?.starts_with("cgroup").then(|| PathBuf::from(words[1]))
+    });
+    let own: BTreeSet<&str> = own
+        .lines()
+        .filter_map(|line| line.rsplit(':').next())
+        .map(|path| path.trim_start_matches('/'))
+        .collect();
+    let parents = mounted.flat_map(|mount| own.iter().map(move |own| mount.join(own)));
+    let folders = parents.filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten();
+    let marks: Vec<String> =
+        marks.iter().map(|mark| format!("-{}-", String::from_utf8_lossy(mark))).collect();
+    let is_ours = |name: &str| name.starts_with("quorate-") && marks.iter().any(|mark| name.contains(mark));
+    folders
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_ours))
+        .map(|entry| entry.path())
+        .collect()
 }

@@ -42,7 +42,7 @@ impl Services {
         );
         let kill = format!(
             "[ -s \"{pid}\" ] || exit 0\npid=$(cat \"{pid}\")\nkill -9 \"$pid\" 2>/dev/null\n\
-             while kill -0 \"$pid\" 2>/dev/null; do\n    grep -q '^State:.*Z' \"/proc/$pid/status\" && break\ndone\n\
+             while kill -0 \"$pid\" 2>/dev/null; do\n    grep -q '^State:.*Z' \"/proc/$pid/status\" 2>/dev/null && break\ndone\n\
              rm -f \"{pid}\"\n"
         );
         for (hook, work) in [(Hook::Promote, start), (Hook::Demote, kill)] {

@@ -3,12 +3,14 @@
 //! `schedule` draws faults from a seed; `inject` carries each out and proves that it took effect and that it ended;
 //! `clients` write, read and switch primaries and keep a `history`; `audit` judges it whenever the cluster is whole:
 //! linearizable registers, every acknowledged command once at its revision on every coordinator, the same answer to the
-//! same request, epochs that rise by one, equal states. The probe watches all agents for two primaries at once.
+//! same request, epochs that rise by one, equal states. The probe watches all agents for two primaries at once, and the
+//! journals of services that never ask show whether one of them outlived its lease.
 
 mod audit;
 mod clients;
 mod command;
 pub mod fault;
+mod groups;
 mod history;
 mod inject;
 mod linearizable;
@@ -24,12 +26,15 @@ pub use report::Report;
 
 use crate::{
     cluster::{Cluster, Plan},
+    services::Services,
     timing::Timing,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use audit::Audit;
 use clients::Clients;
 use fault::Kind;
+use quorate_domain::HookTimes;
+use quorate_rpc::pb::control::ListHostsRequest;
 use scene::Scene;
 use schedule::{Fault, Schedule};
 use small_disk::SmallDisk;
@@ -44,6 +49,13 @@ const SNAPSHOT_EVERY: u64 = 500;
 const GROUPS: u64 = 4;
 /// Hosts of each group.
 const MEMBERS: u64 = 3;
+/// The first hosts have hooks, and so the members of the first group: its services never ask. Those that follow have none, and
+/// whoever is told something by their agents relies on it.
+const HOOKED: u64 = 3;
+/// How long agents allow their promote and demote hooks: a multiple of what a shell needs on a busy machine, and short
+/// enough for one that hangs. What that makes of D, agents say themselves.
+const PROMOTION_MS: u64 = 3_000;
+const DEMOTION_MS: u64 = 2_000;
 
 /// What a storm is made of.
 #[derive(Debug, Clone)]
@@ -60,6 +72,8 @@ pub struct Options {
     pub agents: u64,
     /// What may happen.
     pub kinds: Vec<Kind>,
+    /// What hooks start: `quorate-service`.
+    pub service_program: PathBuf,
     /// What runs in the coordinators' stead so that their storage can fail.
     pub faulty_program: Option<PathBuf>,
     /// Whether the folder with all logs stays when something is wrong.
@@ -91,11 +105,14 @@ async fn storm(options: &Options, happened: &mut Vec<Fault>, say: &impl Fn(&str)
         copied.unwrap_or_else(|error| say(&format!("{error:#}")));
     }
     outcome?;
-    report.finish(&audit, scene.clients.recorder(), started.elapsed());
-    let Scene { cluster, probe, clients, disk, .. } = scene;
+    let wrote = scene.wrote()?;
+    report.finish(&audit, scene.clients.recorder(), wrote, started.elapsed());
+    let Scene { mut cluster, probe, clients, disk, .. } = scene;
     drop((probe, clients));
-    cluster.finish().await?;
+    cluster.stop_all().await?;
+    // A folder on which something is mounted cannot be removed.
     drop(disk);
+    cluster.finish().await?;
     Ok(report)
 }
 
@@ -147,6 +164,7 @@ async fn set_up(options: &Options, report: &mut Report) -> Result<(Scene, Audit)
         Ok(errors) => Some(errors),
         Err(error) => {
             report.unavailable(Kind::StorageError, &error);
+            report.unavailable(Kind::HungDisk, &error);
             None
         }
     };
@@ -155,6 +173,7 @@ async fn set_up(options: &Options, report: &mut Report) -> Result<(Scene, Audit)
             cluster.coordinator(id).set_program(errors.program(), errors.environment(id));
         }
     }
+    let services = prepare_agents(&mut cluster, options)?;
     cluster.start_all().await?;
     let groups: Vec<String> = (1..=GROUPS).map(|number| format!("g{number}")).collect();
     for (first, group) in (0..).zip(&groups) {
@@ -167,7 +186,36 @@ async fn set_up(options: &Options, report: &mut Report) -> Result<(Scene, Audit)
     }
     let audit = Audit::begin(&cluster, &groups).await?;
     let clients = Clients::start(&cluster, &groups)?;
-    Ok((Scene { cluster, probe, clients, groups, disk, storage_errors }, audit))
+    let journals = groups.iter().map(|group| (group.clone(), services.journal(group))).collect();
+    let hook_times = longest_hook_times(&cluster).await?;
+    Ok((
+        Scene { cluster, probe, clients, groups, disk, storage_errors, services, journals, hook_times },
+        audit,
+    ))
+}
+
+/// The longest that any host says that it allows its hooks.
+async fn longest_hook_times(cluster: &Cluster) -> Result<HookTimes> {
+    let hosts = cluster.client().list_hosts(ListHostsRequest::default()).await?.hosts;
+    let longest = hosts.iter().fold(HookTimes::default(), |longest, host| HookTimes {
+        promotion_ms: longest.promotion_ms.max(host.promotion_ms),
+        demotion_ms: longest.demotion_ms.max(host.demotion_ms),
+    });
+    ensure!(longest.promotion_ms >= PROMOTION_MS && longest.demotion_ms >= DEMOTION_MS, "{hosts:?}");
+    Ok(longest)
+}
+
+/// Some have hooks that run services; the logs of all, and of coordinators, can be left unread.
+fn prepare_agents(cluster: &mut Cluster, options: &Options) -> Result<Services> {
+    let services = Services::new(&cluster.root().join("services"), &options.service_program)?;
+    let limits =
+        format!("hooks.promote_timeout_ms = {PROMOTION_MS}\nhooks.demote_timeout_ms = {DEMOTION_MS}\n");
+    for number in 1..=HOOKED {
+        cluster.configure(&format!("h{number}"), &(services.config() + &limits))?;
+    }
+    (1..=options.agents).for_each(|number| cluster.agent(number).say_through_a_pipe());
+    (1..=options.coordinators).for_each(|id| cluster.coordinator(id).say_through_a_pipe());
+    Ok(services)
 }
 
 /// One fault, and the recovery from it.
@@ -179,18 +227,20 @@ async fn weather(scene: &mut Scene, fault: &Fault, report: &mut Report, say: &im
     let recovery = scene.recovers(healed).await?;
     scene.clients.expect_well()?;
     scene.probe.assert_no_two_primaries()?;
-    scene.probe.assert_no_broken_promise()?;
+    scene.probe.assert_no_broken_promise_but_of(scene::is_hooked)?;
+    scene.expect_no_service_outlived()?;
     report.proven(fault.kind, recovery);
     say(&format!("{fault}: {:.1} s: {proof}", began.elapsed().as_secs_f64()));
     Ok(())
 }
 
 /// Nobody asks for anything while everything is judged.
-async fn pause(scene: &Scene, audit: &mut Audit, say: &impl Fn(&str)) -> Result<()> {
+async fn pause(scene: &mut Scene, audit: &mut Audit, say: &impl Fn(&str)) -> Result<()> {
     let calm = scene.clients.calm().await;
     audit.judge(&scene.cluster, &scene.clients).await.context("the audit")?;
     drop(calm);
     scene.probe.fold();
+    scene.expect_no_service_outlived()?;
     let totals = audit.totals();
     say(&format!(
         "    audited: {} revisions, {} commands, {} operations on {} registers, {} switches; {} acknowledged",

@@ -1,6 +1,6 @@
 //! `cargo xtask storm`: a storm by hand, as long as it is asked for.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{
     Parser,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -48,9 +48,9 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The program that the same build makes.
-fn faulty_beside() -> Option<PathBuf> {
-    let beside = env::current_exe().ok()?.with_file_name("quorate-faulty");
+/// A program that the same build makes.
+fn beside(name: &str) -> Option<PathBuf> {
+    let beside = env::current_exe().ok()?.with_file_name(name);
     beside.exists().then_some(beside)
 }
 
@@ -63,7 +63,8 @@ async fn soak(args: Args) -> Result<()> {
         coordinators: args.coordinators,
         agents: args.agents,
         kinds: KINDS.into_iter().filter(|kind| wanted(kind.name())).collect(),
-        faulty_program: args.faulty.or_else(faulty_beside),
+        service_program: beside("quorate-service").context("no quorate-service beside this program")?,
+        faulty_program: args.faulty.or_else(|| beside("quorate-faulty")),
         keep_on_failure: true,
     };
     let report = storm::run(&options, |line| println!("{line}")).await?;

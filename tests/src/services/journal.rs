@@ -138,7 +138,9 @@ mod tests {
 
     fn judged(of: &[(u64, &str)]) -> Result<()> {
         let mut succession = Succession::default();
-        of.iter().for_each(|(epoch, host)| succession.add(Write { epoch: *epoch, host: (*host).to_owned() }));
+        for (epoch, host) in of {
+            succession.add(Write { epoch: *epoch, host: (*host).to_owned() });
+        }
         succession.ensure_none_outlived()
     }
 

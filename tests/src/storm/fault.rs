@@ -49,10 +49,32 @@ pub enum Kind {
     FullDisk,
     /// The disk of a coordinator answers a sync with an error.
     StorageError,
+    /// kill -9 of the warden of a primary's agent.
+    KillWarden,
+    /// Promote hooks exit with 1: that of the next primary, or those of all members.
+    PromoteFails,
+    /// The same, and they take longer than they may.
+    PromoteHangs,
+    /// The demote hook of a primary exits with 1.
+    DemoteFails,
+    /// It takes longer than it may.
+    DemoteHangs,
+    /// Nobody reads what the agent of a primary logs.
+    UnreadAgentLog,
+    /// Nobody reads what the leader logs.
+    UnreadLeaderLog,
+    /// The data folder of a coordinator is copied and runs under the same id at another address.
+    Clone,
+    /// The agent of a primary can open nothing more.
+    AgentWithoutDescriptors,
+    /// A coordinator can open nothing more.
+    CoordinatorWithoutDescriptors,
+    /// The log of the leader hangs in a sync.
+    HungDisk,
 }
 
 /// Every kind.
-pub const KINDS: [Kind; 22] = [
+pub const KINDS: [Kind; 33] = [
     Kind::KillLeader,
     Kind::KillFollower,
     Kind::KillCoordinators,
@@ -75,6 +97,17 @@ pub const KINDS: [Kind; 22] = [
     Kind::RollingRestart,
     Kind::FullDisk,
     Kind::StorageError,
+    Kind::KillWarden,
+    Kind::PromoteFails,
+    Kind::PromoteHangs,
+    Kind::DemoteFails,
+    Kind::DemoteHangs,
+    Kind::UnreadAgentLog,
+    Kind::UnreadLeaderLog,
+    Kind::Clone,
+    Kind::AgentWithoutDescriptors,
+    Kind::CoordinatorWithoutDescriptors,
+    Kind::HungDisk,
 ];
 
 impl Kind {
@@ -103,6 +136,17 @@ impl Kind {
             Self::RollingRestart => "rolling restart of the coordinators",
             Self::FullDisk => "full disk of a coordinator",
             Self::StorageError => "storage error of a coordinator",
+            Self::KillWarden => "kill -9 of a primary's warden",
+            Self::PromoteFails => "promote hook fails",
+            Self::PromoteHangs => "promote hook hangs",
+            Self::DemoteFails => "demote hook fails",
+            Self::DemoteHangs => "demote hook hangs",
+            Self::UnreadAgentLog => "unread log of a primary's agent",
+            Self::UnreadLeaderLog => "unread log of the leader",
+            Self::Clone => "clone of a coordinator",
+            Self::AgentWithoutDescriptors => "EMFILE of a primary's agent",
+            Self::CoordinatorWithoutDescriptors => "EMFILE of a coordinator",
+            Self::HungDisk => "hung disk of the leader",
         }
     }
 }

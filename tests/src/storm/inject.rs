@@ -1,11 +1,16 @@
 //! Makes a fault happen, proves that it did, ends it, and proves that too. What cannot be proven is an error.
 
 mod agents;
+mod clones;
 mod coordinators;
+mod descriptors;
+mod hooks;
+mod logs;
 mod network;
 mod storage;
 
 use super::{fault::Kind, proof::Proof, scene::Scene, schedule::Fault};
+use crate::services::Conduct;
 use anyhow::{Context, Result};
 
 impl Scene {
@@ -38,6 +43,17 @@ impl Scene {
             Kind::FlappingLinks => network::flapping_links(self, fault, &mut proof).await,
             Kind::FullDisk => storage::full_disk(self, fault, &mut proof).await,
             Kind::StorageError => storage::storage_error(self, fault, &mut proof).await,
+            Kind::HungDisk => storage::hung_disk(self, fault, &mut proof).await,
+            Kind::KillWarden => agents::kill_warden(self, fault, &mut proof).await,
+            Kind::PromoteFails => hooks::promotion(self, fault, Conduct::Fails, &mut proof).await,
+            Kind::PromoteHangs => hooks::promotion(self, fault, Conduct::Hangs, &mut proof).await,
+            Kind::DemoteFails => hooks::demotion(self, fault, Conduct::Fails, &mut proof).await,
+            Kind::DemoteHangs => hooks::demotion(self, fault, Conduct::Hangs, &mut proof).await,
+            Kind::UnreadAgentLog => logs::of_agent(self, fault, &mut proof).await,
+            Kind::UnreadLeaderLog => logs::of_leader(self, fault, &mut proof).await,
+            Kind::Clone => clones::clone(self, fault, &mut proof).await,
+            Kind::AgentWithoutDescriptors => descriptors::of_agent(self, fault, &mut proof).await,
+            Kind::CoordinatorWithoutDescriptors => descriptors::of_coordinator(self, fault, &mut proof).await,
         };
         carried_out.and_then(|()| proof.check()).with_context(|| format!("seen so far: {proof}"))?;
         Ok(proof)

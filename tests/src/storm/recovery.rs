@@ -1,9 +1,9 @@
 //! How soon a healed cluster is well again.
 
-use super::scene::Scene;
+use super::scene::{Scene, is_hooked};
 use crate::{
     probe::boottime_ms,
-    recovery::{EQUAL, LEADER, PRIMARIES, served},
+    recovery::{EQUAL, LEADER, primaries, served},
     statuses::{statuses, told},
     wait::wait_until,
 };
@@ -21,7 +21,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Healed {
     at: Instant,
+    /// What the fault itself has put off, on record and by rule: how much later primaries may be.
+    put_off: Duration,
     leader: JoinHandle<Result<Duration>>,
+}
+
+impl Healed {
+    /// Starts that failed are tried again after a pause that grows with their number.
+    pub(super) fn with_put_off(mut self, put_off: Duration) -> Self {
+        self.put_off = put_off;
+        self
+    }
 }
 
 impl Drop for Healed {
@@ -35,7 +45,7 @@ impl Drop for Healed {
 pub(super) struct Recovery {
     /// Until a leader could decide.
     pub(super) leader: Duration,
-    /// Until every group had a primary at work and every host was online.
+    /// Until every group had a primary at work, whose service writes where it has one, and every host was online.
     pub(super) primaries: Duration,
     /// Until every coordinator had applied the same as the others.
     pub(super) equal: Duration,
@@ -70,23 +80,34 @@ impl Scene {
     pub(super) fn healed(&self) -> Healed {
         let (at, addresses) = (Instant::now(), self.addresses());
         let leader = tokio::spawn(first_leader(addresses, at));
-        Healed { at, leader }
+        Healed { at, put_off: Duration::ZERO, leader }
     }
 
     /// Waits until the cluster is well, within the limits of I20.
-    pub(super) async fn recovers(&self, mut healed: Healed) -> Result<Recovery> {
+    pub(super) async fn recovers(&mut self, mut healed: Healed) -> Result<Recovery> {
         let leader = (&mut healed.leader).await.context("who looks for a leader")??;
         let since = boottime_ms();
+        let limit = primaries(&self.cluster.plan().timing, self.hook_times.demotion_ms) + healed.put_off;
         for group in &self.groups {
-            let left = PRIMARIES.saturating_sub(healed.at.elapsed());
+            let journal = self.journals.get_mut(group).context("every group has a journal")?;
+            let left = limit.saturating_sub(healed.at.elapsed());
             wait_until(&format!("I20: group {group} is served"), left, async || {
-                served(&self.cluster.group(group).await?, &self.probe, since)
+                let found = self.cluster.group(group).await?;
+                served(&found, &self.probe, since)?;
+                let host = found.primary.context("a group without a primary")?.host;
+                if !is_hooked(&host) {
+                    return Ok(());
+                }
+                let (newest, _) = journal.read()?.newest().context("no service has written yet")?;
+                let writes = newest.epoch == found.epoch && newest.host == host;
+                ensure!(writes, "{host} serves under epoch {}, and {newest:?} was written last", found.epoch);
+                Ok(())
             })
             .await?;
         }
         self.cluster.wait_for_hosts().await?;
         let primaries = healed.at.elapsed();
-        ensure!(primaries <= PRIMARIES, "I20: all hosts were online only after {primaries:?}");
+        ensure!(primaries <= limit, "I20: all hosts were online only after {primaries:?} of {limit:?}");
         let applied = self.statuses().await.values().map(|status| status.applied_index).max().unwrap_or(0);
         let left = EQUAL.saturating_sub(healed.at.elapsed());
         wait_until("I20: every coordinator has applied the same", left, async || {

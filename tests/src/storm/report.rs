@@ -25,6 +25,8 @@ pub struct Report {
     failed: u64,
     unknown: u64,
     totals: Totals,
+    /// Writes of services, and how many services there were.
+    wrote: (usize, usize),
 }
 
 impl Report {
@@ -41,6 +43,7 @@ impl Report {
             failed: 0,
             unknown: 0,
             totals: Totals::default(),
+            wrote: (0, 0),
         }
     }
 
@@ -58,13 +61,20 @@ impl Report {
         *slowest = slowest.max(recovery);
     }
 
-    pub(super) fn finish(&mut self, audit: &Audit, recorder: &Recorder, took: Duration) {
+    pub(super) fn finish(
+        &mut self,
+        audit: &Audit,
+        recorder: &Recorder,
+        wrote: (usize, usize),
+        took: Duration,
+    ) {
         let counts = recorder.counts();
         self.acknowledged = counts.acknowledged.load(Ordering::Relaxed);
         self.refused = counts.refused.load(Ordering::Relaxed);
         self.failed = counts.failed.load(Ordering::Relaxed);
         self.unknown = counts.unknown.load(Ordering::Relaxed);
         self.totals = audit.totals();
+        self.wrote = wrote;
         self.took = took;
     }
 
@@ -130,7 +140,9 @@ impl fmt::Display for Report {
             f,
             "held: {operations} operations on {registers} registers linearizable, {commands} acknowledged commands once \
              at their revision on every coordinator, {asked_again} commands sent again and answered the same, \
-             {revisions} revisions and the state digest equal everywhere, no two primaries at any instant"
+             {revisions} revisions and the state digest equal everywhere, no two primaries at any instant, {} writes of {} \
+             services that never ask and none after the first of a newer epoch",
+            self.wrote.0, self.wrote.1
         )?;
         write!(
             f,

@@ -1,16 +1,17 @@
 //! The cluster in a storm, and what must be seen of it to prove that a fault took effect and is over.
 
-use super::{clients::Clients, small_disk::SmallDisk, storage_errors::StorageErrors};
+use super::{HOOKED, clients::Clients, small_disk::SmallDisk, storage_errors::StorageErrors};
 use crate::{
     cluster::{Cluster, Links},
-    probe::{Probe, Sample, boottime_ms},
+    probe::Probe,
+    services::{Journal, Services},
     statuses::{statuses, told},
     wait::wait_until,
 };
 use anyhow::{Context, Result, ensure};
-use quorate_rpc::pb::{control::GetStatusResponse, types::Role};
+use quorate_domain::HookTimes;
+use quorate_rpc::pb::control::GetStatusResponse;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::OwnedMutexGuard;
 
 /// How long a fault may take to show its effect: an election among survivors, or a whole failover.
 pub(super) const EFFECT: Duration = Duration::from_secs(20);
@@ -28,6 +29,12 @@ pub(super) struct Scene {
     /// The disk of one coordinator.
     pub(super) disk: Option<(u64, Arc<SmallDisk>)>,
     pub(super) storage_errors: Option<StorageErrors>,
+    /// What agents start and stop by their hooks.
+    pub(super) services: Services,
+    /// What these services write, by group.
+    pub(super) journals: BTreeMap<String, Journal>,
+    /// The longest that any host allows its hooks.
+    pub(super) hook_times: HookTimes,
 }
 
 /// The primary of a group.
@@ -38,8 +45,14 @@ pub(super) struct Primary {
     pub(super) epoch: u64,
 }
 
+/// True for a host whose agent has hooks.
+pub(super) fn is_hooked(host: &str) -> bool {
+    host.strip_prefix('h').and_then(|number| number.parse().ok()).is_some_and(|number: u64| number <= HOOKED)
+}
+
 impl Primary {
-    fn name(&self) -> String {
+    /// The host's name.
+    pub(super) fn name(&self) -> String {
         format!("h{}", self.host)
     }
 }
@@ -149,61 +162,19 @@ impl Scene {
         .await
     }
 
-    /// From now on no operator moves a group; the guard ends that.
-    pub(super) async fn take_the_helm(&self) -> OwnedMutexGuard<()> {
-        self.clients.helm().lock_owned().await
+    /// No service has written after the first of a newer epoch.
+    pub(super) fn expect_no_service_outlived(&mut self) -> Result<()> {
+        for (group, journal) in &mut self.journals {
+            journal.read()?.ensure_none_outlived().with_context(|| format!("the services of {group}"))?;
+        }
+        Ok(())
     }
 
-    /// The primary of one of the groups, which is active. Its lease is renewed: one that is about to lapse, after an
-    /// earlier fault, is released all the same, and what follows then does not come from the fault that is made next.
-    pub(super) async fn primary(&self, group: &str) -> Result<Primary> {
-        let found = self.cluster.wait_for_active(group, EFFECT).await?;
-        let host = found.primary.context("a group without a primary")?.host;
-        let host = host.strip_prefix('h').and_then(|number| number.parse().ok());
-        let host = host.context("a host of the plan is named h and a number")?;
-        let half = self.cluster.plan().timing.lease.lease_ms / 2;
-        let renewed = |sample: &Sample| sample.lease_deadline_boot_ms >= sample.at_boot_ms + half;
-        self.probe
-            .wait_for_primary(group, EFFECT, |sample| sample.epoch == found.epoch && renewed(sample))
-            .await?;
-        Ok(Primary { group: group.to_owned(), host, epoch: found.epoch })
-    }
-
-    /// Another host acts for the group under a later epoch.
-    pub(super) async fn moved_from(&self, old: &Primary) -> Result<String> {
-        let later = |host: &str, epoch| host != old.name() && epoch > old.epoch;
-        let new = self
-            .probe
-            .wait_for_primary(&old.group, EFFECT, |sample| later(&sample.host, sample.epoch))
-            .await?;
-        Ok(format!("{} acts for {} under epoch {} instead of {}", new.host, new.group, new.epoch, old.epoch))
-    }
-
-    /// The old primary says that it does not act for the group.
-    pub(super) async fn fenced(&self, old: &Primary) -> Result<String> {
-        let since = boottime_ms();
-        wait_until(&format!("{} is fenced", old.name()), EFFECT, async || {
-            let last = self.probe.last(&old.name(), &old.group).context("it said nothing")?;
-            ensure!(last.at_boot_ms >= since && !last.is_primary(), "{last:?}");
-            Ok(format!("{} says that it does not act: {}", last.host, last.reason))
+    /// How often services wrote, and how many there were.
+    pub(super) fn wrote(&mut self) -> Result<(usize, usize)> {
+        self.journals.values_mut().try_fold((0, 0), |(writes, services), journal| {
+            let read = journal.read()?;
+            Ok((writes + read.writes(), services + read.services()))
         })
-        .await
-    }
-
-    /// The old primary is back, as a backup, and has not acted under its old epoch since.
-    pub(super) async fn comes_back(&self, old: &Primary, since_boot_ms: u64) -> Result<String> {
-        wait_until(&format!("{} comes back", old.name()), EFFECT, async || {
-            let last = self.probe.last(&old.name(), &old.group).context("it said nothing")?;
-            let fresh = last.at_boot_ms >= since_boot_ms;
-            ensure!(fresh && (last.role == Role::Backup || last.epoch > old.epoch), "{last:?}");
-            Ok(())
-        })
-        .await?;
-        let acted = self.probe.samples().into_iter().find(|sample| {
-            let of_old = sample.host == old.name() && sample.group == old.group && sample.epoch == old.epoch;
-            of_old && sample.is_primary() && sample.at_boot_ms >= since_boot_ms
-        });
-        ensure!(acted.is_none(), "{} acted under its old epoch: {acted:?}", old.name());
-        Ok(format!("{} is a backup of {} and acts under epoch {} no more", old.name(), old.group, old.epoch))
     }
 }

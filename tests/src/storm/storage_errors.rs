@@ -12,6 +12,8 @@ use std::{
 const RULES_FILE: &str = "FAULTY_DISK_RULES";
 /// Every sync of a file fails.
 const FAIL_SYNC: &str = "fail sync EIO\n";
+/// No sync comes back, for all that anybody waits for.
+const HANG_SYNC: &str = "slow sync 300000ms\n";
 
 /// The program, and where each process has its file.
 #[derive(Debug, Clone)]
@@ -46,9 +48,21 @@ impl StorageErrors {
     /// # Errors
     /// When its file cannot be written.
     pub(super) fn fail_syncs(&self, coordinator: u64) -> Result<()> {
+        self.rule(coordinator, FAIL_SYNC)
+    }
+
+    /// From now on every sync of a coordinator hangs.
+    ///
+    /// # Errors
+    /// When its file cannot be written.
+    pub(super) fn hang_syncs(&self, coordinator: u64) -> Result<()> {
+        self.rule(coordinator, HANG_SYNC)
+    }
+
+    fn rule(&self, coordinator: u64, rule: &str) -> Result<()> {
         // Under its name all at once: the program may look at any time.
         let (rules, new) = (self.rules(coordinator), self.rules(coordinator).with_extension("new"));
-        fs::write(&new, FAIL_SYNC).and_then(|()| fs::rename(&new, &rules)).context("the rules of a disk")
+        fs::write(&new, rule).and_then(|()| fs::rename(&new, &rules)).context("the rules of a disk")
     }
 
     /// Its disk works again.

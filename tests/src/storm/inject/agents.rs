@@ -3,19 +3,28 @@
 use super::hold;
 use crate::{
     history::find_event,
+    leftovers,
     link::Mode,
     probe::boottime_ms,
     storm::{
         proof::Proof,
-        scene::{EFFECT, Primary, Scene},
+        scene::{EFFECT, Primary, Scene, is_hooked},
         schedule::Fault,
     },
+    wait::wait_until,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Signal, kill_process};
 
-async fn pick(scene: &Scene, fault: &Fault) -> Result<Primary> {
+pub(super) async fn pick(scene: &Scene, fault: &Fault) -> Result<Primary> {
     let groups: Vec<&str> = scene.groups.iter().map(String::as_str).collect();
     scene.primary(fault.pick(&groups)).await
+}
+
+/// The primary of a group whose agent has hooks: the members of the first one all have.
+pub(super) async fn pick_hooked(scene: &Scene, fault: &Fault) -> Result<Primary> {
+    let picked = pick(scene, fault).await?;
+    if is_hooked(&picked.name()) { Ok(picked) } else { scene.primary(&scene.groups[0]).await }
 }
 
 pub(super) async fn kill(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {
@@ -26,6 +35,28 @@ pub(super) async fn kill(scene: &mut Scene, fault: &Fault, proof: &mut Proof) ->
     proof.effect(scene.moved_from(&old).await?);
     hold(fault).await;
     start_again(scene, &old, proof).await
+}
+
+/// The agent ends its roles and has another warden, before anything is done under a later epoch.
+pub(super) async fn kill_warden(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {
+    let _helm = scene.take_the_helm().await;
+    let old = pick_hooked(scene, fault).await?;
+    let state_dir = scene.cluster.state_dir(old.host);
+    let [first] = leftovers::wardens(&state_dir)[..] else { bail!("h{} has not one warden", old.host) };
+    kill_process(first, Signal::KILL).context("killing a warden")?;
+    let later = scene.probe.wait_for_primary(&old.group, EFFECT, |sample| sample.epoch > old.epoch).await?;
+    proof.effect(format!("its warden {first:?} was killed, {} acts under epoch {}", later.host, later.epoch));
+    hold(fault).await;
+    proof.healed(scene.healed());
+    let second = wait_until("it has another warden", EFFECT, async || {
+        let [second] = leftovers::wardens(&state_dir)[..] else { bail!("there is not one warden") };
+        ensure!(second != first, "{first:?} was killed and runs");
+        Ok(second)
+    })
+    .await?;
+    proof.end(format!("h{} has warden {second:?}", old.host));
+    proof.end(scene.serves_again(&old.name(), &old.group).await?);
+    Ok(())
 }
 
 pub(super) async fn restart(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {

@@ -13,6 +13,8 @@ use std::sync::Arc;
 const NO_ROOM: &str = "No space left on device";
 /// What it says when the disk fails.
 const DISK_FAILED: &str = "Input/output error";
+/// What a leader says last when a part of it hangs.
+const STANDS_STILL: &str = "has stood still for 15 s";
 
 pub(super) async fn full_disk(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {
     let (id, disk) = scene.disk.as_ref().context("no coordinator has a small disk")?;
@@ -39,6 +41,29 @@ pub(super) async fn storage_error(scene: &mut Scene, fault: &Fault, proof: &mut 
     hold(fault).await;
     errors.heal(id)?;
     start_again(scene, id, proof).await
+}
+
+/// A sync of the leader's log does not come back. Another one leads, and the old one ends itself.
+pub(super) async fn hung_disk(scene: &mut Scene, fault: &Fault, proof: &mut Proof) -> Result<()> {
+    let errors = scene.storage_errors.clone().context("no program hangs on demand")?;
+    let (old, term) = scene.leader().await?;
+    errors.hang_syncs(old)?;
+    let (next, later) = scene.next_leader(old, term).await?;
+    scene.acknowledges(20).await?;
+    proof.effect(format!("c{next} leads term {later} instead of c{old} in {term}"));
+    let process = scene.cluster.coordinator(old);
+    let status = process.ended(EFFECT).await?;
+    let said = process.said()?;
+    let last = said.lines().next_back().unwrap_or_default();
+    let words = [STANDS_STILL, "the log on disk"];
+    ensure!(
+        status.code() == Some(1) && words.iter().all(|words| last.contains(words)),
+        "c{old} ended with {status}, saying {last:?}"
+    );
+    proof.effect(format!("c{old} ended with code 1, saying {last:?}"));
+    hold(fault).await;
+    errors.heal(old)?;
+    start_again(scene, old, proof).await
 }
 
 /// A coordinator ends by itself, not well, and says why in what comes after so many bytes of its words; the others go on.
