@@ -12,9 +12,11 @@
 use crate::{
     disk::{Disk, Folder, FolderLock},
     sealed_json::{self, damaged},
+};
+use quorate_domain::{
+    ClusterId, CoordinatorId, InstanceId,
     starts::{KnownStarts, Standing, Start},
 };
-use quorate_domain::{ClusterId, CoordinatorId, InstanceId};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,

@@ -29,6 +29,7 @@ pub mod rejection;
 pub mod request;
 pub mod rows;
 pub mod settings;
+pub mod starts;
 pub mod state;
 
 pub use apply::{Applied, Committed, Outcome, Proposal, apply};

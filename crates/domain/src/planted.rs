@@ -56,6 +56,10 @@ bugs! {
     WaitWithoutHooks = "wait-without-hooks",
     /// The warden ends services long after their deadline.
     WardenAfterD = "warden-after-d",
+    /// An open session counts as contact, although no renewal counts.
+    ContactWithoutRenewal = "contact-without-renewal",
+    /// A copy of a coordinator's data folder speaks for its node.
+    CloneCounted = "clone-counted",
     /// Coordinators get or lose votes although those that shall vote have no quorum.
     NoQuorumCheckOfMembers = "no-quorum-check-of-members",
 }

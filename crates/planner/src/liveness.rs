@@ -27,6 +27,10 @@ pub fn plan(state: &State, observations: &Observations, now: Mono) -> Plan {
 
 /// True while this start of the agent is in session and its renewals count.
 pub(crate) fn in_contact(lease: &LeaseSettings, seen: &HostObservation, now: Mono) -> bool {
+    #[cfg(planted)]
+    if quorate_domain::planted::is(quorate_domain::planted::Bug::ContactWithoutRenewal) {
+        return seen.connected && !seen.stopping;
+    }
     seen.connected && !seen.stopping && now.since_ms(seen.last_contact) < lease.suspect_after_ms()
 }
 

@@ -5,13 +5,14 @@ mod gateway;
 mod members;
 mod proposer;
 mod reads;
+mod starts;
 
 use crate::{
     env::{Env, Timer},
-    message::{Answers, Asks, Connection, CoordinatorSays, Packet, Why},
+    message::{Answers, Asks, Connection, CoordinatorSays, Packet, Sender, Why},
     network::Node,
     oracle::Fact,
-    raft::{AppliedCommand, Durable, Entry, Log, Payload, Raft, RaftEvent, RaftMessage, Start},
+    raft::{AppliedCommand, Durable, Entry, Log, Payload, Raft, RaftEvent, RaftMessage, Speaker, Start},
     standstill::{Reached, Standstill},
 };
 use gateway::GatewaySession;
@@ -21,6 +22,7 @@ use proposer::{Asker, Proposer};
 use quorate_domain::{Cause, CoordinatorId, Term};
 use quorate_leader_core::{Leader, Leading};
 use reads::{ReadFor, Reads};
+use starts::{Folder, Starts};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// How often Raft looks at the clock.
@@ -42,8 +44,11 @@ struct Published {
 #[derive(Debug)]
 pub(crate) struct Coordinator {
     node: Node,
+    /// The coordinator that it speaks for; another one on a machine for copies.
+    me: Node,
     life: u32,
     durable: Durable,
+    folder: Folder,
     /// The others said that it was removed: it stays away.
     removed: bool,
     process: Option<Process>,
@@ -55,6 +60,7 @@ pub(crate) struct Coordinator {
 #[derive(Debug)]
 struct Process {
     raft: Raft,
+    starts: Starts,
     leader: Leader,
     published: Published,
     publishing: bool,
@@ -74,8 +80,10 @@ impl Coordinator {
         let log = if node < initial { Log::of_first(initial) } else { Log::default() };
         Self {
             node,
+            me: node,
             life: 0,
             durable: Durable { log, ..Durable::default() },
+            folder: Folder::default(),
             removed: false,
             process: None,
             disk_slowness: 1,
@@ -84,7 +92,7 @@ impl Coordinator {
     }
 
     fn id(&self) -> CoordinatorId {
-        coordinator_id(self.node)
+        coordinator_id(self.me)
     }
 
     /// True while its process exists and is not stopped.
@@ -111,14 +119,15 @@ impl Coordinator {
 
     /// Starts the process on what its disk has.
     pub(crate) fn start(&mut self, env: &mut Env) {
-        if self.process.is_some() || self.removed {
+        if self.process.is_some() || self.removed || self.is_left_behind() {
             return;
         }
         self.life += 1;
+        let starts = self.next_start(env);
         let durable = std::mem::take(&mut self.durable);
         env.see(&Fact::Started { node: self.node, ballot: durable.ballot });
         let start = Start {
-            me: self.node,
+            me: self.me,
             initial: env.plan.coordinators,
             timing: env.plan.timing,
             durable,
@@ -129,6 +138,7 @@ impl Coordinator {
         env.note(self.node, || format!("starts in term {} at entry {}", raft.term(), raft.applied().index));
         self.process = Some(Process {
             raft,
+            starts,
             leader: Leader::default(),
             published: Published::default(),
             publishing: false,
@@ -151,6 +161,7 @@ impl Coordinator {
         let kept = env.chance(self.node).index(unsynced + 1);
         env.counts.add_many("raft/unsynced-writes-lost", (unsynced - kept) as u64);
         env.note(self.node, || format!("dies with {unsynced} writes under way, of which {kept} survive"));
+        self.keep(process.starts);
         self.durable = process.raft.crash(kept);
         self.life += 1;
         self.standstill = Standstill::default();
@@ -209,15 +220,19 @@ impl Coordinator {
 
     fn reach(&mut self, reached: Reached, env: &mut Env) {
         let node = self.node;
-        if matches!(reached, Reached::Packet(_, Packet::Removed)) {
-            return self.end_for_good(env);
+        match &reached {
+            Reached::Packet(_, Packet::Removed) => return self.end_for_good(env),
+            Reached::Packet(_, Packet::LeftBehind(start)) => return self.end_left_behind(start, env),
+            _ => {}
         }
         self.with(env, |process, desk, env| match reached {
-            Reached::Packet(from, Packet::Raft(message)) => {
-                if message.is_request() && process.refuses(from, desk, env) {
+            Reached::Packet(from, Packet::Raft(sender, message)) => {
+                let removed = message.is_request() && process.refuses(from, sender.id, desk, env);
+                if removed || !process.admits(from, &sender, desk, env) {
                     return;
                 }
-                process.raft.receive(from, message, env.now, env.local_ms(node));
+                let speaker = Speaker { id: sender.id, machine: from };
+                process.raft.receive(speaker, message, env.now, env.local_ms(node));
             }
             Reached::Packet(from, Packet::FromAgent(connection, says)) => {
                 process.hear(desk, from, connection, says, env);
@@ -225,9 +240,15 @@ impl Coordinator {
             Reached::Packet(from, Packet::Request(number, asks)) => {
                 process.asked(desk, from, number, asks, env);
             }
-            Reached::Packet(from, Packet::Identify) => {
-                process.refuses(from, desk, env);
+            Reached::Packet(from, Packet::Identify(sender)) => {
+                if !process.refuses(from, sender.id, desk, env) {
+                    process.admits(from, &sender, desk, env);
+                }
             }
+            Reached::Packet(from, Packet::About { node: about, start }) => {
+                process.asked_about(from, about, &start, desk, env);
+            }
+            Reached::Packet(_, Packet::Word { by, of, about, word }) => process.told(by, of, &about, word),
             Reached::Packet(..) => {}
             Reached::Timer(timer) => process.woken(&timer, desk, env),
         });
@@ -249,8 +270,13 @@ impl Coordinator {
 
     /// Does something in the process, then everything that follows from it.
     fn with(&mut self, env: &mut Env, act: impl FnOnce(&mut Process, &Desk, &mut Env)) {
-        let desk =
-            Desk { node: self.node, life: self.life, id: self.id(), disk_slowness: self.disk_slowness };
+        let desk = Desk {
+            node: self.node,
+            me: self.me,
+            life: self.life,
+            id: self.id(),
+            disk_slowness: self.disk_slowness,
+        };
         let Some(process) = &mut self.process else { return };
         act(process, &desk, env);
         process.follow_up(&desk, env);
@@ -271,6 +297,8 @@ impl Coordinator {
 #[derive(Debug, Clone, Copy)]
 struct Desk {
     node: Node,
+    /// The coordinator that it speaks for.
+    me: Node,
     life: u32,
     id: CoordinatorId,
     disk_slowness: u64,
@@ -300,6 +328,7 @@ impl Process {
                 self.give_up_late(now_ms, desk, env);
                 self.look_if_due(desk, env);
                 self.tick_members(now_ms, desk, env);
+                self.decide_about_starts(now_ms, env);
                 env.wake_when_shown(now_ms + TICK_MS, node, desk.life, Timer::Tick);
             }
             Timer::Written => self.written(desk, env),
@@ -357,10 +386,11 @@ impl Process {
         match event {
             RaftEvent::Send(to, message) => {
                 if let RaftMessage::Voted { term, granted: true, .. } = message {
-                    env.see(&Fact::Granted { node, term, to });
+                    env.see(&Fact::Granted { node, term, to, stands_for: env.stands_for(to) });
                 }
                 env.see(&Fact::Spoke { node, term: message.term() });
-                env.send(node, to, Packet::Raft(message));
+                let sender: Sender = self.sender(desk);
+                env.send(node, to, Packet::Raft(sender, message));
             }
             RaftEvent::Writing => desk.write(env),
             RaftEvent::Stood(term) => env.note(node, || format!("asks for votes in term {term}")),

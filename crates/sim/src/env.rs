@@ -11,8 +11,11 @@ use crate::{
     timeline::Timeline,
 };
 use quorate_agent_core::{HookKind, HookOutcome};
-use quorate_domain::{Epoch, GroupId, State};
-use std::{cmp::Reverse, collections::BinaryHeap};
+use quorate_domain::{Epoch, GroupId, InstanceId, State};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
 
 /// What a node asked to be woken for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +114,9 @@ pub(crate) struct Env {
     /// Chance of the nodes themselves.
     chance: Vec<Chance>,
     connections: u64,
+    instances: u64,
+    /// The machines of copies, and the coordinators that they were made of.
+    copies: BTreeMap<Node, Node>,
     /// What operators see of the cluster.
     pub(crate) seen: Option<State>,
 }
@@ -118,8 +124,7 @@ pub(crate) struct Env {
 impl Env {
     /// A world in which nothing has happened.
     pub(crate) fn new(plan: Plan, traced: bool) -> Self {
-        // One machine more than there are hosts, for a copy of one.
-        let nodes = plan.machines() + plan.agents + 1 + plan.clients;
+        let nodes = plan.nodes();
         let rho = i64::try_from(plan.lease.clock_error_ppm).unwrap_or(0);
         let mut chance = Chance::new(plan.seed, 2);
         let clocks = (0..nodes)
@@ -142,6 +147,8 @@ impl Env {
             scheduled: 0,
             chance: (0..nodes as u64).map(|node| Chance::new(plan.seed, 100 + node)).collect(),
             connections: 0,
+            instances: 0,
+            copies: BTreeMap::new(),
             seen: None,
             plan,
         }
@@ -183,6 +190,22 @@ impl Env {
     pub(crate) fn new_connection(&mut self) -> u64 {
         self.connections += 1;
         self.connections
+    }
+
+    /// A name that was never drawn before.
+    pub(crate) fn new_instance(&mut self) -> InstanceId {
+        self.instances += 1;
+        InstanceId::new(format!("i{}", self.instances)).expect("a letter and a number make a name")
+    }
+
+    /// A machine has a copy of a coordinator's folder.
+    pub(crate) fn note_copy(&mut self, machine: Node, of: Node) {
+        self.copies.insert(machine, of);
+    }
+
+    /// The coordinator that a machine speaks for.
+    pub(crate) fn stands_for(&self, machine: Node) -> Node {
+        self.copies.get(&machine).copied().unwrap_or(machine)
     }
 
     /// Lets something happen.
@@ -233,10 +256,7 @@ impl Env {
     /// nothing of half a minute ago.
     pub(crate) fn drop_underway(&mut self) {
         self.queue.retain(|Reverse(scheduled)| {
-            !matches!(
-                *scheduled.what,
-                Happening::Arrival { packet: Packet::Raft(_) | Packet::Identify | Packet::Removed, .. }
-            )
+            !matches!(&*scheduled.what, Happening::Arrival { packet, .. } if packet.is_between_coordinators())
         });
     }
 

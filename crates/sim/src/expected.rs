@@ -66,6 +66,9 @@ const DECISIONS: &[&str] = &[
     "refused/WRONG_PHASE",
     "renewals/acknowledged",
     "renewals/rounds-without-a-quorum",
+    "starts/left-open",
+    "starts/looked-into",
+    "starts/refused",
 ];
 
 /// The names of all counts that must not be zero: every kind of fault, and what is decided because of them.

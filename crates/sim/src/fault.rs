@@ -30,6 +30,8 @@ kinds! {
     FollowerCrash = "follower-crash",
     /// All that do not lead die; one is back after half of the time, which makes a quorum again.
     FollowersCrash = "followers-crash",
+    /// The data folder of a coordinator is copied, and the copy is started in another place beside the original.
+    Clone = "clone",
     /// All coordinators die together.
     AllCrash = "all-coordinators-crash",
     /// The leader stands still.

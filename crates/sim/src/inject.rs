@@ -1,6 +1,8 @@
 //! Makes faults take effect, proves that they did, and mends what they broke.
 
-use crate::{env::Happening, fault::Kind, network::Node, timeline::WORLD, world::World};
+use crate::{
+    coordinator::Coordinator, env::Happening, fault::Kind, network::Node, timeline::WORLD, world::World,
+};
 use quorate_domain::Verdict;
 
 /// A flapping link changes this often.
@@ -25,6 +27,7 @@ enum Undo {
     ResumeAgent(usize),
     HooksWork(usize),
     EndCopy(usize),
+    EndClone(usize),
     ReplaceDisk(usize),
     ClearUp,
 }
@@ -123,6 +126,7 @@ impl World {
         match kind {
             Kind::Loss | Kind::Duplicates => self.env.network.spoiled,
             Kind::SlowDisk => self.env.counts.of("disk/slow-writes"),
+            Kind::Clone => self.env.counts.of("starts/refused-and-away"),
             Kind::FolderCopied => self.agents.last().map_or(0, |copy| u64::from(copy.was_welcomed)),
             Kind::LeaderCut
             | Kind::MinoritySplit
@@ -154,6 +158,7 @@ impl World {
                 let others = self.all_but(leader);
                 self.crash(index, &others)
             }
+            Kind::Clone => self.clone_coordinator(index, target),
             Kind::AllCrash => self.crash(index, &(0..self.coordinators.len()).collect::<Vec<_>>()),
             Kind::LeaderPause => self.pause(index, self.leader_or(target)),
             Kind::FollowerPause => self.pause(index, self.follower(target)),
@@ -308,6 +313,17 @@ impl World {
         Effect::Later
     }
 
+    /// Each copy has a machine of its own, which reaches everybody, whatever else is cut. It shows that it was met when it
+    /// is refused for good.
+    fn clone_coordinator(&mut self, index: usize, target: u64) -> Effect {
+        let original = pick(target, self.env.plan.coordinators);
+        if let Some(place) = self.clones.iter().position(Coordinator::is_blank) {
+            self.clones[place].start_on_a_copy_of(&self.coordinators[original], &mut self.env);
+            self.active[index].undo.push(Undo::EndClone(place));
+        }
+        Effect::Later
+    }
+
     fn cut(&mut self, index: usize, from: Node, to: Node) {
         self.env.network.cut(from, to);
         self.active[index].undo.push(Undo::Mend(from, to));
@@ -425,6 +441,9 @@ impl World {
                 self.agents[place].set_disk(Verdict::Healthy, env);
             }
             Undo::ClearUp => env.network.clear_up(),
+            Undo::EndClone(place) => {
+                self.clones[place].crash(env);
+            }
             Undo::EndCopy(place) => {
                 if let Some(copy) = self.agents.last_mut() {
                     copy.lose_power(env);

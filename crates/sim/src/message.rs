@@ -1,11 +1,13 @@
 //! What nodes say to each other.
 
-use crate::raft::RaftMessage;
+use crate::{network::Node, raft::RaftMessage};
+use quorate_domain::starts::{Start, Word};
 use quorate_domain::{
-    Assignment, AssignmentDelta, Command, FormationId, GroupId, LeaseSettings, Outcome, RequestId, Revision,
-    ServiceMode,
+    Assignment, AssignmentDelta, Command, FormationId, GroupId, InstanceId, LeaseSettings, Outcome,
+    RequestId, Revision, ServiceMode,
 };
 use quorate_leader_core::{Hello, Report};
+use std::sync::Arc;
 
 /// Names one connection of an agent to a coordinator.
 pub(crate) type Connection = u64;
@@ -79,13 +81,28 @@ pub(crate) enum Answers {
     Unknown,
 }
 
+/// The process that speaks for a coordinator.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender {
+    /// The coordinator, by its place.
+    pub(crate) id: Node,
+    /// Which of its starts.
+    pub(crate) start: Arc<Start>,
+}
+
 /// A message and what it belongs to.
 #[derive(Debug, Clone)]
 pub(crate) enum Packet {
     /// Between coordinators.
-    Raft(RaftMessage),
-    /// A coordinator asks another one whether it is still one of them.
-    Identify,
+    Raft(Sender, RaftMessage),
+    /// A coordinator says who it is, and asks another one whether it is still one of them.
+    Identify(Sender),
+    /// Another process counts for its node, for good, and not this start.
+    LeftBehind(InstanceId),
+    /// A coordinator asks another one about a node, and a start that speaks for it.
+    About { node: Node, start: Arc<Start> },
+    /// The answer.
+    Word { by: Node, of: Node, about: Arc<Start>, word: Word },
     /// It is none any more, and never will be.
     Removed,
     /// From an agent.
@@ -99,6 +116,19 @@ pub(crate) enum Packet {
 }
 
 impl Packet {
+    /// True for what coordinators say to each other.
+    pub(crate) fn is_between_coordinators(&self) -> bool {
+        matches!(
+            self,
+            Self::Raft(..)
+                | Self::Identify(_)
+                | Self::Removed
+                | Self::LeftBehind(_)
+                | Self::About { .. }
+                | Self::Word { .. }
+        )
+    }
+
     /// True for what travels on a stream that keeps order and loses nothing while it lasts.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self, Self::FromAgent(..) | Self::ToAgent(..))

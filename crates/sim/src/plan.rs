@@ -80,6 +80,8 @@ pub struct Plan {
     pub coordinators: usize,
     /// Coordinators that wait with an empty log to be added; none where the coordinators do not change.
     pub spares: usize,
+    /// Machines for copies of coordinators' folders, each for one copy.
+    pub(crate) clones: usize,
     /// An operator changes the coordinators this often.
     pub(crate) change_pause_ms: u64,
     /// Five to thirty.
@@ -128,6 +130,7 @@ impl Plan {
             steps,
             coordinators,
             spares: if changes.happens(600_000) { 1 + changes.index(2) } else { 0 },
+            clones: 0,
             change_pause_ms: *changes.pick(&[1_000, 3_000, 8_000]),
             agents,
             groups: 1 + chance.index(agents.min(10)),
@@ -145,8 +148,28 @@ impl Plan {
         };
         if plan.spares > 0 {
             plan.add_crashes_halfway(&mut changes);
+        } else {
+            plan.add_clones(&mut Chance::new(seed, 5));
         }
         plan
+    }
+
+    /// Folders of coordinators are copied, where the coordinators do not change: whoever comes later may meet a copy first.
+    fn add_clones(&mut self, chance: &mut Chance) {
+        if chance.happens(400_000) {
+            return;
+        }
+        self.clones = 1 + chance.index(3);
+        for _ in 0..self.clones {
+            let lasts_ms = chance.draw(5_000..=40_000);
+            self.add_fault(Kind::Clone, lasts_ms, chance);
+        }
+    }
+
+    fn add_fault(&mut self, kind: Kind, lasts_ms: u64, chance: &mut Chance) {
+        let at = Moment::default().after_us(chance.draw(QUIET_MS * 1_000..=self.horizon.0));
+        let (number, target) = (self.faults.len(), chance.draw(0..=u64::MAX));
+        self.faults.push(Fault { number, kind, at, lasts_ms, target });
     }
 
     /// Leaders die in the middle of changes of the coordinators, which are too short to be met by chance.
@@ -166,6 +189,12 @@ impl Plan {
         self.coordinators + self.spares
     }
 
+    /// Everything that has an address.
+    pub(crate) fn nodes(&self) -> usize {
+        // One machine more than there are hosts, for a copy of one.
+        self.machines() + self.agents + 1 + self.clients + self.clones
+    }
+
     /// A world of three coordinators in which nothing goes wrong but that the leader is killed, again and again, each
     /// time for as long as a cluster may be without one.
     pub fn of_leader_kills(seed: u64, kills: usize) -> Self {
@@ -177,7 +206,15 @@ impl Plan {
             faults.push(Fault { number, kind, at, lasts_ms, target: number as u64 });
             at = at.after_ms(LEADER_MS + chance.draw(3_000..=6_000));
         }
-        Self { coordinators: 3, spares: 0, agents: 5, horizon: at, faults, ..Self::of(seed, u64::MAX) }
+        Self {
+            coordinators: 3,
+            spares: 0,
+            clones: 0,
+            agents: 5,
+            horizon: at,
+            faults,
+            ..Self::of(seed, u64::MAX)
+        }
     }
 }
 
@@ -275,8 +312,9 @@ fn habits(chance: &mut Chance) -> Habits {
 
 /// A swarm: about half of all kinds, at a pace of their own.
 fn faults(chance: &mut Chance, horizon: Moment) -> Vec<Fault> {
-    let usual: Vec<Kind> =
-        Kind::ALL.iter().copied().filter(|kind| *kind != Kind::LeaderCrashHalfway).collect();
+    // Those have streams of their own.
+    let rest = [Kind::LeaderCrashHalfway, Kind::Clone];
+    let usual: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| !rest.contains(kind)).collect();
     let mut kinds: Vec<Kind> = usual.iter().copied().filter(|_| chance.happens(450_000)).collect();
     if kinds.is_empty() {
         kinds.push(*chance.pick(&usual));

@@ -23,8 +23,9 @@ impl Timeline {
         let coordinators = (1..=plan.machines()).map(|number| format!("c{number}"));
         let agents = (1..=plan.agents).map(|number| format!("h{number}")).chain(["copy".to_owned()]);
         let clients = (1..=plan.clients).map(|number| format!("client{number}"));
+        let copies = (1..=plan.clones).map(|number| format!("clone{number}"));
         let names: Vec<String> =
-            coordinators.chain(agents).chain(clients).chain(["world".to_owned()]).collect();
+            coordinators.chain(agents).chain(clients).chain(copies).chain(["world".to_owned()]).collect();
         Self { lines: vec![VecDeque::new(); names.len()], names, written: 0 }
     }
 

@@ -45,6 +45,8 @@ pub struct World {
     /// The hosts, and one machine more for a copy of one.
     pub(crate) agents: Vec<Agent>,
     pub(crate) clients: Vec<Client>,
+    /// Machines for copies of coordinators' folders.
+    pub(crate) clones: Vec<Coordinator>,
     /// What each fault of the plan has broken and its end must mend.
     pub(crate) active: Vec<Active>,
     /// Faults that wait for a leader in the middle of a change of Raft's members.
@@ -62,7 +64,7 @@ impl World {
     pub fn new(plan: Plan, traced: bool) -> Self {
         let (initial, coordinators) = (plan.coordinators, plan.machines());
         let (machines, clients) = (plan.agents + 1, plan.clients);
-        let (groups, faults) = (plan.groups, plan.faults.len());
+        let (groups, faults, clones) = (plan.groups, plan.faults.len(), plan.clones);
         let env = Env::new(plan, traced);
         let first_client = coordinators + machines;
         Self {
@@ -71,6 +73,7 @@ impl World {
             clients: (0..clients)
                 .map(|n| Client::new(first_client + n, if n == 0 { groups } else { 0 }))
                 .collect(),
+            clones: (0..clones).map(|n| Coordinator::for_a_copy(first_client + clients + n)).collect(),
             active: (0..faults).map(|_| Active::default()).collect(),
             halfway: Vec::new(),
             handed_over: (0, Moment::default()),
@@ -166,11 +169,13 @@ impl World {
                 Place::Coordinator(n) => self.coordinators[n].arrival(from, packet, &mut self.env),
                 Place::Agent(n) => self.agents[n].arrival(from, packet, &mut self.env),
                 Place::Client(n) => self.clients[n].arrival(from, packet, &mut self.env),
+                Place::Clone(n) => self.clones[n].arrival(from, packet, &mut self.env),
             },
             Happening::Waking { node, life, timer } => match self.place(node) {
                 Place::Coordinator(n) => self.coordinators[n].waking(life, timer, &mut self.env),
                 Place::Agent(n) => self.agents[n].waking(life, timer, &mut self.env),
                 Place::Client(n) => self.clients[n].waking(&timer, &mut self.env),
+                Place::Clone(n) => self.clones[n].waking(life, timer, &mut self.env),
             },
             Happening::FaultBegins(_) if self.healed => {}
             Happening::FaultBegins(index) => self.fault_begins(index),
@@ -181,11 +186,14 @@ impl World {
     }
 
     fn place(&self, node: Node) -> Place {
-        let (coordinators, machines) = (self.coordinators.len(), self.agents.len());
+        let first_agent = self.coordinators.len();
+        let first_client = first_agent + self.agents.len();
+        let first_clone = first_client + self.clients.len();
         match node {
-            node if node < coordinators => Place::Coordinator(node),
-            node if node < coordinators + machines => Place::Agent(node - coordinators),
-            node => Place::Client(node - coordinators - machines),
+            node if node < first_agent => Place::Coordinator(node),
+            node if node < first_client => Place::Agent(node - first_agent),
+            node if node < first_clone => Place::Client(node - first_client),
+            node => Place::Clone(node - first_clone),
         }
     }
 
@@ -325,6 +333,7 @@ enum Place {
     Coordinator(usize),
     Agent(usize),
     Client(usize),
+    Clone(usize),
 }
 
 /// What an event is, for the digest.

@@ -33,6 +33,8 @@ const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
     (Bug::FailedDemotionReleases, 60, &["I23"]),
     (Bug::WaitWithoutHooks, 60, &["I12", "I23"]),
     (Bug::WardenAfterD, 60, &["I23"]),
+    (Bug::ContactWithoutRenewal, 60, &["I24"]),
+    (Bug::CloneCounted, 200, &["I1", "I2", "I4", "I7"]),
     (Bug::NoQuorumCheckOfMembers, 60, &["I20", "I22"]),
 ];
 

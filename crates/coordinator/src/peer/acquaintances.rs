@@ -1,10 +1,13 @@
 //! Which start of each peer counts here. A copy of a data folder speaks for the same node: its votes and answers must not
-//! reach openraft beside those of the original. What is remembered of it, and how it is judged, stands in the consensus
-//! crate; this asks around whether the one on record is still there.
+//! reach openraft beside those of the original. How it is judged stands in the domain crate, and the data folder remembers
+//! it; this asks around whether the one on record is still there.
 
 use super::{REASON_LEFT_BEHIND, START_HEADER, transport::Peers};
-use quorate_consensus::{DataFolder, Standing, Start, folder::PeerRefused};
-use quorate_domain::{CoordinatorId, InstanceId};
+use quorate_consensus::{DataFolder, folder::PeerRefused};
+use quorate_domain::{
+    CoordinatorId, InstanceId,
+    starts::{BadStart, Recorded, Standing, Start, Word},
+};
 use quorate_rpc::pb::raft::{self as pb, raft_client::RaftClient};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,9 +18,6 @@ use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, Status, metadata::MetadataMap, transport::Channel};
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// A start that was heard within this time may still be there though it does not answer just now. Peers ask each other
-/// every two seconds.
-const MAY_BE_THERE: Duration = Duration::from_secs(6);
 /// How long a peer may take to say who it is and whom it hears.
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a node that runs twice is worth a warning after the last sign of it.
@@ -44,19 +44,6 @@ struct TurnedAway {
     start: InstanceId,
     message: String,
     at: Instant,
-}
-
-/// Whether the start on record is still there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Recorded {
-    /// It answers.
-    Answers,
-    /// This other peer has refused the start in question, and knows why.
-    RefusedBy(CoordinatorId),
-    /// It does not answer here, and was heard lately here or elsewhere; or nobody knows where to ask.
-    Unclear,
-    /// Nobody hears it.
-    Gone,
 }
 
 impl Acquaintances {
@@ -134,7 +121,7 @@ impl Peers {
     /// Lets a start of a member speak for its node, or refuses it: for good, or until it is known whether the one on
     /// record is gone. Gives back its id, by which [`Peers::is_current`] knows whether it still counts.
     pub(super) fn admit(&self, node: CoordinatorId, text: &str, whence: &str) -> Result<InstanceId, Status> {
-        let start: Start = text.parse().map_err(|error: quorate_consensus::BadStart| {
+        let start: Start = text.parse().map_err(|error: BadStart| {
             Status::invalid_argument(format!(
                 "sender.start: {error}; let all coordinators run the same version"
             ))
@@ -219,33 +206,27 @@ impl Peers {
         let mut clients = self.known_clients();
         // Not connected yet, as just after a start of this one.
         let Some(own) = clients.remove(&node.0) else { return Recorded::Unclear };
-        if self.ask(own, node, (node, start.clone())).await.is_some_and(|answer| answer.start == *recorded) {
-            return Recorded::Answers;
-        }
-        let is_here = |heard: Option<(InstanceId, Duration)>| {
-            heard.is_some_and(|(start, ago)| start == *recorded && ago <= MAY_BE_THERE)
-        };
+        let at_its_address = self.ask(own, node, (node, start.clone())).await.map(|word| word.start);
         let mut others = JoinSet::new();
-        for (id, client) in clients {
-            let (peers, about) = (self.clone(), (node, start.clone()));
-            others.spawn(async move { peers.ask(client, CoordinatorId(id), about).await });
+        if at_its_address.as_ref() != Some(recorded) {
+            for (id, client) in clients {
+                let (peers, about, id) = (self.clone(), (node, start.clone()), CoordinatorId(id));
+                others.spawn(async move { peers.ask(client, id, about).await.map(|word| (id, word)) });
+            }
         }
-        let answers: Vec<_> = others.join_all().await.into_iter().flatten().collect();
-        if let Some(peer) = answers.iter().find(|answer| answer.refuses) {
-            return Recorded::RefusedBy(peer.of);
-        }
-        let heard = answers.into_iter().map(|answer| answer.heard).chain([self.acquaintances.heard(node)]);
-        if heard.into_iter().any(is_here) { Recorded::Unclear } else { Recorded::Gone }
+        let others: Vec<_> = others.join_all().await.into_iter().flatten().collect();
+        let heard_here = self.acquaintances.heard(node).map(|(start, ago)| (start, whole_ms(ago)));
+        Recorded::by(&start.id, recorded, at_its_address.as_ref(), &others, heard_here)
     }
 
-    /// Asks a peer who it is, and about a node: by which start it hears it, and whether it refuses this one. The answer is judged by nobody: to judge the one who
-    /// answers might take the very same question.
+    /// Asks a peer who it is, and about a node: by which start it hears it, and whether it refuses this one. The answer is
+    /// judged by nobody: to judge the one who answers might take the very same question.
     async fn ask(
         &self,
         mut client: RaftClient<Channel>,
         to: CoordinatorId,
         (about, about_start): (CoordinatorId, Start),
-    ) -> Option<Answer> {
+    ) -> Option<Word> {
         let request = pb::IdentifyRequest {
             sender: Some(self.sender(to.0)),
             about: about.0,
@@ -254,19 +235,12 @@ impl Peers {
         let response = timeout(ASK_DEADLINE, client.identify(request)).await.ok()?.ok()?;
         let start: Start = start_of(response.metadata()).ok()?.parse().ok()?;
         let answer = response.into_inner();
-        let heard = InstanceId::new(&answer.heard_start).ok();
-        let heard = heard.map(|start| (start, Duration::from_millis(answer.heard_ms_ago)));
-        Some(Answer { of: to, start: start.id, heard, refuses: answer.refuses_start })
+        let heard = InstanceId::new(&answer.heard_start).ok().map(|start| (start, answer.heard_ms_ago));
+        Some(Word { start: start.id, heard, refuses: answer.refuses_start })
     }
 }
 
-/// What a peer says to a question about another one.
-struct Answer {
-    of: CoordinatorId,
-    /// Its own start.
-    start: InstanceId,
-    /// Which start of the other one it heard, and how long ago.
-    heard: Option<(InstanceId, Duration)>,
-    /// It has refused the start that it was asked about.
-    refuses: bool,
+/// A span as it travels between coordinators.
+pub(super) fn whole_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

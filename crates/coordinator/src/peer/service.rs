@@ -1,10 +1,13 @@
 //! What this coordinator answers its peers.
 
-use super::{INSTANCE_HEADER, Peers, REASON_OTHER_INSTANCE, REASON_REMOVED, START_HEADER, convert};
+use super::{
+    INSTANCE_HEADER, Peers, REASON_OTHER_INSTANCE, REASON_REMOVED, START_HEADER, acquaintances::whole_ms,
+    convert,
+};
 use crate::peer_watch::PeerWatch;
 use openraft::error::{InstallSnapshotError, RaftError};
-use quorate_consensus::{Consensus, Start, folder::PeerRefused};
-use quorate_domain::{CoordinatorId, InstanceId};
+use quorate_consensus::{Consensus, folder::PeerRefused};
+use quorate_domain::{CoordinatorId, InstanceId, starts::Start};
 use quorate_rpc::pb::raft::{self as pb, raft_server::Raft};
 use quorate_runtime::clock::Clock;
 use std::{
@@ -274,7 +277,7 @@ impl Raft for PeerService {
             asker_not_reached: self.watch.not_reached(asker).unwrap_or_default(),
             takes_part: self.peers.takes_part(),
             heard_start: heard.as_ref().map_or_else(String::new, |(start, _)| start.to_string()),
-            heard_ms_ago: heard.map_or(0, |(_, ago)| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+            heard_ms_ago: heard.map_or(0, |(_, ago)| whole_ms(ago)),
             refuses_start: about_start.parse().is_ok_and(refuses),
             asker_runs_twice: self.peers.runs_twice(asker).unwrap_or_default(),
         })

@@ -1,7 +1,10 @@
 //! Runs the planners while this coordinator leads, and proposes what they return.
 
 use super::{Asker, Desk, Process};
-use crate::env::{Env, Timer};
+use crate::{
+    env::{Env, Timer},
+    oracle::Fact,
+};
 use quorate_domain::{Cause, ClusterId, Command, FormationId, Settings, Term};
 use quorate_leader_core::Next;
 
@@ -45,6 +48,11 @@ impl Process {
         }
         if look.stalled_ms.is_some() && leading.is_some() {
             env.counts.add("leader/stood-still-and-only-observes");
+        }
+        if let Next::Propose(plan) = &look.next {
+            let (node, term) = (desk.node, self.published.term);
+            let anew = look.stalled_ms.is_some() || !leading.is_some_and(|leading| leading.decides);
+            env.see(&Fact::Planned { node, term, anew, state: &state, plan });
         }
         let mut next_ms = now_ms + LOOK_EVERY_MS;
         match look.next {

@@ -154,6 +154,7 @@ impl Process {
         let Some(id) = opened else {
             return self.over(connection, Why::NotLeader(None), desk, env);
         };
+        env.see(&Fact::Opened { node: desk.node, term: session.term, host: &session.host });
         let assignments = Assignments::begin(self.raft.state(), session.host.clone());
         let snapshot = assignments.sent().clone();
         let machine = session.machine;

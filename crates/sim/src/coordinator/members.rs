@@ -66,7 +66,7 @@ impl Process {
         let members = self.raft.members();
         let heard = self.raft.heard_within(HEARD_WITHIN_MS, env.local_ms(desk.node));
         let everybody = members.everybody();
-        let heard = everybody.iter().copied().filter(|node| *node == desk.node || heard.contains(node));
+        let heard = everybody.iter().copied().filter(|node| *node == desk.me || heard.contains(node));
         RaftView {
             this: desk.id,
             term: Term(self.raft.term()),
@@ -120,20 +120,21 @@ impl Process {
         let (leads, now_ms) = (self.raft.leads(), env.local_ms(desk.node));
         let reaches_quorum =
             if leads { self.raft.can_decide(now_ms) } else { self.raft.heard_leader(now_ms).is_some() };
-        if members.votes(desk.node) && reaches_quorum {
+        // Where there may be copies, everybody meets the originals first.
+        if members.votes(desk.me) && reaches_quorum && env.plan.clones == 0 {
             return;
         }
-        for peer in members.everybody().into_iter().filter(|peer| *peer != desk.node) {
-            env.send(desk.node, peer, Packet::Identify);
+        for peer in members.everybody().into_iter().filter(|peer| *peer != desk.me) {
+            env.send(desk.node, peer, Packet::Identify(self.sender(desk)));
         }
     }
 
     /// True when the one that speaks was removed, as far as is known here: it is told so, and nothing else.
-    pub(super) fn refuses(&self, from: Node, desk: &Desk, env: &mut Env) -> bool {
+    pub(super) fn refuses(&self, machine: Node, from: Node, desk: &Desk, env: &mut Env) -> bool {
         let gone = self.raft.state().has_gone(coordinator_id(from));
         if gone {
             env.counts.add("members/refused-by-a-peer");
-            env.send(desk.node, from, Packet::Removed);
+            env.send(desk.node, machine, Packet::Removed);
         }
         gone
     }

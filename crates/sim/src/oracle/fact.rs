@@ -10,6 +10,7 @@ use quorate_domain::{
     Applied, Epoch, FormationId, GroupId, Heard, HostId, Incarnation, Proposal, Revision, ServiceMode,
     StartId, State,
 };
+use quorate_planner::Plan;
 use std::sync::Arc;
 
 /// A right to act as primary, as somebody on a host uses it.
@@ -51,8 +52,8 @@ pub(crate) enum Fact<'a> {
     Happened { node: Node },
     /// A coordinator won an election.
     Won { node: Node, term: u64 },
-    /// A coordinator gave its vote away.
-    Granted { node: Node, term: u64, to: Node },
+    /// A coordinator gave its vote away: to a machine, for the coordinator that it stands for.
+    Granted { node: Node, term: u64, to: Node, stands_for: Node },
     /// A coordinator spoke to another in this term.
     Spoke { node: Node, term: u64 },
     /// Where a coordinator stands after an event.
@@ -101,6 +102,11 @@ pub(crate) enum Fact<'a> {
     HeartbeatArrived { node: Node, machine: Node, host: &'a HostId, start: StartId, seq: u64 },
     /// A coordinator acknowledged it.
     Renewed { node: Node, term: u64, machine: Node, start: StartId, seq: u64, assignment: Revision },
+    /// A leader has opened a session of a host.
+    Opened { node: Node, term: u64, host: &'a HostId },
+    /// A leader looked at this state and plans this. `anew`: it stood still before, or no quorum acknowledges it, so that
+    /// it only observes from now on for a while.
+    Planned { node: Node, term: u64, anew: bool, state: &'a State, plan: &'a Plan },
     /// Somebody on a machine may act until then; replaces what the machine claimed of the group before.
     Claims { claim: &'a Claim, stored: Option<Epoch>, named: bool },
     /// Nobody on the machine acts for the group any more.

@@ -21,7 +21,7 @@ impl Invariant for OneLeaderPerTerm {
                 Some(other) => Err(format!("c{} and c{} both won term {term}", other + 1, node + 1)),
                 None => Ok(()),
             },
-            Fact::Granted { node, term, to } => match self.votes.insert((node, term), to) {
+            Fact::Granted { node, term, to, .. } => match self.votes.insert((node, term), to) {
                 Some(other) if other != to => {
                     Err(format!("c{} voted for c{} and c{} in term {term}", node + 1, other + 1, to + 1))
                 }

@@ -45,8 +45,8 @@ impl Invariant for NothingGoesBack {
                 known.spoke_in = known.spoke_in.max(term);
                 Ok(())
             }
-            Fact::Granted { node, term, to } => {
-                self.nodes.entry(node).or_default().granted.insert(term, to);
+            Fact::Granted { node, term, stands_for, .. } => {
+                self.nodes.entry(node).or_default().granted.insert(term, stands_for);
                 Ok(())
             }
             Fact::Started { node, ballot, .. } => self.started(node, ballot),

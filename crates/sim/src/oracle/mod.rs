@@ -22,6 +22,7 @@ mod i20_recovery;
 mod i21_bounds;
 mod i22_coordinators;
 mod i23_one_service;
+mod i24_contact_by_renewals;
 
 pub(crate) use fact::{Claim, Fact, Health};
 pub(crate) use i07_linearizable::REGISTER;
@@ -89,6 +90,7 @@ impl Oracle {
                 Box::new(i21_bounds::Bounds::new(plan)),
                 Box::new(i22_coordinators::Coordinators::default()),
                 Box::new(i23_one_service::OneService::default()),
+                Box::new(i24_contact_by_renewals::ContactByRenewals::new(plan)),
             ],
             decisions: decisions::Decisions::default(),
             decided: (0, 0),

@@ -47,6 +47,15 @@ pub(crate) enum RaftMessage {
     Install { term: u64, snapshot: Arc<Snapshot>, sent: Sent },
 }
 
+/// Who asks something: the node that it speaks for, and the machine to which the answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Speaker {
+    /// The node.
+    pub(crate) id: usize,
+    /// The machine; another one than the node's own for a copy of its folder.
+    pub(crate) machine: usize,
+}
+
 impl RaftMessage {
     /// True for what one asks of another, which a peer may refuse; answers are taken.
     pub(crate) fn is_request(&self) -> bool {

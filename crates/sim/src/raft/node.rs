@@ -6,7 +6,7 @@ mod replication;
 
 use super::{
     Ballot, Disk, Durable, Entry, HandOver, Leadership, Log, Membership, Place, RaftMessage, Sent, Snapshot,
-    Write, membership::Configured,
+    Speaker, Write, membership::Configured,
 };
 use crate::{chance::Chance, time::Moment};
 use quorate_domain::{
@@ -58,7 +58,7 @@ enum Role {
 /// What a node has to tell those around it, in order.
 #[derive(Debug)]
 pub(crate) enum RaftEvent {
-    /// Send this.
+    /// Send this to a machine.
     Send(usize, RaftMessage),
     /// The disk has begun to write.
     Writing,
@@ -227,7 +227,7 @@ impl Raft {
             .is_some_and(|at| now_ms.saturating_sub(at) <= stale_after_ms)
     }
 
-    /// Says something that rests on the term and vote: once those are durable.
+    /// Says something that rests on the term and vote, to a machine: once those are durable.
     fn say(&mut self, to: usize, message: RaftMessage) {
         let ready = if self.ballot == self.disk.durable.ballot {
             Some(message)
@@ -253,6 +253,11 @@ impl Raft {
     pub(crate) fn crash(mut self, kept: usize) -> Durable {
         self.disk.crash(kept);
         self.disk.durable
+    }
+
+    /// What its disk has.
+    pub(crate) fn durable(&self) -> &Durable {
+        &self.disk.durable
     }
 
     /// How many batches a crash could lose.
@@ -296,25 +301,25 @@ impl Raft {
     }
 
     /// A message arrived.
-    pub(crate) fn receive(&mut self, from: usize, message: RaftMessage, now: Moment, now_ms: u64) {
+    pub(crate) fn receive(&mut self, from: Speaker, message: RaftMessage, now: Moment, now_ms: u64) {
         match message {
             RaftMessage::Vote { term, last } => self.asked_for_vote(from, term, last, now_ms),
             RaftMessage::Voted { term, granted, last } => {
                 self.seen_longer_log |= !granted && last > self.log.last();
-                self.voted(from, term, granted, now, now_ms);
+                self.voted(from.id, term, granted, now, now_ms);
             }
             RaftMessage::Append { term, previous, entries, committed, sent } => {
                 if self.hears_leader(from, term, sent, now_ms) {
-                    self.append(from, previous, &entries, committed, sent);
+                    self.append(from.machine, previous, &entries, committed, sent);
                 }
             }
             RaftMessage::Install { term, snapshot, sent } => {
                 if self.hears_leader(from, term, sent, now_ms) {
-                    self.install(from, &snapshot, sent);
+                    self.install(from.machine, &snapshot, sent);
                 }
             }
             RaftMessage::Appended { term, matched, sent } => {
-                self.appended(from, term, matched, sent, now, now_ms);
+                self.appended(from.id, term, matched, sent, now, now_ms);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Raft, RaftEvent, Role};
 use crate::{
-    raft::{Ballot, Leadership, Payload, Place, RaftMessage, Write},
+    raft::{Ballot, Leadership, Payload, Place, RaftMessage, Speaker, Write},
     time::Moment,
 };
 use std::collections::BTreeSet;
@@ -30,15 +30,15 @@ impl Raft {
         self.ballot = ballot;
     }
 
-    pub(super) fn asked_for_vote(&mut self, from: usize, term: u64, last: Place, now_ms: u64) {
+    pub(super) fn asked_for_vote(&mut self, from: Speaker, term: u64, last: Place, now_ms: u64) {
         // A leader's lease with itself begins when it wins, and is not renewed: a voter with as long a log deposes it.
         let leased = self.leader.is_some() && now_ms < self.heard_ms + self.timing.election_max_ms;
         let free = term > self.ballot.term
-            || (term == self.ballot.term && self.ballot.voted_for.is_none_or(|voted| voted == from));
+            || (term == self.ballot.term && self.ballot.voted_for.is_none_or(|voted| voted == from.id));
         if leased || !free || last < self.log.last() {
             let refused =
                 RaftMessage::Voted { term: self.ballot.term, granted: false, last: self.log.last() };
-            self.say(from, refused);
+            self.say(from.machine, refused);
             // As the consensus crate does: nobody with a shorter log could lead, so a silent leader speaks again.
             if self.has_lost_quorum(now_ms)
                 && let Role::Leader(leadership) = &mut self.role
@@ -50,9 +50,9 @@ impl Raft {
             }
             return;
         }
-        self.follow(Ballot { term, voted_for: Some(from) });
+        self.follow(Ballot { term, voted_for: Some(from.id) });
         self.heard_ms = now_ms;
-        let then = vec![(from, RaftMessage::Voted { term, granted: true, last: self.log.last() })];
+        let then = vec![(from.machine, RaftMessage::Voted { term, granted: true, last: self.log.last() })];
         self.write(Write { ballot: Some(self.ballot), then, ..Write::default() });
     }
 

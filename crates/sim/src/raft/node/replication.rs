@@ -2,7 +2,7 @@
 
 use super::{AppliedCommand, ENTRIES_MAX, Raft, RaftEvent, Role, read_back};
 use crate::{
-    raft::{Ballot, Entry, Payload, Place, RaftMessage, Read, Sent, Snapshot, Write},
+    raft::{Ballot, Entry, Payload, Place, RaftMessage, Read, Sent, Snapshot, Speaker, Write},
     time::Moment,
 };
 use quorate_domain::{Proposal, Term, apply};
@@ -130,10 +130,10 @@ impl Raft {
     }
 
     /// Whether a leader's message is of a term that holds here.
-    pub(super) fn hears_leader(&mut self, from: usize, term: u64, sent: Sent, now_ms: u64) -> bool {
+    pub(super) fn hears_leader(&mut self, from: Speaker, term: u64, sent: Sent, now_ms: u64) -> bool {
         if term < self.ballot.term {
             let refused = RaftMessage::Appended { term: self.ballot.term, matched: Err(0), sent };
-            self.say(from, refused);
+            self.say(from.machine, refused);
             return false;
         }
         if term > self.ballot.term || !matches!(self.role, Role::Follower) {
@@ -143,7 +143,7 @@ impl Raft {
                 self.write(Write { ballot: Some(self.ballot), ..Write::default() });
             }
         }
-        self.leader = Some(from);
+        self.leader = Some(from.id);
         self.heard_ms = now_ms;
         true
     }

@@ -9,7 +9,7 @@
 //! A peer that has a start on record takes no other one than that and its successors. Whoever is left behind on the other
 //! branch is refused for good, for what was promised since is on record elsewhere.
 
-use quorate_domain::InstanceId;
+use crate::ids::{CoordinatorId, InstanceId};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -17,6 +17,9 @@ use std::{fmt, str::FromStr};
 const ANCESTORS_MAX: usize = 16;
 /// Branches of one node that a peer remembers as refused.
 const REFUSED_MAX: usize = 64;
+/// A start that was heard within this time may still be there though it does not answer just now. Peers ask each other
+/// every two seconds.
+pub const MAY_BE_THERE_MS: u64 = 6_000;
 
 /// A start of a coordinator on its data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +41,7 @@ struct Point {
 
 /// What a peer has on record of the starts of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KnownStarts {
+pub struct KnownStarts {
     id: InstanceId,
     at: Point,
     /// Branches that were refused for good, the latest last.
@@ -80,6 +83,57 @@ pub enum LeftBehind {
         "the node runs on a copy of the data folder that was made earlier, and what it promised there is missing here"
     )]
     Elsewhere,
+}
+
+/// What a coordinator says when it is asked about another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Its own start.
+    pub start: InstanceId,
+    /// By which start it last heard the other one, and how many milliseconds ago.
+    pub heard: Option<(InstanceId, u64)>,
+    /// It has refused the start that it was asked about.
+    pub refuses: bool,
+}
+
+/// Whether the start on record of a node is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It answers.
+    Answers,
+    /// This other one has refused the start in question, and knows why.
+    RefusedBy(CoordinatorId),
+    /// It may be there: it was heard lately, here or elsewhere, or it is not the start in question that answers in its
+    /// place.
+    Unclear,
+    /// It is gone: the start in question answers in its place, and nobody hears the one on record.
+    Gone,
+}
+
+impl Recorded {
+    /// By who answers at the address where everybody reaches the node, by what the others say, and by when the one on record
+    /// was last heard here.
+    ///
+    /// That nobody answers there proves nothing: were a copy let in on the wrong side of a cut, it and its original could
+    /// each be in a quorum of their own.
+    pub fn by(
+        start: &InstanceId,
+        recorded: &InstanceId,
+        at_its_address: Option<&InstanceId>,
+        others: &[(CoordinatorId, Word)],
+        heard_here: Option<(InstanceId, u64)>,
+    ) -> Self {
+        if at_its_address == Some(recorded) {
+            return Self::Answers;
+        }
+        if let Some((peer, _)) = others.iter().find(|(_, word)| word.refuses) {
+            return Self::RefusedBy(*peer);
+        }
+        let lately = |heard: &(InstanceId, u64)| heard.0 == *recorded && heard.1 <= MAY_BE_THERE_MS;
+        let elsewhere = others.iter().filter_map(|(_, word)| word.heard.as_ref());
+        let is_heard = elsewhere.chain(heard_here.as_ref()).any(lately);
+        if at_its_address == Some(start) && !is_heard { Self::Gone } else { Self::Unclear }
+    }
 }
 
 /// What a start says of itself cannot be read.
@@ -131,11 +185,7 @@ impl FromStr for Start {
 
 impl Start {
     /// The start after `last` on the same folder, in the same place or in another one. `random` names what is new.
-    pub(crate) fn after(
-        last: Option<&Self>,
-        same_place: bool,
-        mut random: impl FnMut() -> InstanceId,
-    ) -> Self {
+    pub fn after(last: Option<&Self>, same_place: bool, mut random: impl FnMut() -> InstanceId) -> Self {
         let id = random();
         let Some(last) = last else {
             return Self { id, at: Point { branch: random(), number: 1 }, ancestors: Vec::new() };
@@ -163,13 +213,13 @@ impl Start {
 
 impl KnownStarts {
     /// What it is after a start was met and counts.
-    pub(crate) fn with(known: Option<&Self>, start: &Start) -> Self {
+    pub fn with(known: Option<&Self>, start: &Start) -> Self {
         let refused = known.map_or_else(Vec::new, |known| known.refused.clone());
         Self { id: start.id.clone(), at: start.at.clone(), refused }
     }
 
     /// The same, and a branch that never counts.
-    pub(crate) fn refusing(&self, start: &Start) -> Self {
+    pub fn refusing(&self, start: &Start) -> Self {
         let mut refused = self.refused.clone();
         refused.retain(|branch| *branch != start.at.branch);
         refused.push(start.at.branch.clone());
@@ -178,16 +228,22 @@ impl KnownStarts {
         Self { refused, ..self.clone() }
     }
 
-    pub(crate) fn id(&self) -> &InstanceId {
+    /// The start that counts.
+    pub fn id(&self) -> &InstanceId {
         &self.id
     }
 
-    pub(crate) fn is_current(&self, id: &InstanceId) -> bool {
+    /// True when this is the start that counts.
+    pub fn is_current(&self, id: &InstanceId) -> bool {
         self.id == *id
     }
 
     /// What a start is to whoever has this on record.
-    pub(crate) fn judge(&self, start: &Start) -> Standing {
+    pub fn judge(&self, start: &Start) -> Standing {
+        #[cfg(planted)]
+        if crate::planted::is(crate::planted::Bug::CloneCounted) {
+            return Standing::Current;
+        }
         let left_behind = |why| Standing::LeftBehind { why };
         if self.id == start.id {
             return Standing::Current;
@@ -334,5 +390,35 @@ mod tests {
         let refusing = copies.iter().fold(known(&original), |known, copy| known.refusing(copy));
         assert_eq!(refusing.refused.len(), REFUSED_MAX);
         assert_eq!(refusing.judge(&copies[REFUSED_MAX]), behind(LeftBehind::Refused));
+    }
+
+    #[test]
+    fn a_start_is_gone_only_when_the_other_one_answers_in_its_place_and_nobody_hears_it() {
+        let [copy, original, third] = ["copy", "original", "third"].map(|id| InstanceId::new(id).unwrap());
+        let word = |heard: Option<(&InstanceId, u64)>, refuses| Word {
+            start: third.clone(),
+            heard: heard.map(|(id, ago_ms)| (id.clone(), ago_ms)),
+            refuses,
+        };
+        let long_ago = MAY_BE_THERE_MS + 1;
+        let table = [
+            (Some(&original), vec![], None, Recorded::Answers),
+            (Some(&original), vec![word(None, true)], None, Recorded::Answers),
+            (Some(&copy), vec![word(None, true)], None, Recorded::RefusedBy(CoordinatorId(2))),
+            (None, vec![word(None, true)], None, Recorded::RefusedBy(CoordinatorId(2))),
+            (Some(&copy), vec![], None, Recorded::Gone),
+            (Some(&copy), vec![word(Some((&original, long_ago)), false)], None, Recorded::Gone),
+            (Some(&copy), vec![word(Some((&third, 1)), false)], None, Recorded::Gone),
+            (Some(&copy), vec![word(Some((&original, MAY_BE_THERE_MS)), false)], None, Recorded::Unclear),
+            (Some(&copy), vec![], Some((original.clone(), 1)), Recorded::Unclear),
+            // On the wrong side of a cut nobody hears the original, and nobody else is asked.
+            (None, vec![], Some((original.clone(), long_ago)), Recorded::Unclear),
+            (Some(&third), vec![], None, Recorded::Unclear),
+        ];
+        for (at_its_address, words, heard_here, expected) in table {
+            let others: Vec<_> = words.into_iter().map(|word| (CoordinatorId(2), word)).collect();
+            let found = Recorded::by(&copy, &original, at_its_address, &others, heard_here.clone());
+            assert_eq!(found, expected, "{at_its_address:?} {others:?} {heard_here:?}");
+        }
     }
 }
