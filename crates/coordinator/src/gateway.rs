@@ -3,7 +3,7 @@
 
 use crate::memory::{Memory, Outbox};
 use quorate_consensus::{Consensus, Leadership, ProposeError, View};
-use quorate_domain::{Cause, Outcome, Rejection, State, Term};
+use quorate_domain::{Cause, Outcome, RefusalReason, Rejection, State, Term};
 use quorate_leader_core::{Assignments, Hello, Report, SessionId};
 use quorate_planner::{DiskObservation, GroupObservation};
 use quorate_rpc::{
@@ -66,7 +66,7 @@ impl Gateway {
             match self.consensus.propose(Cause::Agent { host: hello.host.clone() }, command).await {
                 Ok(Outcome::Accepted { .. }) => {}
                 Ok(Outcome::Refused(rejection)) => {
-                    self.tell_holder(&hello, &rejection);
+                    self.tell_holder(&hello, &rejection, &known.state, term);
                     return Err(ApiError::Rejected(rejection).into());
                 }
                 Err(error) => return Err(propose_error(error)),
@@ -75,11 +75,10 @@ impl Gateway {
         self.consensus.confirmed_view().await.map_err(|error| crate::api::read_error(error).into())
     }
 
-    /// The agent that speaks for a host hears of another one that wanted to.
-    fn tell_holder(&self, hello: &Hello, refusal: &Rejection) {
-        if !matches!(refusal, Rejection::StaleIncarnation { .. } | Rejection::HostIdInUse { .. }) {
-            return;
-        }
+    /// Operators hear of an agent that was refused, and the agent that speaks for the host does.
+    fn tell_holder(&self, hello: &Hello, refusal: &Rejection, state: &State, term: Term) {
+        let Some(reason) = Hello::refused_as(refusal) else { return };
+        self.memory.refused(state, &hello.host, reason, &hello.address, term);
         let Hello { host, instance, incarnation, address, .. } = hello;
         let text = format!(
             "another agent asked for host {host} and was refused: start {incarnation} on state folder {instance}, at {address}; stop it, or give it a host.id and a state_dir of its own"
@@ -101,33 +100,36 @@ impl Gateway {
 
     /// Refuses an agent of another cluster, or of another forming of one of this name: those who lost or were deprived
     /// of their folders can form a second cluster, and what its leader says must not pass for the first one's word.
-    fn refuse_strangers(&self, hello: &ParsedHello, state: &State) -> Result<(), Status> {
+    fn refuse_strangers(&self, hello: &ParsedHello, state: &State, term: Term) -> Result<(), Status> {
         let cluster = self.consensus.folder().cluster();
-        if let Some(theirs) = hello.cluster.clone().filter(|named| named != cluster) {
-            return Err(ApiError::OtherCluster { ours: cluster.clone(), theirs }.into());
-        }
         let ours = &state.cluster.formation;
-        match &hello.formation {
-            // Before the first command is applied here, nothing is known of it.
-            Some(theirs) if state.cluster.id.is_some() && ours.as_ref() != Some(theirs) => {
-                let (cluster, ours, theirs) = (cluster.clone(), ours.clone(), theirs.clone());
-                Err(ApiError::OtherFormation { cluster, ours, theirs }.into())
+        let (reason, error) = match (&hello.cluster, &hello.formation) {
+            (Some(theirs), _) if theirs != cluster => {
+                let (ours, theirs) = (cluster.clone(), theirs.clone());
+                (RefusalReason::OtherCluster, ApiError::OtherCluster { ours, theirs })
             }
-            _ => Ok(()),
-        }
+            // Before the first command is applied here, nothing is known of it.
+            (_, Some(theirs)) if state.cluster.id.is_some() && ours.as_ref() != Some(theirs) => {
+                let (cluster, ours, theirs) = (cluster.clone(), ours.clone(), theirs.clone());
+                (RefusalReason::OtherFormation, ApiError::OtherFormation { cluster, ours, theirs })
+            }
+            _ => return Ok(()),
+        };
+        self.memory.refused(state, &hello.host, reason, &hello.address, term);
+        Err(error.into())
     }
 
     async fn open(&self, hello: ParsedHello, outbox: Outbox) -> Result<Session, Status> {
         let known = self.consensus.feed().view().state;
         // Also by those who do not lead: of another cluster, neither the leader nor the lack of one means anything.
-        self.refuse_strangers(&hello, &known)?;
         let leadership = self.consensus.leadership().borrow().clone();
+        self.refuse_strangers(&hello, &known, leadership.term)?;
         if !leads_with_quorum(&leadership) {
             return Err(self.not_leader());
         }
         if known.cluster.id.is_none() {
             let confirmed = self.consensus.confirmed_view().await.map_err(crate::api::read_error)?;
-            self.refuse_strangers(&hello, &confirmed.state)?;
+            self.refuse_strangers(&hello, &confirmed.state, leadership.term)?;
         }
         let ParsedHello { host, zone, address, instance, incarnation, start, hook_times, .. } = hello;
         let view = self

@@ -2,7 +2,7 @@
 //! are connected. What the memory means stands in the leader-core crate.
 
 use quorate_consensus::{Feed, Leadership, View};
-use quorate_domain::{HostId, Incarnation, StartId, State, Term};
+use quorate_domain::{HostId, Incarnation, RefusalReason, StartId, State, Term};
 use quorate_leader_core::{Acknowledgement, Leader, Leading, Look, Round, SessionId};
 use quorate_planner::{
     Mono,
@@ -29,10 +29,10 @@ const IDLE_REST: Duration = Duration::from_millis(50);
 /// Where messages to one agent go.
 pub(crate) type Outbox = mpsc::Sender<Result<CoordinatorMessage, Status>>;
 
-/// The way to an agent in session.
 /// An agent is told of another one that wants its host at most this often.
 const NOTICE_EVERY_MS: u64 = 10_000;
 
+/// The way to an agent in session.
 #[derive(Debug)]
 struct Way {
     /// Rings when the host's assignment may have changed, or the session is over.
@@ -124,6 +124,7 @@ impl Memory {
         });
         let mut inner = self.lock();
         let now = self.now();
+        inner.leader.hears_leader(leadership.heard_leader().is_some());
         let look = inner.leader.look(leading, &view.state, view.applied_term, now);
         inner.end(&look.ended);
         (look, now)
@@ -159,6 +160,19 @@ impl Memory {
         }
         way.noticed = Some(now);
         way.outbox.try_send(Ok((&ParsedCoordinatorMessage::Notice(text.to_owned())).into())).is_ok()
+    }
+
+    /// An agent was refused: operators are told.
+    pub(crate) fn refused(
+        &self,
+        state: &State,
+        host: &HostId,
+        reason: RefusalReason,
+        address: &str,
+        term: Term,
+    ) {
+        self.lock().leader.refused(state, host, reason, address, term);
+        self.notify();
     }
 
     /// Closes a session, unless another has taken its place.

@@ -6,9 +6,10 @@ use crate::{
     disk::{DiskIdentity, Verdict, VerdictReason},
     host::{HookTimes, HostStatus},
     ids::{
-        ClusterId, DiskId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId,
-        OperationId, StartId, Term, Zone,
+        ClusterId, CoordinatorId, DiskId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation,
+        InstanceId, OperationId, StartId, Term, Zone,
     },
+    incidents::{Outage, RefusalReason},
     operation::FailoverReason,
     settings::Settings,
 };
@@ -358,6 +359,26 @@ pub enum Command {
         /// What Raft has.
         members: RaftMembers,
     },
+    /// Puts on record who leads, and that there was no quorum for a while, if there was none.
+    RecordLeadership {
+        /// Who leads.
+        coordinator: CoordinatorId,
+        /// In which term; it counts in this one only.
+        term: Term,
+        /// The last time without a quorum that the leader has seen.
+        outage: Option<Outage>,
+    },
+    /// An agent was refused.
+    RecordRefusedAgent {
+        /// The host that it named.
+        host: HostId,
+        /// Why.
+        reason: RefusalReason,
+        /// Where it says that it answers.
+        address: String,
+        /// How often, until now.
+        times: u64,
+    },
 }
 
 impl Command {
@@ -397,6 +418,8 @@ impl Command {
             Self::RecordVoters { .. } => "RecordVoters",
             Self::CancelCoordinatorChange { .. } => "CancelCoordinatorChange",
             Self::FinishCoordinatorChange { .. } => "FinishCoordinatorChange",
+            Self::RecordLeadership { .. } => "RecordLeadership",
+            Self::RecordRefusedAgent { .. } => "RecordRefusedAgent",
         }
     }
 

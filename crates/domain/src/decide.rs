@@ -8,6 +8,7 @@ mod deletion;
 mod failover;
 mod group;
 mod host;
+mod incidents;
 mod member;
 mod upkeep;
 
@@ -106,6 +107,12 @@ pub fn decide(state: &State, context: &Context<'_>, command: &Command) -> Result
         }
         Command::FinishCoordinatorChange { operation, members } => {
             coordinator::finish(state, context, *operation, members)
+        }
+        Command::RecordLeadership { coordinator, term, outage } => {
+            incidents::record_leadership(state, context, *coordinator, *term, *outage)
+        }
+        Command::RecordRefusedAgent { host, reason, address, times } => {
+            incidents::record_refused_agent(state, context, host, *reason, address, *times)
         }
     }
 }

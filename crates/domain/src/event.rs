@@ -8,8 +8,9 @@ use crate::{
     host::{HookTimes, HostStatus},
     ids::{
         ClusterId, CoordinatorId, DiskId, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId,
-        OperationId, StartId, Zone,
+        OperationId, StartId, Term, Zone,
     },
+    incidents::RefusalReason,
     operation::FailoverReason,
     settings::Settings,
 };
@@ -191,6 +192,14 @@ pub enum Event {
         gone: Option<CoordinatorId>,
         voters: BTreeSet<CoordinatorId>,
     },
+    /// Another coordinator leads, or the same one in another term; before it, as far as that is on record, another one did.
+    LeaderChanged { coordinator: CoordinatorId, term: Term, before: Option<CoordinatorId> },
+    /// There was no quorum, as the coordinator saw it that leads now: from so long before this revision on, until it.
+    QuorumLost { coordinator: CoordinatorId, lasted_ms: u64 },
+    /// There is one again.
+    QuorumRegained { coordinator: CoordinatorId, outage: u64, lasted_ms: u64 },
+    /// An agent was refused, so often until now.
+    AgentRefused { host: HostId, reason: RefusalReason, address: String, times: u64 },
 }
 
 impl Event {
@@ -239,6 +248,10 @@ impl Event {
             Self::VotersSwitched { .. } => "VotersSwitched",
             Self::CoordinatorChangeCancelled { .. } => "CoordinatorChangeCancelled",
             Self::CoordinatorChangeFinished { .. } => "CoordinatorChangeFinished",
+            Self::LeaderChanged { .. } => "LeaderChanged",
+            Self::QuorumLost { .. } => "QuorumLost",
+            Self::QuorumRegained { .. } => "QuorumRegained",
+            Self::AgentRefused { .. } => "AgentRefused",
         }
     }
 
@@ -259,7 +272,8 @@ impl Event {
             | Self::OldPrimaryStopped { host, .. }
             | Self::AssignmentInstalled { host, .. }
             | Self::PrimaryStarted { host, .. }
-            | Self::PrimaryStartFailed { host, .. } => Some(host),
+            | Self::PrimaryStartFailed { host, .. }
+            | Self::AgentRefused { host, .. } => Some(host),
             Self::DiskAdded { disk, .. }
             | Self::DiskChanged { disk, .. }
             | Self::DiskReplaced { disk, .. }
@@ -444,6 +458,19 @@ impl Event {
             Self::CoordinatorChangeFinished { operation, change, cancelled, voters, .. } => {
                 let end = if *cancelled { "taken back" } else { "done" };
                 format!("{change}: {operation} {end}; coordinators that vote: {}", listed(voters))
+            }
+            Self::LeaderChanged { coordinator, term, before } => {
+                let before = before.map_or_else(String::new, |before| format!("; before it: {before}"));
+                format!("coordinator {coordinator} leads in term {term}{before}")
+            }
+            Self::QuorumLost { coordinator, lasted_ms } => {
+                format!("no quorum from {lasted_ms} ms ago on, as coordinator {coordinator} saw it")
+            }
+            Self::QuorumRegained { coordinator, lasted_ms, .. } => {
+                format!("there is a quorum again after {lasted_ms} ms; coordinator {coordinator} leads")
+            }
+            Self::AgentRefused { host, reason, address, times } => {
+                format!("an agent of host {host} at {address} was refused {times} times: {reason}")
             }
         }
     }

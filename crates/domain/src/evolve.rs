@@ -1,6 +1,7 @@
 //! Folds events into the state. Never fails, never decides: an event about something unknown changes nothing.
 
 mod coordinator;
+mod incidents;
 mod member;
 
 use crate::{
@@ -67,6 +68,10 @@ pub fn evolve(state: &mut State, committed: &Committed, event: &Event) {
         | Event::VotersSwitched { .. }
         | Event::CoordinatorChangeCancelled { .. }
         | Event::CoordinatorChangeFinished { .. } => coordinator::coordinator(state, committed, event),
+        Event::LeaderChanged { .. }
+        | Event::QuorumLost { .. }
+        | Event::QuorumRegained { .. }
+        | Event::AgentRefused { .. } => incidents::incident(state, committed, event),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     coordinator::{COORDINATORS_MAX, CoordinatorChange},
     disk::Verdict,
     group::{Group, HISTORY_MAX, MEMBERS_MAX, Phase},
+    incidents::REFUSED_MAX,
     operation::{FINISHED_MAX, OperationStatus},
     request::REQUESTS_MAX,
     state::State,
@@ -168,6 +169,7 @@ fn check_bounds(state: &State, found: &mut Vec<String>) {
         ("coordinators", state.coordinators.len(), COORDINATORS_MAX + usize::from(replaced)),
         ("finished operations", finished, FINISHED_MAX),
         ("requests", state.requests.len(), REQUESTS_MAX),
+        ("refused agents", state.cluster.refused.len(), REFUSED_MAX),
         ("switches of a group", longest, HISTORY_MAX),
     ] {
         if count > limit {

@@ -21,6 +21,7 @@ pub mod evolve;
 pub mod group;
 pub mod host;
 pub mod ids;
+pub mod incidents;
 pub mod invariants;
 pub mod operation;
 #[cfg(planted)]
@@ -45,6 +46,7 @@ pub use ids::{
     ClusterId, CoordinatorId, DiskId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId,
     OperationId, RequestId, Revision, StartId, Term, Timestamp, Zone,
 };
+pub use incidents::{Led, Outage, RefusalReason, RefusedAgent};
 pub use operation::{Failover, Operation, OperationStatus, Step, StepName, StepStatus, Work};
 pub use rejection::Rejection;
 pub use settings::{LeaseSettings, Settings};

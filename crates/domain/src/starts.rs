@@ -121,7 +121,7 @@ impl Recorded {
         recorded: &InstanceId,
         at_its_address: Option<&InstanceId>,
         others: &[(CoordinatorId, Word)],
-        heard_here: Option<(InstanceId, u64)>,
+        heard_here: Option<&(InstanceId, u64)>,
     ) -> Self {
         if at_its_address == Some(recorded) {
             return Self::Answers;
@@ -131,7 +131,7 @@ impl Recorded {
         }
         let lately = |heard: &(InstanceId, u64)| heard.0 == *recorded && heard.1 <= MAY_BE_THERE_MS;
         let elsewhere = others.iter().filter_map(|(_, word)| word.heard.as_ref());
-        let is_heard = elsewhere.chain(heard_here.as_ref()).any(lately);
+        let is_heard = elsewhere.chain(heard_here).any(lately);
         if at_its_address == Some(start) && !is_heard { Self::Gone } else { Self::Unclear }
     }
 }
@@ -213,12 +213,14 @@ impl Start {
 
 impl KnownStarts {
     /// What it is after a start was met and counts.
+    #[must_use]
     pub fn with(known: Option<&Self>, start: &Start) -> Self {
         let refused = known.map_or_else(Vec::new, |known| known.refused.clone());
         Self { id: start.id.clone(), at: start.at.clone(), refused }
     }
 
     /// The same, and a branch that never counts.
+    #[must_use]
     pub fn refusing(&self, start: &Start) -> Self {
         let mut refused = self.refused.clone();
         refused.retain(|branch| *branch != start.at.branch);
@@ -417,7 +419,7 @@ mod tests {
         ];
         for (at_its_address, words, heard_here, expected) in table {
             let others: Vec<_> = words.into_iter().map(|word| (CoordinatorId(2), word)).collect();
-            let found = Recorded::by(&copy, &original, at_its_address, &others, heard_here.clone());
+            let found = Recorded::by(&copy, &original, at_its_address, &others, heard_here.as_ref());
             assert_eq!(found, expected, "{at_its_address:?} {others:?} {heard_here:?}");
         }
     }

@@ -6,6 +6,7 @@ use crate::{
     group::{Group, Phase},
     host::Host,
     ids::{ClusterId, CoordinatorId, DiskId, FormationId, GroupId, HostId, OperationId, Revision, Timestamp},
+    incidents::{Led, RefusedAgent},
     operation::{Operation, OperationStatus},
     request::Requests,
     settings::Settings,
@@ -40,6 +41,12 @@ pub struct Cluster {
     /// again: Raft would take what the new one holds for what the old one had acknowledged (openraft issue 2002).
     #[serde(default, skip_serializing_if = "CoordinatorId::is_none")]
     pub highest_coordinator: CoordinatorId,
+    /// Who leads, by what the last leader has put on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub led: Option<Led>,
+    /// Agents that were refused lately.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedAgent>,
 }
 
 /// Everything the coordinators agree on. A clone is a consistent view and costs nothing.
@@ -83,6 +90,8 @@ impl Default for State {
                 now: Timestamp(0),
                 revision: Revision(0),
                 highest_coordinator: CoordinatorId(0),
+                led: None,
+                refused: Vec::new(),
             }),
             hosts: OrdMap::new(),
             disks: OrdMap::new(),

@@ -2,11 +2,13 @@
 
 use crate::{
     look::STALL_MS,
+    reach::Reach,
     renewals::{Acknowledgement, Judged, Renewals, Round},
     session::{Report, Session, SessionId},
 };
 use quorate_domain::{
-    CoordinatorId, Host, HostId, HostStatus, Incarnation, Revision, ServiceMode, StartId, State, Term,
+    CoordinatorId, Host, HostId, HostStatus, Incarnation, RefusalReason, Revision, ServiceMode, StartId,
+    State, Term,
 };
 use quorate_planner::{HostObservation, Mono, Observations, remember};
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +22,9 @@ pub struct Leader {
     pub(crate) ready: bool,
     numbered: u64,
     pub(crate) last_look: Option<Mono>,
+    pub(crate) reach: Reach,
+    /// On one that does not lead: it hears a leader.
+    pub(crate) hears_leader: bool,
     /// When it was noticed that the process had stood still, the last time.
     pub(crate) stood_still_until: Option<Mono>,
     /// The waits of the last leadership.
@@ -77,6 +82,8 @@ impl Leader {
         let fresh = Self {
             numbered: self.numbered,
             last_look: self.last_look,
+            reach: self.reach,
+            hears_leader: self.hears_leader,
             stood_still_until: self.stood_still_until,
             ..Self::default()
         };
@@ -129,6 +136,25 @@ impl Leader {
         if self.observations.term == term {
             let seen = HostObservation { incarnation, last_contact: now, ..HostObservation::default() };
             self.observations.hosts.entry(host.clone()).or_insert(seen);
+        }
+    }
+
+    /// Notes whether this coordinator, where it does not lead, hears a leader: to be said before a look.
+    pub fn hears_leader(&mut self, hears: bool) {
+        self.hears_leader = hears;
+    }
+
+    /// An agent was refused in the leadership of this term: operators should be told.
+    pub fn refused(
+        &mut self,
+        state: &State,
+        host: &HostId,
+        reason: RefusalReason,
+        address: &str,
+        term: Term,
+    ) {
+        if self.observations.term == term {
+            self.observations.refused.add(state, host, reason, address);
         }
     }
 

@@ -11,6 +11,7 @@
 mod assignments;
 mod leader;
 mod look;
+mod reach;
 mod renewals;
 mod session;
 

@@ -2,7 +2,7 @@
 
 use crate::leader::Leader;
 use quorate_domain::{CoordinatorId, HostId, State, Term};
-use quorate_planner::{Mono, Plan, plan_all};
+use quorate_planner::{Mono, Plan, incidents, plan_all};
 
 /// A gap of this length between two looks means that the process stood still (DESIGN section 5, rule 6).
 pub const STALL_MS: u64 = 2_000;
@@ -46,6 +46,9 @@ impl Leader {
     pub fn look(&mut self, leading: Option<Leading>, state: &State, applied_term: Term, now: Mono) -> Look {
         let stalled_ms = self.stalled_ms(now);
         let mut look = Look { ended: Vec::new(), stalled_ms, next: Next::Wait };
+        let reached = leading.map_or(self.hears_leader, |leading| leading.decides);
+        // Before there is a cluster nobody misses the quorum.
+        let over = self.reach.look(reached || state.cluster.id.is_none(), stalled_ms.is_some(), now);
         let Some(Leading { coordinator, term, decides }) = leading else {
             look.ended = self.resign();
             return look;
@@ -57,6 +60,9 @@ impl Leader {
         if stalled_ms.is_some() || !decides {
             self.observe_only(state.settings().lease.wait_ms, now);
         }
+        if let Some(since) = over {
+            self.observations.note_outage(state, since, now);
+        }
         if applied_term != term {
             return look;
         }
@@ -65,7 +71,9 @@ impl Leader {
             Next::FormCluster
         } else {
             self.observations.note_applied(state, now);
-            Next::Propose(plan_all(state, &self.observations, now))
+            let mut plan = plan_all(state, &self.observations, now);
+            plan.merge(incidents::plan(state, &self.observations));
+            Next::Propose(plan)
         };
         look
     }

@@ -1,8 +1,8 @@
 //! One session with an agent, and what the agent says in it.
 
 use quorate_domain::{
-    Command, DiskName, GroupId, GroupState, HookTimes, Host, HostId, Incarnation, InstanceId, Revision,
-    StartId, State, Zone,
+    Command, DiskName, GroupId, GroupState, HookTimes, Host, HostId, Incarnation, InstanceId, RefusalReason,
+    Rejection, Revision, StartId, State, Zone,
 };
 use quorate_planner::{DiskObservation, FailedStart, GroupObservation, HostObservation, Mono};
 use std::collections::{BTreeMap, VecDeque};
@@ -75,6 +75,15 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// Why an agent was refused, if its registration was refused for who it is.
+    pub fn refused_as(refusal: &Rejection) -> Option<RefusalReason> {
+        match refusal {
+            Rejection::StaleIncarnation { .. } => Some(RefusalReason::Superseded),
+            Rejection::HostIdInUse { .. } => Some(RefusalReason::HostIdInUse),
+            _ => None,
+        }
+    }
+
     /// The registration that must be committed before the session opens; none when the state has it already.
     pub fn registration(&self, state: &State) -> Option<Command> {
         let known = state.hosts.get(&self.host).is_some_and(|host| self.is_recorded_as(host));

@@ -8,6 +8,7 @@
 //! - [`liveness`]: is a host heard of?
 //! - [`disks`]: what do the agents say of their disks?
 //! - [`failover`]: who should be primary of each group?
+//! - [`incidents`]: what should operators be told of although nothing follows from it?
 //! - [`warnings`]: what should an operator look at? It answers with words, worst first, and wants nothing changed.
 //! - [`coordinators`]: who should be a coordinator? It answers with one step at a time, some of them of Raft itself.
 //!
@@ -17,6 +18,7 @@
 pub mod coordinators;
 pub mod disks;
 pub mod failover;
+pub mod incidents;
 pub mod liveness;
 mod observations;
 mod plan;

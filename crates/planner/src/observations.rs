@@ -1,5 +1,6 @@
 //! What the leader has seen with its own eyes: the one input of a planner that is not agreed by anybody.
 
+use crate::incidents::{RefusedAgents, SeenOutage};
 use quorate_domain::{
     CoordinatorId, DiskIdentity, DiskName, Epoch, Group, GroupId, GroupState, Host, HostId, Incarnation,
     Phase, ServiceMode, StartId, State, Term, Timestamp, Verdict, VerdictReason, operation::FailoverReason,
@@ -49,6 +50,10 @@ pub struct Observations {
     pub failed_starts: BTreeMap<GroupId, FailedStart>,
     /// How the state's time goes with this leader's.
     pub state_clock: StateClock,
+    /// The last time without a quorum that is not on record yet, before or in this leadership.
+    pub outage: Option<SeenOutage>,
+    /// Agents that were refused, until that is on record.
+    pub refused: RefusedAgents,
 }
 
 /// A start of a group's service that failed, in this leadership.
@@ -179,6 +184,16 @@ impl Observations {
         self.note_time(state, now);
         self.note_unserved(state);
         self.note_changes(state, now);
+        self.refused.note_applied(state);
+    }
+
+    /// There is a quorum again. An outage that is not on record yet goes on in the next one.
+    pub fn note_outage(&mut self, state: &State, since: Mono, until: Mono) {
+        let led = state.cluster.led.as_ref();
+        let told = led.filter(|led| led.term == self.term).map_or(0, |led| led.outages);
+        let open = self.outage.filter(|seen| seen.number > told);
+        let (number, since) = open.map_or((told + 1, since), |seen| (seen.number, seen.since));
+        self.outage = Some(SeenOutage { number, since, until });
     }
 
     fn note_time(&mut self, state: &State, now: Mono) {

@@ -216,7 +216,7 @@ impl Peers {
         }
         let others: Vec<_> = others.join_all().await.into_iter().flatten().collect();
         let heard_here = self.acquaintances.heard(node).map(|(start, ago)| (start, whole_ms(ago)));
-        Recorded::by(&start.id, recorded, at_its_address.as_ref(), &others, heard_here)
+        Recorded::by(&start.id, recorded, at_its_address.as_ref(), &others, heard_here.as_ref())
     }
 
     /// Asks a peer who it is, and about a node: by which start it hears it, and whether it refuses this one. The answer is

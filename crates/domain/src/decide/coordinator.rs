@@ -215,7 +215,7 @@ fn find(state: &State, id: CoordinatorId) -> Result<&Coordinator, Rejection> {
     state.coordinators.get(&id).map(AsRef::as_ref).ok_or(Rejection::CoordinatorNotFound(id))
 }
 
-fn check_term(context: &Context<'_>, seen_in: Term) -> Result<(), Rejection> {
+pub(super) fn check_term(context: &Context<'_>, seen_in: Term) -> Result<(), Rejection> {
     if seen_in == context.term {
         return Ok(());
     }

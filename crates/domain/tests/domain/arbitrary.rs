@@ -6,16 +6,17 @@ mod coordinators;
 
 use proptest::prelude::*;
 use quorate_domain::{
-    Cause, ClusterId, Command, Disk, DiskId, DiskIdentity, DiskName, Epoch, Evidence, FaultClass,
-    FormationId, GroupId, HookTimes, HostId, HostStatus, Incarnation, InstanceId, OperationId, Proposal,
-    RequestId, Settings, StartId, State, Term, Timestamp, Verdict, VerdictReason, Zone,
+    Cause, ClusterId, Command, CoordinatorId, Disk, DiskId, DiskIdentity, DiskName, Epoch, Evidence,
+    FaultClass, FormationId, GroupId, HookTimes, HostId, HostStatus, Incarnation, InstanceId, OperationId,
+    Outage, Proposal, RefusalReason, RequestId, Settings, StartId, State, Term, Timestamp, Verdict,
+    VerdictReason, Zone,
     command::{Fencing, MemberSpec},
     operation::FailoverReason,
 };
 use std::collections::BTreeMap;
 
 /// How many different moves there are.
-const KINDS: u8 = 33;
+const KINDS: u8 = 35;
 
 /// A command in the making.
 #[derive(Debug, Clone)]
@@ -167,7 +168,8 @@ impl Move {
             5..=9 => self.about_groups(state),
             10..=16 => self.about_failovers(self.kind, state),
             17..=20 => self.about_failovers(self.next_step(state), state),
-            27..KINDS => self.upkeep(state),
+            27..33 => self.upkeep(state),
+            33..KINDS => self.incident(),
             _ => self.about_coordinators(state),
         }
     }
@@ -218,6 +220,19 @@ impl Move {
             waited_ms: near(state.settings().lease.wait_for_ms(demotion_ms), self.luck, 8),
             term: Term(near(self.term, self.luck, 10)),
         }
+    }
+
+    fn incident(&self) -> Command {
+        if self.kind == 33 {
+            let number = u64::from(self.choice);
+            let outage = self.flag.then_some(Outage { number, lasted_ms: 200 * u64::from(self.luck) });
+            let term = Term(near(self.term, self.luck, 10));
+            return Command::RecordLeadership { coordinator: CoordinatorId(1 + number % 3), term, outage };
+        }
+        // More names than there is room for.
+        let host = host(self.host + 4 * self.choice);
+        let reason = if self.flag { RefusalReason::Superseded } else { RefusalReason::OtherCluster };
+        Command::RecordRefusedAgent { host, reason, address: "10.0.0.9:7000".into(), times: 1 }
     }
 
     fn about_hosts(&self, state: &State) -> Command {

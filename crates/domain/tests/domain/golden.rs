@@ -3,7 +3,7 @@
 //! A change that breaks these tests would make coordinators refuse their own logs and stores after an upgrade. New
 //! fields need a serde default; the samples then name that default.
 
-use crate::{coordinator_samples, demotion_samples, operator_samples, samples};
+use crate::{coordinator_samples, demotion_samples, incident_samples, operator_samples, samples};
 use quorate_domain::{Committed, Proposal, State, rows::Row};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt::Write as _, fs, path::PathBuf};
@@ -232,6 +232,20 @@ fn what_came_with_demotions_is_read_as_the_same_values_and_written_with_the_same
 }
 
 #[test]
+fn what_is_only_told_is_read_as_the_same_values_and_written_with_the_same_bytes() {
+    let rows: Vec<Row> = lines("rows-5.hex").into_iter().map(|(key, value)| (bytes(&key), value)).collect();
+    let state = State::from_rows(rows.clone()).unwrap();
+    assert_eq!(*state.cluster, incident_samples::stored_cluster_with_incidents());
+    assert_eq!(state.rows().collect::<Vec<_>>(), rows);
+    let proposals: Vec<Proposal> =
+        lines("proposals-5.hex").into_iter().map(|(_, value)| unpack(&value)).collect();
+    assert_eq!(proposals, incident_samples::proposals());
+    let revisions: Vec<Committed> =
+        lines("revisions-5.hex").into_iter().map(|(_, value)| unpack(&value)).collect();
+    assert_eq!(revisions, [incident_samples::committed()]);
+}
+
+#[test]
 fn a_row_of_an_unknown_table_and_a_damaged_row_are_refused_by_name() {
     let unknown = State::from_rows([(b"zx".to_vec(), vec![0])]).unwrap_err();
     assert!(unknown.to_string().contains("\"zx\""), "{unknown}");
@@ -271,7 +285,17 @@ fn write_the_golden_files_that_are_missing() {
         .map(|proposal| name(proposal.command.name(), pack(proposal)))
         .collect();
     let revisions_3 = name("new-events", pack(&demotion_samples::committed()));
+    let cluster = incident_samples::stored_cluster_with_incidents();
+    let rows_5 = name(&hex(b"c"), pack(&cluster));
+    let proposals_5: String = incident_samples::proposals()
+        .iter()
+        .map(|proposal| name(proposal.command.name(), pack(proposal)))
+        .collect();
+    let revisions_5 = name("new-events", pack(&incident_samples::committed()));
     for (file, text) in [
+        ("rows-5.hex", rows_5),
+        ("proposals-5.hex", proposals_5),
+        ("revisions-5.hex", revisions_5),
         ("rows-4.hex", rows_4),
         ("proposals-4.hex", proposals_4),
         ("revisions-4.hex", revisions_4),

@@ -8,6 +8,8 @@ mod demotion_samples;
 mod failover;
 mod golden;
 mod hosts;
+mod incident_samples;
+mod incidents;
 mod operator_samples;
 mod properties;
 mod replaced;

@@ -1,7 +1,8 @@
 use crate::arbitrary::{Move, any_move, opening};
 use proptest::{collection::vec, prelude::*};
 use quorate_domain::{
-    Applied, Command, Outcome, Proposal, Rejection, RequestId, State, Term, apply, invariants, rows::Row,
+    Applied, Command, Led, Outcome, Proposal, RefusedAgent, Rejection, RequestId, State, Term, apply,
+    invariants, rows::Row,
 };
 use std::collections::BTreeMap;
 
@@ -36,6 +37,11 @@ fn run(
 
 fn sorted_rows(state: &State) -> BTreeMap<Vec<u8>, Vec<u8>> {
     state.rows().collect()
+}
+
+/// What the row of the cluster remembers of what operators were told.
+fn told(state: &State) -> (Option<&Led>, &[RefusedAgent]) {
+    (state.cluster.led.as_ref(), &state.cluster.refused)
 }
 
 /// The rows of what is decided, without the memory of requests and the clock that it moves.
@@ -86,6 +92,7 @@ proptest! {
                 return Ok(());
             }
             prop_assert_eq!(decided_rows(before), decided_rows(after));
+            prop_assert_eq!(told(before), told(after));
             prop_assert_eq!(&before.cluster.settings, &after.cluster.settings);
             if proposal.cause.request_id().is_none() {
                 prop_assert_eq!(before.digest(), after.digest());
@@ -102,9 +109,9 @@ proptest! {
             {
                 prop_assert!(*changed);
                 prop_assert_eq!(*revision, after.revision());
-                let rows = (decided_rows(before), decided_rows(after));
+                let rows_differ = decided_rows(before) != decided_rows(after) || told(before) != told(after);
                 let forms = matches!(proposal.command, Command::CreateCluster { .. });
-                prop_assert!(forms || rows.0 != rows.1, "{:?}", proposal.command);
+                prop_assert!(forms || rows_differ, "{:?}", proposal.command);
             }
             Ok(())
         })?;
@@ -222,7 +229,7 @@ fn arbitrary_sequences_reach_every_event_and_most_refusals() {
         })
         .unwrap();
     }
-    assert_eq!(events.len(), 42, "{events:#?}");
+    assert_eq!(events.len(), 46, "{events:#?}");
     assert!(events["PrimarySwitched"] > 100 && events["PrimaryStarted"] > 100, "{events:#?}");
     for event in ["VotersSwitched", "CoordinatorChangeCancelled", "CoordinatorChangeFinished"] {
         assert!(events[event] > 50, "{events:#?}");

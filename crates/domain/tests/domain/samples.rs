@@ -60,6 +60,8 @@ pub(crate) fn stored_cluster() -> Cluster {
         now: Timestamp(9_000),
         revision: Revision(70_000),
         highest_coordinator: CoordinatorId(0),
+        led: None,
+        refused: Vec::new(),
     }
 }
 

@@ -42,6 +42,7 @@ impl Process {
         let leading = self.leading(desk, now_ms);
         let state = self.raft.state().clone();
         let applied_term = Term(self.raft.applied().term);
+        self.leader.hears_leader(self.raft.heard_leader(now_ms).is_some());
         let look = self.leader.look(leading, &state, applied_term, quorate_planner::Mono(now_ms));
         if !look.ended.is_empty() {
             self.end_sessions_of(&look.ended, desk, env);

@@ -117,6 +117,9 @@ impl Process {
 
     /// The registration has its answer.
     pub(super) fn registered(&mut self, connection: Connection, fate: &Fate, desk: &Desk, env: &mut Env) {
+        if let Fate::Outcome(Outcome::Refused(rejection)) = fate {
+            self.note_refused(connection, rejection);
+        }
         let why = match fate {
             Fate::Outcome(Outcome::Accepted { .. }) => {
                 return self.reads.wait(ReadFor::Session(connection));
@@ -128,6 +131,16 @@ impl Process {
             _ => Why::Refused,
         };
         self.over(connection, why, desk, env);
+    }
+
+    /// Operators are told of an agent that was refused.
+    fn note_refused(&mut self, connection: Connection, refusal: &Rejection) {
+        let (Some(session), Some(reason)) = (self.sessions.get(&connection), Hello::refused_as(refusal))
+        else {
+            return;
+        };
+        let (host, term, address) = (&session.host, Term(session.term), format!("n{}:7500", session.machine));
+        self.leader.refused(self.raft.state(), host, reason, &address, term);
     }
 
     /// A quorum has, or has not, confirmed the view that a session begins with.

@@ -200,7 +200,8 @@ impl Process {
                 continue;
             };
             let heard_here = self.heard(node, now_ms);
-            let found = Recorded::by(&start.id, &recorded, at_its_address.as_ref(), &others, heard_here);
+            let found =
+                Recorded::by(&start.id, &recorded, at_its_address.as_ref(), &others, heard_here.as_ref());
             // Something else may have been decided meanwhile.
             let known = self.starts.known.get(&node).filter(|known| *known.id() == recorded);
             let (Some(known), decided) = (known, found) else { continue };

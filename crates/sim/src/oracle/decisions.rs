@@ -69,6 +69,9 @@ impl Decisions {
             } else {
                 "decision/first-primary-started"
             }),
+            Event::LeaderChanged { .. } => counts.add("decision/leader-changed"),
+            Event::QuorumRegained { .. } => counts.add("decision/quorum-regained"),
+            Event::AgentRefused { reason, .. } => counts.add(format!("decision/agent-refused-{reason:?}")),
             Event::PrimaryStartFailed { .. } => counts.add("decision/start-failed"),
             Event::OperationFailed { .. } => counts.add("decision/operation-failed"),
             _ => self.count_members(event, term, counts),
