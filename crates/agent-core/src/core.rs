@@ -2,6 +2,7 @@
 //! taken in, so that nothing that arrives late brings back what had lapsed.
 
 mod answers;
+mod guarding;
 
 use crate::{
     durable::{DurableEpochs, Ledger},
@@ -498,7 +499,7 @@ impl Core {
         }
         if !slot.hook_runs() {
             let may_begin = slot.past.is_empty() && self.stopping.is_none() && self.lease.covers(now);
-            let step = next_hook(group, slot, |epoch| may_begin && self.ledger.allows(group, epoch));
+            let step = next_hook(group, slot, now, |epoch| may_begin && self.ledger.allows(group, epoch));
             self.steps.extend(step);
         }
     }
@@ -525,8 +526,15 @@ impl Core {
 }
 
 /// The hook that a group needs next, when none runs: the oldest demotion first.
-fn next_hook(group: &GroupId, slot: &mut Slot, may_begin: impl Fn(Epoch) -> bool) -> Option<Step> {
+fn next_hook(
+    group: &GroupId,
+    slot: &mut Slot,
+    now: BootMs,
+    may_begin: impl Fn(Epoch) -> bool,
+) -> Option<Step> {
     let (tenure, kind) = slot.all().find_map(|tenure| match tenure.stage {
+        // What stands on the hook's work ends first.
+        Stage::Stopped if tenure.is_guarded(now) => None,
         Stage::Stopped => Some((tenure, HookKind::Demote)),
         Stage::Waiting if may_begin(tenure.epoch) => Some((tenure, HookKind::Promote)),
         _ => None,

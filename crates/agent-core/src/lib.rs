@@ -11,6 +11,7 @@ mod core;
 mod durable;
 pub mod guard;
 mod installed;
+pub mod kept;
 mod lease;
 mod quorum;
 mod report;

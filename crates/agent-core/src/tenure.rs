@@ -39,7 +39,7 @@ pub(crate) const RETRY_MAX_MS: u64 = 8_000;
 pub(crate) struct Tenure {
     pub(crate) epoch: Epoch,
     pub(crate) stage: Stage,
-    /// Its promote hook failed.
+    /// Its promote hook failed, or its service ended unasked.
     pub(crate) start_failed: bool,
     /// Why it ended; empty before.
     pub(crate) reason: String,
@@ -55,6 +55,9 @@ pub(crate) struct Tenure {
     promised: BootMs,
     /// False when another start elsewhere may act under it, which no hook run here can end.
     only_here: bool,
+    /// The latest end of the lease that a guard of the group was told: by then it has ended its service, if it does not
+    /// say so before.
+    guarded_until: BootMs,
 }
 
 impl Tenure {
@@ -71,6 +74,7 @@ impl Tenure {
             told: BootMs(0),
             promised: BootMs(0),
             only_here: true,
+            guarded_until: BootMs(0),
         }
     }
 
@@ -128,6 +132,24 @@ impl Tenure {
     /// Somebody on this host was told that it is primary until `lease_deadline`.
     pub(crate) fn tell(&mut self, lease_deadline: BootMs) {
         self.told = self.told.max(lease_deadline);
+    }
+
+    /// A guard on this host was told that it may run its service until `lease_deadline`.
+    pub(crate) fn tell_guard(&mut self, lease_deadline: BootMs) {
+        self.guarded_until = self.guarded_until.max(lease_deadline);
+    }
+
+    /// Nothing is left of what the guard ran.
+    pub(crate) fn guard_stopped(&mut self) {
+        self.guarded_until = BootMs(0);
+        if let Stage::Lingering(until) = &mut self.stage {
+            *until = self.told;
+        }
+    }
+
+    /// True while a guard may run its service: the end of the epoch waits for it.
+    pub(crate) fn is_guarded(&self, now: BootMs) -> bool {
+        now < self.guarded_until
     }
 
     /// Ends it for good. True when its promote hook must be killed.
@@ -215,7 +237,7 @@ impl Tenure {
     /// Nothing is left to stop, but a start elsewhere may go on, and what local processes were told holds to its end.
     fn need_no_demotion(&mut self, now: BootMs) {
         if self.gone && matches!(self.stage, Stage::Stopped | Stage::Retrying(_)) {
-            self.stage = Stage::Lingering(self.told);
+            self.stage = Stage::Lingering(self.told.max(self.guarded_until));
             self.pass(now);
         }
     }
@@ -225,6 +247,7 @@ impl Tenure {
         match self.stage {
             Stage::Lingering(until) if now >= until => self.stage = Stage::Over,
             Stage::Retrying(at) if now >= at => self.stage = Stage::Stopped,
+            Stage::Stopped if now >= self.guarded_until => self.guarded_until = BootMs(0),
             _ => {}
         }
     }
@@ -232,6 +255,8 @@ impl Tenure {
     /// When [`Tenure::pass`] has something to do.
     pub(crate) fn passes_at(&self) -> Option<BootMs> {
         match self.stage {
+            // A moment that has passed wakes nobody: then the demotion runs.
+            Stage::Stopped if self.guarded_until > BootMs(0) => Some(self.guarded_until),
             Stage::Lingering(at) | Stage::Retrying(at) => Some(at),
             _ => None,
         }

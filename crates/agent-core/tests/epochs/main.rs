@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
 
+mod guarded;
+
 use quorate_agent_core::{
     BootMs, Core, DurableEpochs, GroupReport, HookKind, HookOutcome, LocalRole, RoleAnswer, Start, Step,
 };
