@@ -6,6 +6,7 @@ use crate::{
     disks::DiskState,
     error::AgentError,
     event::{Event, SessionEvent, WardenEvent},
+    guards::Guards,
     hooks::{Hooks, Word},
     keeper::Keeper,
     link::Link,
@@ -26,6 +27,8 @@ use quorate_runtime::clock::Clock;
 use quorate_warden::protocol::Disk;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::mpsc::Sender;
+
+mod guarding;
 
 /// A session that is silent for this many heartbeats is given up.
 const SILENT_AFTER_HEARTBEATS: u64 = 3;
@@ -50,6 +53,7 @@ pub(crate) struct Driver {
     pub(crate) link: Link,
     pub(crate) events: Sender<Event>,
     pub(crate) hooks: Hooks,
+    pub(crate) guards: Guards,
     disks: BTreeMap<DiskName, DiskState>,
     next_heartbeat: BootMs,
     report_due: bool,
@@ -92,6 +96,7 @@ impl Driver {
             link,
             events,
             hooks,
+            guards: Guards::default(),
             disks: BTreeMap::new(),
             next_heartbeat: BootMs(0),
             report_due: false,
@@ -162,6 +167,7 @@ impl Driver {
                 self.begin_stop(steps);
             }
             Event::Warden(event) => self.warden(event),
+            Event::Guard(event) => self.guard(event, now),
             Event::Disk(state) => self.disk(state, now),
             Event::Session(number, event) if self.link.is_current(number) => self.session(event),
             Event::Session(..) => {}
@@ -262,7 +268,11 @@ impl Driver {
                 Step::RunHook { group, epoch, kind, reason } => {
                     tracing::info!(group.id = %group, epoch = epoch.0, hook = %kind, reason, "running hook");
                     let disk = self.disk_of(&group);
-                    if let Some(outcome) = self.hooks.run(&group, epoch, kind, reason, disk) {
+                    let outcome = match self.without_guard(&group, kind) {
+                        Some(failed) => Some(failed),
+                        None => self.hooks.run(&group, epoch, kind, reason, disk),
+                    };
+                    if let Some(outcome) = outcome {
                         steps.extend(self.core.hook_finished(&group, epoch, kind, outcome, self.now()));
                     }
                 }

@@ -1,6 +1,6 @@
 //! What the parts beside the core tell it.
 
-use crate::{disks::DiskState, state_folder::StateError};
+use crate::{disks::DiskState, guards::GuardEvent, state_folder::StateError};
 use quorate_domain::Incarnation;
 use quorate_rpc::{Failure, pb::agent::AgentMessage, session::ParsedCoordinatorMessage};
 use quorate_warden::protocol::{FromWarden, Welcome};
@@ -20,6 +20,8 @@ pub(crate) enum Event {
     StateLost(StateError),
     /// Something of the warden.
     Warden(WardenEvent),
+    /// Something of a guard.
+    Guard(GuardEvent),
     /// A disk was looked at.
     Disk(DiskState),
     /// Something of the session of this number.

@@ -34,6 +34,11 @@ impl Hooks {
         Self { warden, running: BTreeMap::new(), runs: 0, telling: None }
     }
 
+    /// True when the warden starts and ends services.
+    pub(crate) fn have_a_warden(&self) -> bool {
+        self.warden.is_some()
+    }
+
     /// Tells the warden when the lease ends; [`Word::Told`] answers. True when there is none to be told.
     pub(crate) fn tell(&mut self, request: u64, deadline: BootMs) -> bool {
         let Some(warden) = &self.warden else { return true };

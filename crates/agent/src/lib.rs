@@ -15,6 +15,7 @@ mod disks;
 mod driver;
 mod error;
 mod event;
+mod guards;
 mod hooks;
 mod keeper;
 mod link;

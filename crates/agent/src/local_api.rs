@@ -1,6 +1,9 @@
 //! What local processes ask: role, epoch and deadlines. Answered by the task that owns the core, at its clock reading
 //! of that moment.
 
+mod guard;
+
+use crate::event::Event;
 use quorate_agent_core::{BootMs, LocalRole, RoleAnswer};
 use quorate_domain::{GroupId, HostId, Incarnation, ServiceMode};
 use quorate_rpc::{
@@ -8,7 +11,7 @@ use quorate_rpc::{
     convert::group_id,
     pb::{
         agent::{
-            GetRoleRequest, GetRoleResponse, GroupRole, ListRolesRequest, ListRolesResponse,
+            GetRoleRequest, GetRoleResponse, GroupRole, GuardRequest, GuardResponse, ListRolesRequest, ListRolesResponse,
             local_agent_server::LocalAgent,
         },
         types,
@@ -16,7 +19,8 @@ use quorate_rpc::{
 };
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tonic::{Request, Response, Status};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
 
 /// The most questions that wait.
 pub(crate) const QUESTIONS_MAX: usize = 1_024;
@@ -47,7 +51,9 @@ pub(crate) struct Answer {
 /// The service.
 #[derive(Debug)]
 pub(crate) struct LocalApi {
+    pub(crate) host: HostId,
     pub(crate) questions: mpsc::Sender<Question>,
+    pub(crate) events: mpsc::Sender<Event>,
 }
 
 impl LocalApi {
@@ -59,16 +65,29 @@ impl LocalApi {
         }
         match tokio::time::timeout(ANSWER_WAIT, answered).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => {
-                Err(ApiError::Stopping { who: "the agent", remedy: "this host acts for nothing" }.into())
-            }
+            Ok(Err(_)) => Err(stopping().into()),
             Err(_) => Err(ApiError::TooLate { what: "the agent's answer", remedy: "act for nothing" }.into()),
         }
     }
 }
 
+fn stopping() -> ApiError {
+    ApiError::Stopping { who: "the agent", remedy: "this host acts for nothing" }
+}
+
 #[tonic::async_trait]
 impl LocalAgent for LocalApi {
+    type GuardStream = ReceiverStream<Result<GuardResponse, Status>>;
+
+    async fn guard(
+        &self,
+        request: Request<Streaming<GuardRequest>>,
+    ) -> Result<Response<Self::GuardStream>, Status> {
+        guard::check_local(&request)?;
+        let answers = guard::attach(self.host.clone(), self.events.clone(), request.into_inner()).await?;
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
     async fn get_role(&self, request: Request<GetRoleRequest>) -> Result<Response<GetRoleResponse>, Status> {
         let group = group_id(&request.into_inner().group).map_err(ApiError::from)?;
         let mut answer = self.ask(Some(group.clone()), false).await?;

@@ -126,7 +126,8 @@ impl Agent {
         }
         let closing = CancellationToken::new();
         let reflection = reflection([SERVICE_NAME])?;
-        let server = tokio::spawn(serve(self.listener, LocalApi { questions }, reflection, closing.clone()));
+        let api = LocalApi { host: self.options.host.clone(), questions, events: events.clone() };
+        let server = tokio::spawn(serve(self.listener, api, reflection, closing.clone()));
         let keeper = Keeper::start(self.folder, events.clone())?;
         let (core, steps) = Core::new(self.start);
         let mut driver =
@@ -182,6 +183,7 @@ async fn drive(
             Some(question) = asked.recv() => driver.question(question),
         }
         driver.note_mode();
+        driver.tell_guards();
         driver.flush_report();
     }
     let outcome = driver.outcome();

@@ -8,10 +8,10 @@ pub(crate) use spec::{DiskSpec, Label, MemberSpec};
 
 use crate::{config::Role, dev::DevArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use quorate_domain::ClusterId;
+use quorate_domain::{ClusterId, GroupId};
 use quorate_rpc::client::new_request_id;
 use quorate_runtime::address::Address;
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 unreachable or no leader, \
                           4 refused or not found.";
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Coordinator(CoordinatorArgs),
     /// Run the agent of a storage host, or ask one that runs.
     Agent(AgentCommand),
+    /// Run a service of this host under the lease of a group, without hooks.
+    Guard(GuardArgs),
     /// Run a whole cluster on this machine, to try things out.
     Dev(DevArgs),
     /// Check and show configurations.
@@ -122,6 +124,33 @@ pub(crate) enum AgentVerb {
         #[arg(long, env = "QUORATE_AGENT", value_name = "HOST:PORT", default_value = "127.0.0.1:7402")]
         agent: String,
     },
+}
+
+/// Starts COMMAND while this host is primary of GROUP, by the word of its agent, and leaves nothing of it when that ends: at
+/// the deadline of the lease at the latest, whatever becomes of the agent or of the guard.
+///
+/// COMMAND stays in the foreground and has QUORATE_GROUP, QUORATE_EPOCH and the other variables of hooks. While the host is
+/// not primary the guard waits. SIGTERM, SIGINT and SIGQUIT are passed on to COMMAND and end the guard, a second one kills
+/// COMMAND at once; SIGHUP, SIGUSR1 and SIGUSR2 are passed on. A COMMAND that ends by itself ends the guard with its exit
+/// code (128 and the signal's number when a signal ended it), and the group moves to another host.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: that of COMMAND if it ended by itself or with the guard, 0 if the guard was told to stop while \
+                        nothing ran, 1 failed, 2 usage, 3 the agent does not answer (--no-wait), 4 refused or no such group.")]
+pub(crate) struct GuardArgs {
+    /// The failover group.
+    pub(crate) group: GroupId,
+    /// What to run, and its arguments, after `--`.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+    /// Where the agent answers local processes: its `listen`.
+    #[arg(long, env = "QUORATE_AGENT", value_name = "HOST:PORT", default_value = "127.0.0.1:7402")]
+    pub(crate) agent: String,
+    /// How long COMMAND may take to end when it is asked to, if its lease lasts so long; then it is killed.
+    #[arg(long, value_name = "SECS", value_parser = spec::seconds, default_value = "10")]
+    pub(crate) stop_timeout: Duration,
+    /// End with exit code 3 when the agent does not answer at first, instead of waiting for it.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 /// Questions about a configuration.

@@ -7,6 +7,7 @@ mod args;
 mod config;
 mod dev;
 mod exit;
+mod guard;
 mod output;
 mod roles;
 mod verbs;
@@ -14,7 +15,8 @@ mod verbs;
 use args::{AgentCommand, Cli, Command};
 use clap::Parser;
 use quorate_runtime::telemetry;
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use quorate_warden::{WardenError, keeper::KeeperError};
+use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 use tokio::runtime::Builder;
 
 pub use quorate_consensus::{Disk, RealDisk};
@@ -41,7 +43,7 @@ impl Machine {
 
 /// All that the binary does, with its command line, on a machine.
 pub fn main(machine: Machine) -> ExitCode {
-    if let Some(code) = warden() {
+    if let Some(code) = hidden() {
         return code;
     }
     let cli = match Cli::try_parse() {
@@ -69,28 +71,40 @@ pub fn main(machine: Machine) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The two verbs that the agent and its warden use among themselves. Before everything else: the warden has no runtime, and
-/// what prepares a hook is in a hurry.
-fn warden() -> Option<ExitCode> {
+/// The verbs that agents, guards and their second processes use among themselves. Before everything else: those have no
+/// runtime, and what prepares a hook is in a hurry.
+fn hidden() -> Option<ExitCode> {
     let mut words = std::env::args_os().skip(1);
     let verb = words.next()?;
     if verb == quorate_warden::EXEC_VERB {
         return Some(quorate_warden::exec(words));
     }
+    if verb == quorate_warden::keeper::VERB {
+        let kept = quorate_warden::keeper::keep(words);
+        return Some(ended("guard-keeper", kept, |error| matches!(error, KeeperError::Words)));
+    }
     if verb != quorate_warden::VERB {
         return None;
     }
-    let Err(error) = quorate_warden::serve(words) else { return Some(ExitCode::from(exit::OK)) };
-    output::note(&format!("error: warden: {}", exit::chain(&error)));
-    let usage = matches!(error, quorate_warden::WardenError::Words);
-    Some(ExitCode::from(if usage { exit::USAGE } else { exit::FAILED }))
+    let served = quorate_warden::serve(words);
+    Some(ended("warden", served, |error| matches!(error, WardenError::Words)))
+}
+
+fn ended<E: Error + 'static>(
+    name: &str,
+    outcome: Result<(), E>,
+    is_usage: impl FnOnce(&E) -> bool,
+) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::from(exit::OK) };
+    output::note(&format!("error: {name}: {}", exit::chain(&error)));
+    ExitCode::from(if is_usage(&error) { exit::USAGE } else { exit::FAILED })
 }
 
 /// A coordinator serves on one thread, next to the one of Raft: what is committed together is answered together, in few
 /// packets. One question every few seconds needs no threads at all. The others do more waiting than work.
 fn runtime(command: &Command) -> Builder {
     match command {
-        Command::Coordinator(_) | Command::Healthcheck(_) => Builder::new_current_thread(),
+        Command::Coordinator(_) | Command::Healthcheck(_) | Command::Guard(_) => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
     }
 }
@@ -100,6 +114,7 @@ async fn run(cli: Cli, machine: Machine) -> anyhow::Result<u8> {
         Command::Coordinator(args) => roles::coordinator::run(args, machine).await,
         Command::Agent(AgentCommand { verb: Some(verb), .. }) => verbs::agent::run(cli.client, verb).await,
         Command::Agent(AgentCommand { run, verb: None }) => roles::agent::run(run, machine).await,
+        Command::Guard(args) => guard::run(args, machine).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Config(verb) => verbs::config::run(verb),
         Command::Healthcheck(args) => verbs::healthcheck::run(args).await,

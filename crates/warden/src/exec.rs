@@ -3,7 +3,10 @@
 //! that hangs holds up nobody else.
 
 use crate::clock::boot_ms;
-use rustix::process::{Resource, getrlimit, setpriority_process, setrlimit, setsid};
+use rustix::process::{
+    Resource, Signal, getppid, getrlimit, set_parent_process_death_signal, setpriority_process, setrlimit,
+    setsid,
+};
 use std::{
     ffi::OsString,
     fs,
@@ -22,6 +25,8 @@ pub(crate) const NOT_RUN: u8 = 126;
 pub(crate) struct Preparation {
     /// The file of the cgroup to join.
     pub(crate) door: Option<PathBuf>,
+    /// The process that it must not outlive: it is killed when that one ends.
+    pub(crate) with_parent: Option<u32>,
     /// Not to be run from this moment on the boot clock on.
     pub(crate) not_after_ms: Option<u64>,
     /// The priority of whoever started the warden.
@@ -41,6 +46,7 @@ impl Preparation {
             }
         };
         word("--door", self.door.clone().map(Into::into));
+        word("--with-parent", self.with_parent.map(|pid| pid.to_string().into()));
         word("--not-after", self.not_after_ms.map(|ms| ms.to_string().into()));
         word("--files", self.files.map(|files| files.to_string().into()));
         word("--oom-score", self.oom_score.clone().map(Into::into));
@@ -56,9 +62,10 @@ impl Preparation {
                 return Some(preparation);
             }
             let value = words.next()?;
-            let number = || value.to_str()?.parse().ok();
+            let number = || value.to_str()?.parse::<u64>().ok();
             match name.to_str()? {
                 "--door" => preparation.door = Some(value.into()),
+                "--with-parent" => preparation.with_parent = Some(number()?.try_into().ok()?),
                 "--not-after" => preparation.not_after_ms = Some(number()?),
                 "--files" => preparation.files = Some(number()?),
                 "--nice" => preparation.nice = value.to_str()?.parse().ok()?,
@@ -92,12 +99,25 @@ fn become_program(
     if let Err(error) = setsid() {
         return format!("cannot have a session of its own: {error}");
     }
+    if let Some(parent) = preparation.with_parent
+        && let Err(why) = die_with(parent)
+    {
+        return why;
+    }
     give_back(preparation);
     if preparation.not_after_ms.is_some_and(|end| boot_ms() >= end) {
         return format!("{} was not run: its lease has run out", program.display());
     }
     let error = Command::new(program).args(words).exec();
     format!("cannot run {}: {error}", program.display())
+}
+
+/// A parent that ended before this was asked for kills nobody any more.
+fn die_with(parent: u32) -> Result<(), String> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| format!("cannot be made to end with its keeper: {error}"))?;
+    let found = getppid().map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned());
+    if found == parent { Ok(()) } else { Err("its keeper has ended".to_owned()) }
 }
 
 /// What cannot be given back does not keep a hook from running.
@@ -120,6 +140,7 @@ mod tests {
     fn words_say_what_is_to_be_prepared() {
         let preparation = Preparation {
             door: Some("/sys/fs/cgroup/g/cgroup.procs".into()),
+            with_parent: Some(12),
             not_after_ms: Some(17),
             nice: -3,
             files: Some(1_024),

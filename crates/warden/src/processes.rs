@@ -81,6 +81,14 @@ impl Snapshot {
         self.by_pid.values()
     }
 
+    /// Everything that lives and descends from a process, without it.
+    pub(crate) fn below(&self, pid: i32) -> Vec<Identity> {
+        let descends =
+            |process: &&Process| self.line(process).iter().skip(1).any(|ancestor| ancestor.pid == pid);
+        let living = self.iter().filter(|process| !process.dead && process.pid != pid);
+        living.filter(descends).map(Process::identity).collect()
+    }
+
     /// The process and its ancestors, nearest first.
     pub(crate) fn line(&self, process: &Process) -> Vec<Process> {
         let mut line = vec![*process];
@@ -137,6 +145,9 @@ mod tests {
             |pid| all.line(all.get(pid).unwrap()).iter().map(|process| process.pid).collect::<Vec<_>>();
         assert_eq!(line(3), [3, 2, 1]);
         assert_eq!(line(8), [8, 9]);
+        assert_eq!(all.below(2), [(3, 1)]);
+        assert_eq!(all.below(1), [(2, 1), (3, 1), (4, 1)]);
+        assert_eq!(all.below(9), [(8, 1)]);
     }
 
     #[test]

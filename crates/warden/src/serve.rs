@@ -11,7 +11,9 @@ use crate::{
     record::{self, Records},
     runs::Watch,
     search::Searcher,
+    signals::{Signals, drain},
     spawner::{Done, Spawner},
+    timer::Timer,
     wake::Waker,
     warden::{Parts, Warden},
 };
@@ -22,20 +24,11 @@ use rustix::{
     fd::{AsFd, OwnedFd},
     io::Errno,
     process::{WaitOptions, setsid, wait},
-    time::{
-        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-        timerfd_settime,
-    },
-};
-use signal_hook::{
-    consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM},
-    low_level::pipe,
 };
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io::{self, Read},
-    os::unix::net::UnixStream,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -178,13 +171,13 @@ impl Token {
 #[derive(Debug)]
 struct Poll {
     epoll: OwnedFd,
-    timer: OwnedFd,
+    timer: Timer,
 }
 
 impl Poll {
     fn new() -> rustix::io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let timer = Timer::new()?;
         let poll = Self { epoll, timer };
         poll.watch(&poll.timer, Token::Timer, EventFlags::IN)?;
         Ok(poll)
@@ -192,18 +185,6 @@ impl Poll {
 
     fn watch(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> rustix::io::Result<()> {
         epoll::add(&self.epoll, fd, EventData::new_u64(token.to_u64()), flags)
-    }
-
-    fn wake_at(&self, at: Option<u64>) {
-        // A zero would stop it, and what is past rings at once.
-        let at = at.map_or(Timespec { tv_sec: 0, tv_nsec: 0 }, |at| {
-            let at = at.max(1);
-            let nanos = i64::try_from(at % 1_000 * 1_000_000).unwrap_or(0);
-            Timespec { tv_sec: i64::try_from(at / 1_000).unwrap_or(i64::MAX), tv_nsec: nanos }
-        });
-        let value = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
-        // It can fail for wrong figures only.
-        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &value);
     }
 
     fn wait(&self, events: &mut Vec<Event>) -> rustix::io::Result<()> {
@@ -228,31 +209,6 @@ impl Watch for Poll {
         // One that is not watched needs no forgetting.
         let _ = epoll::delete(&self.epoll, fd);
     }
-}
-
-/// Signals, as bytes to read. Handlers and not ignored signals: those would be passed on to hooks.
-struct Signals {
-    ends: (UnixStream, UnixStream),
-    children: (UnixStream, UnixStream),
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        let (ends, children) = (UnixStream::pair()?, UnixStream::pair()?);
-        for stream in [&ends.0, &ends.1, &children.0, &children.1] {
-            stream.set_nonblocking(true)?;
-        }
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
-            pipe::register(signal, ends.1.try_clone()?)?;
-        }
-        pipe::register(SIGCHLD, children.1.try_clone()?)?;
-        Ok(Self { ends, children })
-    }
-}
-
-fn drain(stream: &mut UnixStream) {
-    let mut bytes = [0; 64];
-    while stream.read(&mut bytes).is_ok_and(|count| count > 0) {}
 }
 
 struct Process {
@@ -283,7 +239,7 @@ impl Process {
             }
             let strangers = self.strangers.values().map(|conn| conn.since.saturating_add(HELLO_WITHIN_MS));
             let wake = strangers.chain(self.warden.next_wake()).min();
-            self.poll.wake_at(wake);
+            self.poll.timer.ring_at(wake);
             self.poll.wait(&mut events).map_err(cannot("poll"))?;
             let now = boot_ms();
             for event in &events {
@@ -301,9 +257,7 @@ impl Process {
     fn event(&mut self, token: Token, now: u64) {
         match token {
             // The loop itself does what time asks for.
-            Token::Timer => {
-                let _ = rustix::io::read(&self.poll.timer, &mut [0_u8; 8]);
-            }
+            Token::Timer => self.poll.timer.clear(),
             Token::Listener => self.accept(now),
             Token::Waker => {
                 self.waker.clear();

@@ -17,6 +17,7 @@ use crate::{
     search::Searcher,
     settings::Settings,
     spawner::Spawner,
+    told::Told,
     watchdog::Watchdog,
 };
 use quorate_agent_core::{
@@ -421,24 +422,15 @@ impl Warden {
 
     /// What a program of a group is told.
     pub(crate) fn environment(&self, whose: &Whose, reason: &str) -> Vec<(&'static str, String)> {
-        let role = if whose.hook == Hook::Promote { "primary" } else { "backup" };
-        let disk = self.disks.get(&whose.group).cloned();
-        let host = self.host.as_ref().map(ToString::to_string).unwrap_or_default();
-        let mut told = vec![
-            ("QUORATE_GROUP", whose.group.to_string()),
-            ("QUORATE_EPOCH", whose.epoch.to_string()),
-            ("QUORATE_ROLE", role.to_owned()),
-            ("QUORATE_HOST", host),
-            // It may come from a coordinator, and a variable holds no zero byte.
-            ("QUORATE_REASON", reason.replace('\0', " ")),
-        ];
-        if let Some(disk) = disk {
-            told.push(("QUORATE_DISK", disk.name.replace('\0', " ")));
-            if !disk.path.is_empty() {
-                told.push(("QUORATE_DISK_PATH", disk.path.replace('\0', " ")));
-            }
-        }
-        told
+        let told = Told {
+            group: &whose.group,
+            epoch: whose.epoch,
+            role: if whose.hook == Hook::Promote { "primary" } else { "backup" },
+            host: self.host.as_ref().map_or("", HostId::as_str),
+            reason,
+            disk: self.disks.get(&whose.group),
+        };
+        told.variables()
     }
 
     /// What is run for a hook.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{field::InvalidField, pb::types::LeaderHint};
 use prost::Message;
-use quorate_domain::{ClusterId, CoordinatorId, FormationId, Rejection, RequestId, Revision};
+use quorate_domain::{ClusterId, CoordinatorId, FormationId, GroupId, Rejection, RequestId, Revision};
 use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, QuotaViolation, StatusExt};
@@ -99,6 +99,28 @@ pub enum ApiError {
         ours: Option<FormationId>,
         /// As the agent was told it.
         theirs: FormationId,
+    },
+    /// The group has a guard on this host already.
+    #[error("group {group} has a guard on this host already: {guard}; stop that one first")]
+    Guarded {
+        /// The group.
+        group: GroupId,
+        /// The one that it has, in words.
+        guard: String,
+    },
+    /// What the host's agent is configured with starts and ends the services of all groups.
+    #[error(
+        "the agent of this host starts and ends services by hooks, so that group {group} can have no guard; take hooks.*, warden.fence_command and warden.watchdog out of the agent's configuration, or use no guard"
+    )]
+    GuardBesideHooks {
+        /// The group.
+        group: GroupId,
+    },
+    /// Whoever asks runs on another machine.
+    #[error("a guard is attached from {from}, which is not this host; run it on the host of the agent")]
+    GuardElsewhere {
+        /// Where it runs.
+        from: String,
     },
     /// Whoever opened the stream does not read it.
     #[error("what was sent is not read; the stream ends, open another one")]
@@ -214,6 +236,16 @@ impl ApiError {
                     Some(ours) => parts.with(key::FORMATION, ours),
                     None => parts,
                 }
+            }
+            Self::Guarded { group, .. } => {
+                Parts::new(Code::AlreadyExists, Reason::Guarded.as_str()).with(key::GROUP, group)
+            }
+            Self::GuardBesideHooks { group } => {
+                Parts::new(Code::FailedPrecondition, Reason::GuardBesideHooks.as_str())
+                    .with(key::GROUP, group)
+            }
+            Self::GuardElsewhere { from } => {
+                Parts::new(Code::PermissionDenied, Reason::GuardElsewhere.as_str()).with(key::ADDRESS, from)
             }
             Self::SlowReader => {
                 Parts::new(Code::ResourceExhausted, Reason::SlowReader.as_str()).retry(OVERLOADED_RETRY)

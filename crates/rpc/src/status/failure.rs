@@ -137,7 +137,14 @@ fn by_reason(status: &Status, info: &ErrorInfo, retry_after: Option<Duration>) -
         None if status.code() == Code::NotFound => {
             Failure::NotFound { code: info.reason.clone(), what: word(key::WHAT), id: word(key::ID), message }
         }
-        Some(Reason::OtherCluster | Reason::OtherFormation) | None => {
+        Some(
+            Reason::OtherCluster
+            | Reason::OtherFormation
+            | Reason::Guarded
+            | Reason::GuardBesideHooks
+            | Reason::GuardElsewhere,
+        )
+        | None => {
             Failure::Refused { code: info.reason.clone(), message }
         }
     }

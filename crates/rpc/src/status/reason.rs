@@ -49,6 +49,12 @@ reasons! {
     OtherCluster = "OTHER_CLUSTER",
     /// The agent belongs to another forming of a cluster of this name, and not to this one.
     OtherFormation = "OTHER_FORMATION",
+    /// The group has a guard on this host already.
+    Guarded = "GUARDED",
+    /// The agent has hooks, or a fence for them, and a group has either those or a guard.
+    GuardBesideHooks = "GUARD_BESIDE_HOOKS",
+    /// A guard runs on the host of its agent and nowhere else.
+    GuardElsewhere = "GUARD_ELSEWHERE",
     /// The other end does not read what it is sent.
     SlowReader = "SLOW_READER",
     /// Something that was waited for did not come in time.

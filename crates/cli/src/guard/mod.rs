@@ -1,0 +1,278 @@
+//! `quorate guard`: runs a service under a group's lease. The agent of the host says when it may run and until when; the keeper,
+//! a process of its own, runs it and leaves nothing of it when that is over, whatever becomes of the guard.
+//!
+//! Architecture invariant: the agent is told that a deadline is known only after the keeper has taken it in, and that the
+//! service has stopped only after nothing of it is left.
+
+mod agent;
+mod keeper;
+mod program;
+mod signals;
+
+use crate::{Machine, args::GuardArgs, exit, output};
+use agent::{Attachment, FromAgent, Mandate};
+use anyhow::Context;
+use keeper::{Keeper, Said};
+use quorate_rpc::Failure;
+use quorate_runtime::{
+    clock::{BootInstant, Clock, sleep_until},
+    telemetry::{self, LogFormat},
+};
+use quorate_warden::{
+    adopt_orphans,
+    keeper::{End, FromKeeper, ToKeeper, Until},
+};
+use signals::{Received, Signals, TERMINATE};
+use std::{future::pending, sync::Arc, time::Duration};
+
+/// Runs the guard until it is told to stop, is refused, or its service ends by itself.
+///
+/// # Errors
+/// What keeps it from running any service.
+pub(crate) async fn run(args: GuardArgs, machine: Machine) -> anyhow::Result<u8> {
+    program::check(&args.command)?;
+    telemetry::init("info", LogFormat::Human)?;
+    // What a keeper that is killed leaves falls to the guard.
+    adopt_orphans().context("the guard cannot be a subreaper")?;
+    let signals = Signals::install()?;
+    let attachment = Attachment::open(&args)?;
+    let guard = Guard {
+        args,
+        clock: machine.clock,
+        attachment,
+        signals,
+        mandate: None,
+        service: None,
+        last_epoch: 0,
+        waits_for: String::new(),
+        was_attached: false,
+        leaving: None,
+    };
+    guard.run().await
+}
+
+/// The service of one epoch.
+struct Service {
+    keeper: Keeper,
+    epoch: u64,
+    /// The last deadline that the keeper has taken in.
+    known: Until,
+}
+
+struct Guard {
+    args: GuardArgs,
+    clock: Arc<dyn Clock>,
+    attachment: Attachment,
+    signals: Signals,
+    /// What the agent said last, while that is that this host is primary.
+    mandate: Option<Mandate>,
+    service: Option<Service>,
+    /// The last epoch that a service ran under: none begins twice.
+    last_epoch: u64,
+    /// As it was said last.
+    waits_for: String,
+    was_attached: bool,
+    /// The exit code, once nothing is to be started any more.
+    leaving: Option<u8>,
+}
+
+impl Guard {
+    async fn run(mut self) -> anyhow::Result<u8> {
+        loop {
+            if let (None, Some(code)) = (&self.service, self.leaving) {
+                self.attachment.close().await;
+                return Ok(code);
+            }
+            let late_at = self.service.as_ref().map(|service| service.known.keeper_is_late_at_ms());
+            tokio::select! {
+                said = self.attachment.next() => self.agent_said(said),
+                said = hear(&mut self.service) => self.keeper_said(said).await,
+                signal = self.signals.next() => self.signalled(signal),
+                () = reach(self.clock.as_ref(), late_at) => {
+                    self.without_keeper(true, "its keeper did not end it in time").await;
+                }
+            }
+            self.start_if_due();
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.boottime().as_ms()
+    }
+
+    fn agent_said(&mut self, said: FromAgent) {
+        match said {
+            FromAgent::Attached => {
+                self.was_attached = true;
+                tracing::info!(group.id = %self.args.group, agent = self.args.agent, "attached to the agent");
+            }
+            FromAgent::Primary(mandate) => {
+                self.waits_for.clear();
+                match &mut self.service {
+                    Some(service) if service.epoch == mandate.epoch => {
+                        service.keeper.say(&ToKeeper::Until(mandate.until));
+                    }
+                    Some(_) => self.end_service(TERMINATE),
+                    None => {}
+                }
+                self.mandate = Some(mandate);
+            }
+            FromAgent::Other(reason) => {
+                self.mandate = None;
+                if self.service.is_some() {
+                    tracing::info!(group.id = %self.args.group, reason, "the role has ended: ending the service");
+                    self.end_service(TERMINATE);
+                } else {
+                    self.wait_for(reason);
+                }
+            }
+            FromAgent::Away(why) => {
+                // What runs goes on until its deadline: an agent that comes back in time has ended the epoch by itself.
+                self.mandate = None;
+                if self.args.no_wait && !self.was_attached {
+                    output::note(&format!("error: {why}"));
+                    self.leaving = Some(exit::UNREACHABLE);
+                }
+                self.wait_for(why);
+            }
+            FromAgent::Refused(failure) => self.refused(&failure),
+        }
+    }
+
+    fn refused(&mut self, failure: &Failure) {
+        let (group, agent) = (&self.args.group, &self.args.agent);
+        let (text, code) = match failure {
+            Failure::NotFound { .. } => (
+                format!(
+                    "the agent at {agent} knows no group {group}; check its name, and that this host is a member of it (`quorate group show {group}`)"
+                ),
+                exit::REFUSED,
+            ),
+            Failure::Refused { code, message } => (format!("{message} [{code}]"), exit::REFUSED),
+            other => (format!("the agent at {agent}: {other}"), exit::FAILED),
+        };
+        output::note(&format!("error: {text}"));
+        self.mandate = None;
+        self.leaving = Some(code);
+        self.end_service(TERMINATE);
+    }
+
+    /// Says what it waits for, unless that is known.
+    fn wait_for(&mut self, reason: String) {
+        if self.waits_for != reason {
+            tracing::info!(group.id = %self.args.group, reason, "waiting");
+            self.waits_for = reason;
+        }
+    }
+
+    fn start_if_due(&mut self) {
+        let Some(mandate) = &self.mandate else { return };
+        if self.service.is_some() || self.leaving.is_some() || mandate.epoch <= self.last_epoch {
+            return;
+        }
+        let (epoch, until) = (mandate.epoch, mandate.until);
+        self.last_epoch = epoch;
+        match Keeper::start(&self.args.command, until, mandate.environment.clone()) {
+            Ok(keeper) => self.service = Some(Service { keeper, epoch, known: until }),
+            Err(error) => self.not_started(epoch, &format!("its keeper does not start: {error}")),
+        }
+    }
+
+    fn not_started(&mut self, epoch: u64, why: &str) {
+        tracing::error!(group.id = %self.args.group, epoch, error = why, "the service does not start");
+        self.attachment.stopped(epoch, why.to_owned(), true);
+        self.leaving = Some(exit::FAILED);
+    }
+
+    fn end_service(&mut self, signal: i32) {
+        let by_ms = self.now().saturating_add(u64::try_from(self.args.stop_timeout.as_millis()).unwrap_or(0));
+        if let Some(service) = &mut self.service {
+            service.keeper.say(&ToKeeper::End { by_ms, signal });
+        }
+    }
+
+    fn signalled(&mut self, signal: Received) {
+        match (signal, &mut self.service) {
+            (Received::Pass(signal), Some(service)) => service.keeper.say(&ToKeeper::Signal { signal }),
+            (Received::Pass(_), None) => {}
+            (Received::Stop(_), Some(service)) if self.leaving.is_some() => {
+                service.keeper.say(&ToKeeper::Kill);
+            }
+            (Received::Stop(signal), _) => {
+                tracing::info!(group.id = %self.args.group, signal, "told to stop");
+                self.leaving.get_or_insert(exit::OK);
+                self.end_service(signal);
+            }
+        }
+    }
+
+    async fn keeper_said(&mut self, said: Said) {
+        let Some(service) = &mut self.service else { return };
+        let epoch = service.epoch;
+        match said {
+            Said::Word(FromKeeper::Started { pid }) => {
+                tracing::info!(group.id = %self.args.group, epoch, service.pid = pid, "the service runs");
+                self.attachment.knows(epoch, service.known.lease_ms);
+            }
+            Said::Word(FromKeeper::Knows(until)) => {
+                service.known = until;
+                self.attachment.knows(epoch, until.lease_ms);
+            }
+            Said::Word(FromKeeper::NotStarted { why }) => {
+                self.release_keeper().await;
+                self.not_started(epoch, &why);
+            }
+            Said::Word(FromKeeper::Gone { end, asked }) => {
+                self.release_keeper().await;
+                self.service_gone(epoch, end, asked);
+            }
+            Said::Lost => self.without_keeper(false, "its keeper is gone").await,
+        }
+    }
+
+    async fn release_keeper(&mut self) {
+        if let Some(service) = self.service.take() {
+            service.keeper.release().await;
+        }
+    }
+
+    fn service_gone(&mut self, epoch: u64, end: End, asked: bool) {
+        tracing::info!(group.id = %self.args.group, epoch, "the service {end}, and nothing of it is left");
+        let why = if asked { "it was asked to end" } else { "nobody had asked it to end" };
+        self.attachment.stopped(epoch, format!("the service {end}; {why}"), !asked);
+        if !asked || self.leaving == Some(exit::OK) {
+            self.leaving = Some(end.code());
+        }
+    }
+
+    /// The keeper is not to be counted on: the guard itself makes certain that nothing of the service is left.
+    async fn without_keeper(&mut self, lease_is_over: bool, why: &str) {
+        let Some(Service { keeper, epoch, .. }) = self.service.take() else { return };
+        tracing::error!(group.id = %self.args.group, epoch, reason = why, "killing everything that the service started");
+        if keeper.kill().await {
+            self.attachment.stopped(epoch, format!("the service was killed: {why}"), !lease_is_over);
+        } else {
+            tracing::error!(group.id = %self.args.group, epoch, "something of the service is not gone: it hangs in the kernel");
+        }
+        if !lease_is_over {
+            self.leaving = Some(exit::FAILED);
+        }
+    }
+}
+
+async fn hear(service: &mut Option<Service>) -> Said {
+    match service {
+        Some(service) => service.keeper.next().await,
+        None => pending().await,
+    }
+}
+
+async fn reach(clock: &dyn Clock, at_ms: Option<u64>) {
+    match at_ms {
+        Some(at_ms) => sleep_until(clock, BootInstant::from_ms(at_ms)).await,
+        None => pending().await,
+    }
+}
+
+/// How long the agent may take to read the last word.
+const LAST_WORD_WAIT: Duration = Duration::from_secs(1);
