@@ -242,6 +242,49 @@ async fn a_warden_that_stands_still_is_replaced() -> Result<()> {
     end(cluster).await
 }
 
+/// What remains possible (docs/hooks.md): counted, so that it is known, and ended by the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_and_a_warden_killed_at_once_leave_goes_on_until_the_agent_is_started_again()
+-> Result<()> {
+    for cgroups in [true, false] {
+        let (mut cluster, epoch) = served(FAILS, cgroups).await?;
+        let warden = warden_of(&mut cluster, 1)?;
+        kill_process(warden, Signal::KILL)?;
+        cluster.agent(1).kill()?;
+        let next = wait_for_epoch(&cluster, |last| last > epoch).await?;
+        let late = || -> Result<usize> {
+            let after_next = epochs(&cluster)?.into_iter().skip_while(|written| *written < next);
+            Ok(after_next.filter(|written| *written < next).count())
+        };
+        let counted = wait_until("the old service has written beside the next one", SERVED, async || {
+            let late = late()?;
+            ensure!(late > 0, "nothing remains: the page says too much");
+            Ok(late)
+        })
+        .await?;
+        let until_then = epochs(&cluster)?.len();
+        cluster.agent(1).start()?;
+        wait_until("the next start has killed what it found", SERVED, async || {
+            let said = cluster.agent(1).said()?;
+            ensure!(said.contains("the service has stopped"), "not yet");
+            Ok(())
+        })
+        .await?;
+        let ended = epochs(&cluster)?.len();
+        println!("cgroups {cgroups}: {counted} writes beside the next one before anybody came");
+        wait_until("only the next one writes", SERVED, async || {
+            let written = epochs(&cluster)?;
+            ensure!(written.len() >= ended + 100, "{} writes", written.len() - until_then);
+            ensure!(written[ended..].iter().all(|epoch| *epoch >= next), "the old one writes");
+            Ok(())
+        })
+        .await?;
+        cluster.wait_for_hosts().await?;
+        end(cluster).await?;
+    }
+    Ok(())
+}
+
 /// Ends everything; wardens end once their agents have said goodbye and nothing is left to guard.
 async fn end(mut cluster: Cluster) -> Result<()> {
     // The demote hooks of these tests succeed from here on: whatever runs still is ended by it.

@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 use quorate_rpc::{Client, ClientOptions};
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -231,6 +232,15 @@ impl Cluster {
     pub async fn stranger(&self, role: &str, name: &str, config: &str) -> Result<Process> {
         let program = tokio::task::spawn_blocking(binary::quorate).await??;
         process(role, name, &self.root(), &program, config)
+    }
+
+    /// Another process of the same binary with these words, and a log under this name.
+    ///
+    /// # Errors
+    /// When the binary does not build.
+    pub async fn other(&self, name: &str, words: Vec<OsString>) -> Result<Process> {
+        let program = tokio::task::spawn_blocking(binary::quorate).await??;
+        Ok(Process::new(name, program, words, self.root().join(format!("{name}.log"))))
     }
 
     /// The links between the coordinators and to their API.

@@ -204,6 +204,25 @@ impl Process {
         Ok(())
     }
 
+    /// The processes that it has started itself and that have not ended.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn children(&self) -> Result<Vec<Pid>> {
+        let own = i64::from(self.pid()?);
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let fields: Vec<&str> =
+                stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().collect();
+            if fields.get(1).is_some_and(|parent| parent.parse() == Ok(own)) && fields.first() != Some(&"Z") {
+                found.extend(Pid::from_raw(pid));
+            }
+        }
+        Ok(found)
+    }
+
     /// Its process id, while it is supposed to run.
     ///
     /// # Errors
@@ -332,7 +351,11 @@ impl Process {
         &self.log
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends it a signal; does not wait.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.system_pid()?, signal).with_context(|| format!("could not signal {}", self.name))
     }
 

@@ -3,11 +3,13 @@
 //! an older epoch after the first of a newer one is what no cluster may ever let happen.
 
 mod conduct;
+mod guarded;
 mod journal;
 mod mode;
 mod rounds;
 
 pub use conduct::{Conduct, Hook};
+pub use guarded::Guarded;
 pub use journal::{Journal, Succession, Write};
 pub use mode::Mode;
 pub use rounds::{Options, Rounds, run};
@@ -23,6 +25,8 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct Services {
     folder: PathBuf,
+    /// `quorate-service`.
+    program: PathBuf,
 }
 
 impl Services {
@@ -32,7 +36,7 @@ impl Services {
     /// When they cannot be written.
     pub fn new(folder: &Path, program: &Path) -> Result<Self> {
         fs::create_dir_all(folder).context("could not make the services' folder")?;
-        let services = Self { folder: folder.to_owned() };
+        let services = Self { folder: folder.to_owned(), program: program.to_owned() };
         let (journal, pid) = ("$QUORATE_GROUP.journal", "$QUORATE_GROUP.$QUORATE_HOST.pid");
         let program = program.display();
         let start = format!(
@@ -80,6 +84,24 @@ impl Services {
     /// The journal of a group, from its beginning.
     pub fn journal(&self, group: &str) -> Journal {
         Journal::new(self.folder.join(format!("{group}.journal")))
+    }
+
+    /// Makes what a guard runs.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn command(&self, guarded: Guarded) -> Result<PathBuf> {
+        let path = self.folder.join(format!("{guarded:?}").to_lowercase());
+        script(&path, &guarded.shell(&self.folder, &self.program))?;
+        Ok(path)
+    }
+
+    /// Lets every [`Guarded::Leaves`] end.
+    ///
+    /// # Errors
+    /// When the word cannot be written.
+    pub fn leave(&self) -> Result<()> {
+        fs::write(self.folder.join(guarded::LEAVE), "").context("could not let the services leave")
     }
 
     /// The process of a group's service on a host, as it wrote it down.

@@ -145,7 +145,8 @@ impl Guards {
         }
         guard.last = role.as_ref().ok().cloned();
         let is_refusal = role.is_err();
-        let begins = guard.last.as_ref().map(|told| &told.role).filter(|role| role.role == LocalRole::Primary);
+        let begins =
+            guard.last.as_ref().map(|told| &told.role).filter(|role| role.role == LocalRole::Primary);
         if let Some(role) = begins
             && guard.runs.is_none_or(|(epoch, _)| epoch != role.epoch)
         {

@@ -11,8 +11,8 @@ use quorate_rpc::{
     convert::group_id,
     pb::{
         agent::{
-            GetRoleRequest, GetRoleResponse, GroupRole, GuardRequest, GuardResponse, ListRolesRequest, ListRolesResponse,
-            local_agent_server::LocalAgent,
+            GetRoleRequest, GetRoleResponse, GroupRole, GuardRequest, GuardResponse, ListRolesRequest,
+            ListRolesResponse, local_agent_server::LocalAgent,
         },
         types,
     },

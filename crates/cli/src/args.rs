@@ -134,8 +134,10 @@ pub(crate) enum AgentVerb {
 /// COMMAND at once; SIGHUP, SIGUSR1 and SIGUSR2 are passed on. A COMMAND that ends by itself ends the guard with its exit
 /// code (128 and the signal's number when a signal ended it), and the group moves to another host.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: that of COMMAND if it ended by itself or with the guard, 0 if the guard was told to stop while \
-                        nothing ran, 1 failed, 2 usage, 3 the agent does not answer (--no-wait), 4 refused or no such group.")]
+#[command(
+    after_help = "Exit codes: that of COMMAND if it ended by itself or with the guard, 0 if the guard was told to stop while \
+                        nothing ran, 1 failed, 2 usage, 3 the agent does not answer (--no-wait), 4 refused or no such group."
+)]
 pub(crate) struct GuardArgs {
     /// The failover group.
     pub(crate) group: GroupId,

@@ -104,7 +104,9 @@ fn ended<E: Error + 'static>(
 /// packets. One question every few seconds needs no threads at all. The others do more waiting than work.
 fn runtime(command: &Command) -> Builder {
     match command {
-        Command::Coordinator(_) | Command::Healthcheck(_) | Command::Guard(_) => Builder::new_current_thread(),
+        Command::Coordinator(_) | Command::Healthcheck(_) | Command::Guard(_) => {
+            Builder::new_current_thread()
+        }
         _ => Builder::new_multi_thread(),
     }
 }

@@ -1,13 +1,16 @@
 //! One way to stop: every task hangs on one token, the first reason is kept, and the process says who did not end.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fs, io, process, thread};
 
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+    low_level::{self, signal_name},
+};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +18,8 @@ use crate::telemetry;
 
 /// The exit code of a process whose operator would not wait for a graceful stop (128 + SIGINT).
 pub const EXIT_IMPATIENT: i32 = 130;
+/// What the thread that takes signals needs.
+const SIGNALS_STACK_BYTES: usize = 256 << 10;
 /// How long the line that says so may take to be written.
 const LAST_LINE_DEADLINE: Duration = Duration::from_millis(100);
 /// The exit code of a process that ends itself at once.
@@ -121,27 +126,37 @@ impl Shutdown {
         self.ledger().reason.clone()
     }
 
-    /// Waits for SIGTERM or SIGINT, or for somebody else to trigger the stop.
+    /// Waits for SIGTERM, SIGINT or SIGHUP, or for somebody else to trigger the stop.
     ///
     /// The first signal triggers a graceful stop. Any signal after that ends the process at once with exit code
-    /// [`EXIT_IMPATIENT`], whatever the tasks are doing.
+    /// [`EXIT_IMPATIENT`], whatever the tasks are doing: a thread of its own takes signals, which no runtime that stands still
+    /// and no disk that hangs holds up.
     ///
     /// # Errors
-    /// When the operating system refuses the signal handlers.
+    /// When the operating system refuses the signal handlers, or the thread.
     pub async fn wait_for_signal(&self) -> io::Result<()> {
-        let mut signals = Signals::install()?;
-        tokio::select! {
-            name = signals.next() => self.trigger(format!("{name} received")),
-            () = self.inner.token.cancelled() => {}
-        }
-        // Not tracked: it is there to cut `finish` short, so `finish` must not wait for it.
-        tokio::spawn(async move {
-            let name = signals.next().await;
+        let signals = Signals::new(taken())?;
+        let own = self.clone();
+        thread::Builder::new()
+            .name("signals".into())
+            .stack_size(SIGNALS_STACK_BYTES)
+            .spawn(move || own.obey(signals))?;
+        self.inner.token.cancelled().await;
+        Ok(())
+    }
+
+    fn obey(&self, mut signals: Signals) {
+        for signal in &mut signals {
+            let name = signal_name(signal).unwrap_or("a signal");
+            if self.reason().is_none() {
+                self.trigger(format!("{name} received"));
+                continue;
+            }
             tracing::warn!(signal = name, "second signal: ending at once, tasks are not waited for");
             telemetry::flush(LAST_LINE_DEADLINE);
-            process::exit(EXIT_IMPATIENT);
-        });
-        Ok(())
+            // Without whatever a library has to do at an exit, which may wait for what hangs.
+            low_level::exit(EXIT_IMPATIENT);
+        }
     }
 
     /// Stops, waits for every task at most `deadline`, and reports how it went.
@@ -193,28 +208,27 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let name = self.shutdown.ledger().running.remove(&self.number).unwrap_or_default();
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.shutdown.fatal(format!("task {name} panicked; its message is in the log"));
         }
     }
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+/// The signals that stop the process. Whoever started it with SIGHUP ignored, as `nohup` does, wants it to outlive that.
+fn taken() -> Vec<i32> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut taken = vec![SIGTERM, SIGINT];
+    if !ignores(&status, SIGHUP) {
+        taken.push(SIGHUP);
+    }
+    taken
 }
 
-impl Signals {
-    fn install() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
+/// Whether a signal is ignored, by what `/proc` says of the process.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
 }
 
 #[cfg(test)]
@@ -317,6 +331,13 @@ mod tests {
         let outcome = shutdown.finish(SOON).await;
         assert!(outcome.fatal.is_some_and(|text| text.contains("planner")));
         assert!(outcome.unfinished.is_empty());
+    }
+
+    #[test]
+    fn a_signal_that_is_ignored_stays_so() {
+        assert!(ignores("Name:\tx\nSigIgn:\t0000000000001001\n", SIGHUP));
+        assert!(!ignores("SigIgn:\t0000000000001000\n", SIGHUP));
+        assert!(!ignores("", SIGHUP));
     }
 
     #[tokio::test]

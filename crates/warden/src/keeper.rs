@@ -26,7 +26,9 @@ use quorate_agent_core::{
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fd::{AsFd, OwnedFd},
-    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, setsid, waitid},
+    process::{
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, setsid, waitid,
+    },
 };
 use std::{
     ffi::OsString,
@@ -76,7 +78,10 @@ pub fn keep(words: impl Iterator<Item = OsString>) -> Result<(), KeeperError> {
     }
     let guard = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // Fails for what is no socket, such as a terminal.
-    guard.set_nonblocking(true).and_then(|()| guard.peer_addr().map(|_| ())).map_err(|_| KeeperError::Words)?;
+    guard
+        .set_nonblocking(true)
+        .and_then(|()| guard.peer_addr().map(|_| ()))
+        .map_err(|_| KeeperError::Words)?;
     // What is meant for the guard's terminal or process group is not meant for the service. A leader has one already.
     let _ = setsid();
     let signals = Signals::new()?;
@@ -84,7 +89,8 @@ pub fn keep(words: impl Iterator<Item = OsString>) -> Result<(), KeeperError> {
     let decoder = Decoder::new(MESSAGE_MAX_BYTES);
     let (timer, kept) = (Timer::new()?, Kept::default());
     let (main, rounds) = (None, Rounds::default());
-    Keeper { command, guard, decoder, timer, signals, given, kept, main, rounds, asked_by: Signal::TERM }.run()
+    Keeper { command, guard, decoder, timer, signals, given, kept, main, rounds, asked_by: Signal::TERM }
+        .run()
 }
 
 /// What was started.

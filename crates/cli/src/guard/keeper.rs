@@ -6,7 +6,7 @@ use quorate_warden::{
 };
 use std::{
     ffi::OsString,
-    io,
+    io::{self, Write},
     os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -30,6 +30,8 @@ pub(super) enum Said {
 pub(super) struct Keeper {
     child: Child,
     stream: UnixStream,
+    /// The same socket, to be written to at once: the runtime knows only later that it takes something.
+    writer: StdStream,
     decoder: Decoder,
     broken: bool,
 }
@@ -46,6 +48,7 @@ impl Keeper {
     ) -> io::Result<Self> {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
+        let writer = ours.try_clone()?;
         let stream = UnixStream::from_std(ours)?;
         let child = Command::new("/proc/self/exe")
             .arg(VERB)
@@ -53,7 +56,7 @@ impl Keeper {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()?;
         let decoder = Decoder::new(MESSAGE_MAX_BYTES);
-        let mut keeper = Self { child, stream, decoder, broken: false };
+        let mut keeper = Self { child, stream, writer, decoder, broken: false };
         keeper.say(&ToKeeper::Start { until, environment });
         Ok(keeper)
     }
@@ -64,7 +67,7 @@ impl Keeper {
             self.broken = true;
             return;
         };
-        match self.stream.try_write(&bytes) {
+        match self.writer.write(&bytes) {
             Ok(written) if written == bytes.len() => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // A part of a message, or nobody there.

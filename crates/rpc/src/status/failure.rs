@@ -144,9 +144,7 @@ fn by_reason(status: &Status, info: &ErrorInfo, retry_after: Option<Duration>) -
             | Reason::GuardBesideHooks
             | Reason::GuardElsewhere,
         )
-        | None => {
-            Failure::Refused { code: info.reason.clone(), message }
-        }
+        | None => Failure::Refused { code: info.reason.clone(), message },
     }
 }
 
