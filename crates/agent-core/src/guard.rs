@@ -1,7 +1,7 @@
 //! What a warden does: which groups it guards, how far each is, and what is to be done next. An agent tells it when its lease
 //! ends; it ends a group's service by itself when that moment passes unrenewed (DESIGN section 5, rule 11).
 
-use crate::time::BootMs;
+use crate::{step::HookOutcome, time::BootMs};
 use quorate_domain::{Epoch, GroupId};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
@@ -34,18 +34,6 @@ impl fmt::Display for Hook {
             Self::Fence => "fence",
         })
     }
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Well.
-    Succeeded,
-    /// There is no such hook.
-    NotConfigured,
-    /// Not well, or not at all; why in words, with the last ones of the hook.
-    Failed(String),
 }
 
 /// How it is known that a service has stopped.
@@ -420,12 +408,12 @@ impl Guards {
         group: &GroupId,
         key: RunKey,
         hook: Hook,
-        outcome: &Outcome,
+        outcome: &HookOutcome,
         at: Moment,
     ) -> Vec<Action> {
         let Some(held) = self.groups.get_mut(group) else { return Vec::new() };
         let passed = at.now >= held.deadline(at.lease);
-        let well = *outcome == Outcome::Succeeded;
+        let well = *outcome == HookOutcome::Succeeded;
         let is_own = matches!(held.stage, Stage::Promoting(own) | Stage::Interrupted(own) if own == key);
         held.seen |= is_own && !well && at.rules.demotion_ms.is_none();
         match (held.stage, hook) {
@@ -459,7 +447,7 @@ impl Guards {
             (_, Hook::Fence) if well => self.over(group, Proof::Fenced),
             (Stage::Fencing(own), Hook::Fence) if own == key => {
                 let why = match outcome {
-                    Outcome::Failed(why) => format!("the fence command failed: {why}"),
+                    HookOutcome::Failed(why) => format!("the fence command failed: {why}"),
                     _ => "there is no fence command".to_owned(),
                 };
                 self.give_up(group, why, at)

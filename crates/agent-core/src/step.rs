@@ -2,6 +2,7 @@
 
 use crate::{durable::DurableEpochs, time::BootMs};
 use quorate_domain::{Epoch, GroupId};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Which of the operator's hooks.
@@ -23,11 +24,12 @@ impl fmt::Display for HookKind {
 }
 
 /// How a hook ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HookOutcome {
     /// It ended well: the platform has done what it was told. After a demotion, its service is known to have stopped.
     Succeeded,
-    /// There are no hooks at all. A promotion needs none; after a demotion the platform is certain to have stopped only when
+    /// There are no hooks at all, or none of this kind. A promotion needs none; after a demotion the platform is certain to have stopped only when
     /// every deadline that it was told has passed.
     NotConfigured,
     /// It could not be run, ended badly, or was killed; the reason in words. After a demotion, the service is not known to

@@ -3,14 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
 
 use quorate_agent_core::{
-    BootMs,
-    guard::{Action, Guards, Hook, KILL_PATIENCE_MS, Moment, Outcome, Proof, Rules, RunKey},
+    BootMs, HookOutcome,
+    guard::{Action, Guards, Hook, KILL_PATIENCE_MS, Moment, Proof, Rules, RunKey},
 };
 use quorate_domain::{Epoch, GroupId};
 
 const RULES: Rules = Rules { fence: false, demotion_ms: Some(1_000), child: true, agent: true };
 const LEASE: u64 = 5_000;
-const FAILED: fn() -> Outcome = || Outcome::Failed("no".into());
+const FAILED: fn() -> HookOutcome = || HookOutcome::Failed("no".into());
 
 /// At this moment, with the lease ending then.
 fn at(now: u64, lease: u64, rules: Rules) -> Moment {
@@ -25,7 +25,10 @@ fn g() -> GroupId {
 fn served(seen: bool) -> Guards {
     let mut guards = Guards::default();
     let key = guards.promote(&g(), Epoch(3), at(100, LEASE, RULES)).unwrap();
-    assert_eq!(guards.run_ended(&g(), key, Hook::Promote, &Outcome::Succeeded, at(200, LEASE, RULES)), []);
+    assert_eq!(
+        guards.run_ended(&g(), key, Hook::Promote, &HookOutcome::Succeeded, at(200, LEASE, RULES)),
+        []
+    );
     if seen {
         guards.seen(&g());
     }
@@ -57,7 +60,7 @@ fn nothing_happens_while_the_lease_is_renewed_and_the_demote_hook_runs_when_it_i
     let (key, hook) = started(&guards.pass(at(8_000, 8_000, RULES)));
     assert_eq!(hook, Hook::Demote);
     assert_eq!(guards.next_wake(RULES, BootMs(99_000)), Some(BootMs(9_000)), "no renewal counts any more");
-    let ended = guards.run_ended(&g(), key, Hook::Demote, &Outcome::Succeeded, at(8_500, 99_000, RULES));
+    let ended = guards.run_ended(&g(), key, Hook::Demote, &HookOutcome::Succeeded, at(8_500, 99_000, RULES));
     assert_eq!(proofs(&ended), [Proof::Demoted]);
     assert!(!ended.contains(&Action::Kill { group: g() }), "it may have restarted the service as a standby");
     assert!(guards.is_empty());
@@ -148,7 +151,8 @@ fn what_was_never_seen_running_below_its_hook_is_not_known_to_have_stopped_when_
     // Its own agent tries on, and one that succeeds is the proof.
     assert_eq!(guards.next_wake(RULES, BootMs(LEASE)), None);
     let key = guards.demote(&g(), Epoch(3), at(LEASE + 500, LEASE, RULES)).unwrap();
-    let ended = guards.run_ended(&g(), key, Hook::Demote, &Outcome::Succeeded, at(LEASE + 600, LEASE, RULES));
+    let ended =
+        guards.run_ended(&g(), key, Hook::Demote, &HookOutcome::Succeeded, at(LEASE + 600, LEASE, RULES));
     assert_eq!(proofs(&ended), [Proof::Demoted]);
 }
 
@@ -184,7 +188,8 @@ fn the_fence_command_follows_where_the_kill_is_no_proof() {
         (guards, key)
     };
     let (mut guards, key) = fencing();
-    let ended = guards.run_ended(&g(), key, Hook::Fence, &Outcome::Succeeded, at(LEASE + 90, LEASE, rules));
+    let ended =
+        guards.run_ended(&g(), key, Hook::Fence, &HookOutcome::Succeeded, at(LEASE + 90, LEASE, rules));
     assert_eq!(proofs(&ended), [Proof::Fenced]);
     let (mut guards, key) = fencing();
     let ended = guards.run_ended(&g(), key, Hook::Fence, &FAILED(), at(LEASE + 90, LEASE, rules));
@@ -235,7 +240,7 @@ fn a_demotion_that_fails_where_nothing_was_guarded_ends_nothing_by_force() {
     assert_eq!(actions, [Action::LetGo { group: g() }]);
     assert!(guards.is_empty());
     let key = guards.demote(&g(), Epoch(3), at(700, 0, RULES)).unwrap();
-    let ended = guards.run_ended(&g(), key, Hook::Demote, &Outcome::Succeeded, at(800, 0, RULES));
+    let ended = guards.run_ended(&g(), key, Hook::Demote, &HookOutcome::Succeeded, at(800, 0, RULES));
     assert_eq!(proofs(&ended), [Proof::Demoted]);
 }
 

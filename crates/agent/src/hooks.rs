@@ -3,7 +3,7 @@
 use crate::{event::WardenEvent, warden::Warden};
 use quorate_agent_core::{BootMs, HookKind, HookOutcome};
 use quorate_domain::{Epoch, GroupId};
-use quorate_warden::protocol::{Disk, FromWarden, GroupEnded, Hook, Outcome, Output, Run, ToWarden};
+use quorate_warden::protocol::{Disk, FromWarden, GroupEnded, Hook, Output, Run, ToWarden};
 use std::collections::BTreeMap;
 
 /// What the warden has to say to the core.
@@ -123,13 +123,8 @@ impl Hooks {
         None
     }
 
-    fn run_ended(&mut self, run: u64, outcome: Outcome) -> Option<Word> {
+    fn run_ended(&mut self, run: u64, outcome: HookOutcome) -> Option<Word> {
         let (group, epoch, kind) = self.running.remove(&run)?;
-        let outcome = match outcome {
-            Outcome::Succeeded => HookOutcome::Succeeded,
-            Outcome::NotConfigured => HookOutcome::NotConfigured,
-            Outcome::Failed(why) => HookOutcome::Failed(why),
-        };
         if let HookOutcome::Failed(why) = &outcome {
             tracing::warn!(group.id = %group, epoch = epoch.0, hook = %kind, error = why, "hook failed");
         } else {

@@ -1,7 +1,10 @@
 //! What an agent and its warden say to each other: frames of a length (four bytes, big end first) and JSON.
 
 use crate::settings::Settings;
-pub use quorate_agent_core::guard::{GROUPS_MAX, Hook, Outcome, Proof};
+pub use quorate_agent_core::{
+    HookOutcome,
+    guard::{GROUPS_MAX, Hook, Proof},
+};
 use quorate_domain::{Epoch, GroupId, HostId};
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +118,7 @@ pub enum FromWarden {
         /// The agent's number of it.
         run: u64,
         /// How.
-        outcome: Outcome,
+        outcome: HookOutcome,
     },
     /// A line that a hook, or what it left running, wrote.
     Output(Output),

@@ -4,7 +4,7 @@ use crate::{
     exec::Preparation,
     output::{Flow, Outlet, REST_MS},
     processes::{self, Identity},
-    protocol::{FromWarden, Hook, Outcome},
+    protocol::{FromWarden, Hook, HookOutcome},
     record::Record,
     spawner::{Child, Order},
     warden::Warden,
@@ -193,7 +193,7 @@ impl Warden {
                     let order = self.order(key, &whose, &reason, program);
                     self.spawner.order(order);
                 }
-                None => self.finish(key, &Outcome::NotConfigured, now),
+                None => self.finish(key, &HookOutcome::NotConfigured, now),
             }
         }
     }
@@ -242,7 +242,7 @@ impl Warden {
             Err(why) => {
                 self.runs.late.remove(&key);
                 if whose.is_some() {
-                    self.finish(key, &Outcome::Failed(why), now);
+                    self.finish(key, &HookOutcome::Failed(why), now);
                 }
                 return;
             }
@@ -255,7 +255,7 @@ impl Warden {
         self.kin.hook(process, whose.group.clone(), key);
         if let Err(error) = watch.hook(key, &handle) {
             processes::kill(process);
-            self.finish(key, &Outcome::Failed(format!("it cannot be watched: {error}")), now);
+            self.finish(key, &HookOutcome::Failed(format!("it cannot be watched: {error}")), now);
             return;
         }
         for (pipe, stream) in output.into_iter().flatten().zip(["stdout", "stderr"]) {
@@ -308,8 +308,8 @@ impl Warden {
         }
         self.drain(key, watch, now);
         let outcome = match exit {
-            Ok(()) => Outcome::Succeeded,
-            Err(how) => Outcome::Failed(format!("{} {how}{}", self.name_of(key), self.last_words(key))),
+            Ok(()) => HookOutcome::Succeeded,
+            Err(how) => HookOutcome::Failed(format!("{} {how}{}", self.name_of(key), self.last_words(key))),
         };
         self.finish(key, &outcome, now);
     }
@@ -333,11 +333,11 @@ impl Warden {
         match &run.state {
             State::Queued => {
                 self.runs.queue.retain(|queued| *queued != key);
-                self.finish(key, &Outcome::Failed(format!("it was not run: {why}")), now);
+                self.finish(key, &HookOutcome::Failed(format!("it was not run: {why}")), now);
             }
             State::Starting { .. } => {
                 self.runs.late.insert(key);
-                self.finish(key, &Outcome::Failed(format!("it was not started in time: {why}")), now);
+                self.finish(key, &HookOutcome::Failed(format!("it was not started in time: {why}")), now);
             }
             // Killed by the next round, which looks first what it has started.
             State::Running { .. } if run.stop.is_none() => {
@@ -357,11 +357,11 @@ impl Warden {
         };
         self.drain(key, watch, now);
         let outcome =
-            Outcome::Failed(format!("{} was killed: {why}{}", self.name_of(key), self.last_words(key)));
+            HookOutcome::Failed(format!("{} was killed: {why}{}", self.name_of(key), self.last_words(key)));
         self.finish(key, &outcome, now);
     }
 
-    fn finish(&mut self, key: RunKey, outcome: &Outcome, now: u64) {
+    fn finish(&mut self, key: RunKey, outcome: &HookOutcome, now: u64) {
         let Some(run) = self.runs.all.remove(&key) else { return };
         let Run { whose, asked, state, exit, .. } = run;
         if let State::Running { handle, .. } = state
@@ -372,7 +372,7 @@ impl Warden {
         match asked {
             Some(run) => self.tell(&FromWarden::Ended { run, outcome: outcome.clone() }),
             None => {
-                if let Outcome::Failed(why) = outcome {
+                if let HookOutcome::Failed(why) = outcome {
                     self.log(true, format!("the {} hook of group {} failed: {why}", whose.hook, whose.group));
                 }
             }
@@ -380,7 +380,7 @@ impl Warden {
         let at = self.moment(now);
         let actions = self.guards.run_ended(&whose.group, key, whose.hook, outcome, at);
         if whose.hook == Hook::Promote {
-            if *outcome == Outcome::Succeeded {
+            if *outcome == HookOutcome::Succeeded {
                 self.look_soon(whose.group, now);
             } else if self.guards.get(&whose.group).is_some_and(Guarded::is_seen) {
                 self.note(&whose.group, whose.epoch, None);
@@ -414,7 +414,7 @@ impl Warden {
                 let why = format!(
                     "{name} was killed and is not gone after {GONE_WITHIN_MS} ms: it hangs in the kernel"
                 );
-                self.finish(key, &Outcome::Failed(why), now);
+                self.finish(key, &HookOutcome::Failed(why), now);
             } else {
                 let limit = self.runs.all.get(&key).map_or(0, |run| self.limit_of(run.whose.hook));
                 self.stop_run(key, &format!("it took longer than {limit} ms"), now);

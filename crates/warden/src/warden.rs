@@ -9,8 +9,8 @@ use crate::{
     limits::Limits,
     processes::Identity,
     protocol::{
-        Disk, FromWarden, GROUPS_MAX, GroupEnded, Held, Hello, Hook, Outcome, Proof, REASON_MAX_BYTES, Run,
-        ToWarden, VERSION, Welcome,
+        Disk, FromWarden, GROUPS_MAX, GroupEnded, Held, Hello, Hook, HookOutcome, Proof, REASON_MAX_BYTES,
+        Run, ToWarden, VERSION, Welcome,
     },
     record::Records,
     runs::{Runs, Whose},
@@ -291,7 +291,7 @@ impl Warden {
                         self.by_force.insert(group, run);
                         self.perform(actions, now);
                     }
-                    Err(why) => self.tell(&FromWarden::Ended { run, outcome: Outcome::Failed(why) }),
+                    Err(why) => self.tell(&FromWarden::Ended { run, outcome: HookOutcome::Failed(why) }),
                 }
                 return;
             }
@@ -306,7 +306,7 @@ impl Warden {
                 let whose = Whose { group, epoch, hook };
                 self.start_run(key, whose, reason, Some(run));
             }
-            Err(why) => self.tell(&FromWarden::Ended { run, outcome: Outcome::Failed(why) }),
+            Err(why) => self.tell(&FromWarden::Ended { run, outcome: HookOutcome::Failed(why) }),
         }
     }
 
@@ -349,8 +349,10 @@ impl Warden {
                     self.endings.settled(&group);
                     if let Some(run) = self.by_force.remove(&group) {
                         let outcome = match &proof {
-                            Proof::Not(why) => Outcome::Failed(format!("there is no demote hook, and {why}")),
-                            _ => Outcome::Succeeded,
+                            Proof::Not(why) => {
+                                HookOutcome::Failed(format!("there is no demote hook, and {why}"))
+                            }
+                            _ => HookOutcome::Succeeded,
                         };
                         self.tell(&FromWarden::Ended { run, outcome });
                     }

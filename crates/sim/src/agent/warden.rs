@@ -8,7 +8,7 @@ use crate::{
 };
 use quorate_agent_core::{
     BootMs, HookKind, HookOutcome,
-    guard::{Action, Guarded, Guards, Hook, Moment, Outcome, Proof, Rules, RunKey},
+    guard::{Action, Guarded, Guards, Hook, Moment, Proof, Rules, RunKey},
 };
 use quorate_domain::{Epoch, GroupId};
 use std::collections::BTreeMap;
@@ -202,13 +202,8 @@ impl Agent {
             }
             _ => {}
         }
-        let ended = match &outcome {
-            HookOutcome::Succeeded => Outcome::Succeeded,
-            HookOutcome::NotConfigured => Outcome::NotConfigured,
-            HookOutcome::Failed(why) => Outcome::Failed(why.clone()),
-        };
         let at = self.moment(env);
-        let actions = self.warden.guards.run_ended(&run.group, key, run.hook, &ended, at);
+        let actions = self.warden.guards.run_ended(&run.group, key, run.hook, &outcome, at);
         if run.hook == Hook::Promote && self.warden.services.contains_key(&run.group) {
             self.warden.guards.seen(&run.group);
         }

@@ -4,7 +4,7 @@ use crate::scene::{Agent, Scene, until, ways};
 use quorate_warden::{
     Service, Settings,
     clock::boot_ms,
-    protocol::{Hook, Outcome, Proof, ToWarden},
+    protocol::{Hook, HookOutcome, Proof, ToWarden},
 };
 use std::{fs, time::Duration};
 
@@ -68,7 +68,7 @@ fn a_service_goes_on_while_its_lease_is_renewed_and_a_demote_hook_that_ends_well
         scene.wait_for_writes();
     }
     let run = agent.run("g", 7, Hook::Demote);
-    assert_eq!(agent.ended(run), Outcome::Succeeded);
+    assert_eq!(agent.ended(run), HookOutcome::Succeeded);
     assert_eq!(agent.group_ended("g").proof, Proof::Demoted);
     scene.wait_for_silence();
     let standbys = || {
@@ -103,7 +103,7 @@ fn a_demotion_of_the_agent_that_fails_says_why_and_is_no_end() {
     let settings = settings(&scene, "echo no way >&2; exit 3");
     let (mut agent, _) = serving(&scene, &settings, 60_000);
     let run = agent.run("g", 7, Hook::Demote);
-    let Outcome::Failed(why) = agent.ended(run) else { panic!("it failed") };
+    let HookOutcome::Failed(why) = agent.ended(run) else { panic!("it failed") };
     assert!(why.contains("ended with exit code 3: no way"), "{why}");
     scene.wait_for_writes();
     scene.wait_until_seen("g");
@@ -120,7 +120,7 @@ fn a_demotion_without_a_hook_is_the_kill_of_what_the_promotion_started() {
     scene.wait_until_seen("g");
     for _ in 0..2 {
         let run = agent.run("g", 7, Hook::Demote);
-        assert_eq!(agent.ended(run), Outcome::Succeeded, "also when nothing is left to stop");
+        assert_eq!(agent.ended(run), HookOutcome::Succeeded, "also when nothing is left to stop");
         scene.wait_for_silence();
     }
 }
@@ -182,7 +182,7 @@ fn a_watchdog_is_fed_until_a_group_is_not_known_to_have_stopped_and_again_once_i
     assert_eq!(fed(), before, "a group is not known to have stopped");
     fs::write(&may_stop, "").unwrap();
     let run = agent.run("g", 7, Hook::Demote);
-    assert_eq!(agent.ended(run), Outcome::Succeeded);
+    assert_eq!(agent.ended(run), HookOutcome::Succeeded);
     until("it is fed again", || fed() > before);
     agent.say(&ToWarden::Goodbye);
     drop(agent);

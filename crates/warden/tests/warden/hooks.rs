@@ -5,7 +5,7 @@ use quorate_domain::{Epoch, GroupId};
 use quorate_warden::{
     Service, Settings,
     clock::boot_ms,
-    protocol::{Disk, Hook, Outcome, Run, ToWarden},
+    protocol::{Disk, Hook, HookOutcome, Run, ToWarden},
 };
 use std::{collections::BTreeMap, fs, os::unix::process::CommandExt, process::Command, time::Duration};
 
@@ -37,7 +37,7 @@ fn four_hundred_demotions_at_once_have_descriptors_with_a_limit_of_256() {
             slowest = slowest.max(agent.pings(number));
         }
         for run in runs {
-            assert_eq!(agent.ended(run), Outcome::Succeeded, "{hook}");
+            assert_eq!(agent.ended(run), HookOutcome::Succeeded, "{hook}");
         }
         assert!(slowest < Duration::from_secs(1), "a ping took {slowest:?}");
     }
@@ -85,7 +85,7 @@ fn a_hook_is_told_what_it_is_about_and_is_given_back_what_the_warden_took() {
         reason: "why".into(),
         disk,
     }));
-    assert_eq!(agent.ended(9), Outcome::Succeeded);
+    assert_eq!(agent.ended(9), HookOutcome::Succeeded);
     let own = |command: &str| {
         let output = Command::new("sh").args(["-c", command]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -115,7 +115,7 @@ fn a_hook_that_writes_without_end_holds_up_nobody_and_is_killed_at_its_limit() {
             break;
         }
     }
-    let Outcome::Failed(why) = agent.ended(run) else { panic!("it was killed") };
+    let HookOutcome::Failed(why) = agent.ended(run) else { panic!("it was killed") };
     assert!(why.contains("was killed: it took longer than 1500 ms: it goes on"), "{why}");
     let lines = agent.output().len();
     assert!((100..=1_000).contains(&lines), "{lines} lines were passed on");
@@ -153,7 +153,7 @@ fn a_hook_that_takes_too_long_is_killed_with_what_it_started_and_what_it_did_not
     let (mut agent, _) = scene.agent(&settings);
     agent.lease(60_000);
     let run = agent.run("g", 1, Hook::Promote);
-    let Outcome::Failed(why) = agent.ended(run) else { panic!("it was killed") };
+    let HookOutcome::Failed(why) = agent.ended(run) else { panic!("it was killed") };
     assert!(why.contains("was killed: it took longer than 700 ms"), "{why}");
     let child: u32 = fs::read_to_string(pids).unwrap().trim().parse().unwrap();
     let gone = fs::read_to_string(format!("/proc/{child}/stat")).map_or(true, |stat| stat.contains(") Z "));
@@ -167,10 +167,10 @@ fn hooks_that_cannot_run_say_so() {
     let (mut agent, _) = scene.agent(&settings);
     agent.lease(60_000);
     let run = agent.run("g", 1, Hook::Promote);
-    let Outcome::Failed(why) = agent.ended(run) else { panic!("there is no such hook") };
+    let HookOutcome::Failed(why) = agent.ended(run) else { panic!("there is no such hook") };
     assert!(why.contains("cannot run /nowhere/hook: No such file"), "{why}");
     let run = agent.run("g", 1, Hook::Demote);
-    assert_eq!(agent.ended(run), Outcome::Succeeded, "what failed to start has left nothing behind");
+    assert_eq!(agent.ended(run), HookOutcome::Succeeded, "what failed to start has left nothing behind");
     // Killed before it was old.
     let scene = Scene::new();
     let settings = Settings { on_promote: Some(scene.script("promote", "sleep 600")), ..child() };
@@ -178,10 +178,10 @@ fn hooks_that_cannot_run_say_so() {
     agent.lease(60_000);
     let run = agent.run("g", 1, Hook::Promote);
     agent.say(&ToWarden::Kill { run });
-    let Outcome::Failed(why) = agent.ended(run) else { panic!("it was killed") };
+    let HookOutcome::Failed(why) = agent.ended(run) else { panic!("it was killed") };
     assert!(why.contains("the epoch ended"), "{why}");
     let run = agent.run("g", 1, Hook::Demote);
-    assert_eq!(agent.ended(run), Outcome::Succeeded);
+    assert_eq!(agent.ended(run), HookOutcome::Succeeded);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_service_that_was_never_seen_is_not_known_to_have_stopped_without_a_demote_h
     agent.lease(60_000);
     agent.promoted("g", 1);
     let run = agent.run("g", 1, Hook::Demote);
-    let Outcome::Failed(why) = agent.ended(run) else { panic!("nothing tells that it has stopped") };
+    let HookOutcome::Failed(why) = agent.ended(run) else { panic!("nothing tells that it has stopped") };
     assert!(why.starts_with("there is no demote hook, and nothing of it was seen"), "{why}");
 }
 
@@ -219,9 +219,9 @@ fn demotions_pass_promotions_that_fill_the_window() {
         .map(|group| (agent.run(&group, 1, Hook::Promote), group))
         .collect();
     let run = agent.run("quick", 1, Hook::Demote);
-    assert_eq!(agent.ended(run), Outcome::Succeeded, "while promotions wait for the gate");
+    assert_eq!(agent.ended(run), HookOutcome::Succeeded, "while promotions wait for the gate");
     fs::write(gate, "").unwrap();
     for run in slow.keys() {
-        assert_eq!(agent.ended(*run), Outcome::Succeeded);
+        assert_eq!(agent.ended(*run), HookOutcome::Succeeded);
     }
 }

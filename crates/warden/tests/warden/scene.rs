@@ -5,7 +5,7 @@ use quorate_warden::{
     CgroupUse, Decoder, Settings,
     clock::boot_ms,
     connect, encode,
-    protocol::{FromWarden, GroupEnded, Hello, Hook, Outcome, Run, ToWarden, VERSION, Welcome},
+    protocol::{FromWarden, GroupEnded, Hello, Hook, HookOutcome, Run, ToWarden, VERSION, Welcome},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -251,7 +251,7 @@ impl Agent {
         run
     }
 
-    pub(crate) fn ended(&mut self, wanted: u64) -> Outcome {
+    pub(crate) fn ended(&mut self, wanted: u64) -> HookOutcome {
         self.hear(|message| match message {
             FromWarden::Ended { run, outcome } if *run == wanted => Some(outcome.clone()),
             _ => None,
@@ -260,7 +260,7 @@ impl Agent {
 
     pub(crate) fn promoted(&mut self, group: &str, epoch: u64) {
         let run = self.run(group, epoch, Hook::Promote);
-        assert_eq!(self.ended(run), Outcome::Succeeded);
+        assert_eq!(self.ended(run), HookOutcome::Succeeded);
     }
 
     pub(crate) fn group_ended(&mut self, wanted: &str) -> GroupEnded {

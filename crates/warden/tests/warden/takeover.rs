@@ -4,7 +4,7 @@ use crate::scene::{Scene, start, until, ways};
 use quorate_warden::{
     CgroupUse, Settings,
     clock::boot_ms,
-    protocol::{Hook, Outcome, Proof, ToWarden},
+    protocol::{Hook, HookOutcome, Proof, ToWarden},
 };
 use rustix::process::{Signal, getpid, set_child_subreaper};
 
@@ -30,7 +30,7 @@ fn another_start_of_the_agent_learns_what_is_held_and_ends_it_under_its_old_dead
     assert_eq!((held.group.as_str(), held.epoch.0, held.deadline_ms), ("g", 7, deadline));
     assert!(first.is_closed(), "the newest connection is the agent's");
     let run = second.run("g", 7, Hook::Demote);
-    assert_eq!(second.ended(run), Outcome::Succeeded);
+    assert_eq!(second.ended(run), HookOutcome::Succeeded);
     scene.wait_for_silence();
     let ended = second.group_ended("g");
     assert_eq!(ended.proof, Proof::Demoted);
@@ -56,7 +56,7 @@ fn a_promotion_of_the_start_before_is_ended_when_another_one_comes() {
     let (mut second, _) = scene.agent(&settings);
     until("it may be demoted", || {
         let run = second.run("g", 7, Hook::Demote);
-        second.ended(run) == Outcome::Succeeded
+        second.ended(run) == HookOutcome::Succeeded
     });
     assert_eq!(second.group_ended("g").proof, Proof::Demoted);
 }
@@ -119,7 +119,7 @@ fn a_warden_goes_on_through_signals_while_it_guards_and_ends_once_its_agent_has_
         agent.pings(1);
     }
     let run = agent.run("g", 7, Hook::Demote);
-    assert_eq!(agent.ended(run), Outcome::Succeeded);
+    assert_eq!(agent.ended(run), HookOutcome::Succeeded);
     agent.say(&ToWarden::Goodbye);
     drop(agent);
     let since = boot_ms();
