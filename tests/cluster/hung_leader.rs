@@ -28,8 +28,12 @@ async fn every_host_finds_the_next_leader_before_that_one_takes_it_for_dead() ->
     .await?;
     cluster.wait_for_hosts().await?;
     let history = cluster.history_from(new, before + 1).await?;
-    let events = history.iter().flat_map(|revision| &revision.events);
-    let changed: Vec<_> = events.filter(|event| event.r#type == "HostStatusChanged").collect();
+    let events = || history.iter().flat_map(|revision| &revision.events);
+    let leaders: Vec<_> = events().filter(|event| event.r#type == "LeaderChanged").collect();
+    ensure!(!leaders.is_empty(), "the change of leaders is told: {history:?}");
+    let last = &leaders[leaders.len() - 1].message;
+    ensure!(last.starts_with(&format!("coordinator {new} leads in term ")), "{leaders:?}");
+    let changed: Vec<_> = events().filter(|event| event.r#type == "HostStatusChanged").collect();
     ensure!(changed.is_empty(), "hosts that did nothing wrong: {changed:?}");
     cluster.coordinator(old).resume().await?;
     cluster.wait_for_equal_states().await?;

@@ -20,9 +20,10 @@ async fn copy_of_h1(cluster: &Cluster) -> Result<Process> {
     cluster.stranger("agent", "h1-again", &config).await
 }
 
-fn restarts(history: &[Revision]) -> usize {
+/// How many events of this type there are about h1.
+fn of_h1(history: &[Revision], kind: &str) -> usize {
     let events = history.iter().flat_map(|revision| &revision.events);
-    events.filter(|event| event.r#type == "HostRestarted" && event.host == "h1").count()
+    events.filter(|event| event.r#type == kind && event.host == "h1").count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,6 +64,8 @@ async fn the_agent_that_another_start_took_the_host_from_gives_way_for_good_and_
     })
     .await?;
     ensure!(copy.is_alive()?, "the one that came later stays: {:?}", copy.said()?.lines().last());
-    assert_eq!(restarts(&cluster.history_from(leader, before).await?), 1, "the host changed hands once");
+    let history = cluster.history_from(leader, before).await?;
+    assert_eq!(of_h1(&history, "HostRestarted"), 1, "the host changed hands once");
+    assert_eq!(of_h1(&history, "AgentRefused"), 1, "operators are told once, however often it was refused");
     cluster.finish().await
 }

@@ -14,7 +14,7 @@ mod limits;
 mod list;
 
 pub use code::{Code, Severity, Subject};
-pub use coordinators::{Contact, Coordinators, Finding, Problem, SILENT_MS, Standing};
+pub use coordinators::{Contact, Coordinators, Finding, LostLines, Problem, SILENT_MS, Standing};
 pub use list::{LISTED_MAX, Since, TEXT_MAX_BYTES, Warning, Warnings};
 
 use crate::{Mono, Observations};

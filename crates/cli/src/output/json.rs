@@ -55,6 +55,8 @@ pub(crate) fn status(status: &GetStatusResponse) -> Value {
         "quorum_ack_ms": status.quorum_ack_ms,
         "can_decide": status.can_decide,
         "grace_left_ms": status.grace_left_ms,
+        "log_lines_lost": status.log_lines_lost,
+        "stands_still": status.stands_still,
         "hosts": {
             "online": status.hosts_online,
             "suspect": status.hosts_suspect,

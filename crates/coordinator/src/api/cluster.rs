@@ -117,6 +117,8 @@ impl Cluster for Api {
             warnings: found.listed.iter().map(described).collect(),
             warnings_unlisted: found.unlisted as u64,
             health: health.into(),
+            log_lines_lost: seen.lost_lines.count,
+            stands_still: seen.stands_still,
             members,
             grace_left_ms,
             version: env!("CARGO_PKG_VERSION").to_owned(),

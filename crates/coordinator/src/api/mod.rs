@@ -34,6 +34,7 @@ pub(crate) struct Api {
     digesting: Arc<Mutex<()>>,
     /// What was last found to be wrong.
     warned: Arc<warnings::Warned>,
+    lost: Arc<warnings::Lost>,
 }
 
 /// What an accepted mutation led to.
@@ -51,8 +52,8 @@ impl Api {
         lease: LeaseRecord,
         proposal_deadline: Duration,
     ) -> Self {
-        let (digesting, warned) = (Arc::default(), Arc::default());
-        Self { consensus, memory, peers, watch, lease, proposal_deadline, digesting, warned }
+        let (digesting, warned, lost) = (Arc::default(), Arc::default(), Arc::default());
+        Self { consensus, memory, peers, watch, lease, proposal_deadline, digesting, warned, lost }
     }
 
     /// A view as recent as the request wants it, and what the answer says of it.

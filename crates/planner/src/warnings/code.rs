@@ -71,6 +71,10 @@ codes! {
     NotReachedByCoordinator = "NOT_REACHED_BY_COORDINATOR",
     /// Another coordinator lacks entries of the log.
     CoordinatorBehind = "COORDINATOR_BEHIND",
+    /// A part of this coordinator stands still.
+    PartStandsStill = "PART_STANDS_STILL",
+    /// Lines of this coordinator's log are lost.
+    LogLinesLost = "LOG_LINES_LOST",
     /// A change of the coordinators waits for something.
     MemberChangeWaits = "MEMBER_CHANGE_WAITS",
     /// Two processes take one host from each other.

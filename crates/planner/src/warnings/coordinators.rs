@@ -2,7 +2,7 @@
 
 use super::{
     Code, Severity, Since, Subject,
-    list::{Drafts, Words},
+    list::{Drafts, Words, seconds},
 };
 use crate::coordinators::CAUGHT_UP_ENTRIES;
 use quorate_domain::{CoordinatorId, coordinator::quorum_of};
@@ -15,6 +15,7 @@ const BRING_A_QUORUM: &str =
 
 /// What one coordinator knows of itself and the others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them may hold")]
 pub struct Coordinators {
     /// The one that is asked.
     pub this: CoordinatorId,
@@ -38,6 +39,19 @@ pub struct Coordinators {
     pub even_voters: Option<String>,
     /// Copies of others that were refused here lately, each in words.
     pub copies: Vec<String>,
+    /// True while a part of it stands still.
+    pub stands_still: bool,
+    /// Lines that it said and that are not in its log.
+    pub lost_lines: LostLines,
+}
+
+/// Lines that a process said and that are not in its log, since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LostLines {
+    /// How many.
+    pub count: u64,
+    /// How long ago it was seen that there were more, if that was in the last ten minutes.
+    pub lately_ms: Option<u64>,
 }
 
 /// What one coordinator knows of another one.
@@ -272,6 +286,31 @@ fn own<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
     if let Some(text) = &all.configured_otherwise {
         found.add((Severity::Warning, Code::LeaseConfiguredOtherwise), this(), None, move || {
             Words::new(text.clone(), "set the configuration to what is on record, which is what counts")
+        });
+    }
+    if all.stands_still {
+        found.add((Severity::Warning, Code::PartStandsStill), this(), None, move || {
+            Words::new(
+                format!(
+                    "a part of coordinator {} stands still: it leads nobody until that goes on",
+                    all.this
+                ),
+                "its log names the part and what to do: look at its disk, and at the load of its machine",
+            )
+        });
+    }
+    if all.lost_lines.count > 0 {
+        let LostLines { count, lately_ms } = all.lost_lines;
+        let severity = if lately_ms.is_some() { Severity::Warning } else { Severity::Note };
+        found.add((severity, Code::LogLinesLost), this(), None, move || {
+            let last = lately_ms.map_or_else(String::new, |ms| format!(", the last {} ago", seconds(ms)));
+            Words::new(
+                format!(
+                    "{count} lines of the log of coordinator {} are lost since it started{last}",
+                    all.this
+                ),
+                "let whoever reads its stderr read on, or make room on the disk that it goes to",
+            )
         });
     }
     for reason in &all.change_waits {

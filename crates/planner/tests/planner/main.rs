@@ -8,6 +8,8 @@ mod driver;
 mod failover;
 mod liveness;
 mod orders;
+mod own_warnings;
 mod properties;
+mod speed;
 mod warnings;
 mod world;

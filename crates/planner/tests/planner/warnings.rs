@@ -14,7 +14,7 @@ use quorate_planner::{
 };
 use std::collections::BTreeMap;
 
-fn well() -> Coordinators {
+pub(crate) fn well() -> Coordinators {
     let contact = |id| Contact {
         id: CoordinatorId(id),
         votes: true,
@@ -34,7 +34,7 @@ fn well() -> Coordinators {
 }
 
 impl World {
-    fn warned_by(&self, coordinators: &Coordinators) -> Warnings {
+    pub(crate) fn warned_by(&self, coordinators: &Coordinators) -> Warnings {
         warnings(&self.state, Some(&self.seen), coordinators, self.now)
     }
 
@@ -72,7 +72,7 @@ impl World {
     }
 }
 
-fn short(warning: &Warning) -> String {
+pub(crate) fn short(warning: &Warning) -> String {
     format!("{} {} {}", warning.severity, warning.code, warning.subject)
 }
 

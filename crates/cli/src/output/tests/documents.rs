@@ -278,6 +278,7 @@ fn the_status_keeps_its_names() {
   "last_log_index": 120,
   "leader_api_address": "10.0.0.2:7401",
   "leader_id": 2,
+  "log_lines_lost": 7,
   "member_change": null,
   "members": [
     {
@@ -333,6 +334,7 @@ fn the_status_keeps_its_names() {
     "safe": 0,
     "unknown": 1
   },
+  "stands_still": false,
   "state_digest": "abcd",
   "term": 5,
   "version": "0.1.0",

@@ -254,6 +254,8 @@ pub(super) fn status() -> GetStatusResponse {
         warnings_unlisted: 7,
         health: Health::Critical.into(),
         grace_left_ms: Some(2_500),
+        log_lines_lost: 7,
+        stands_still: false,
         version: "0.1.0".into(),
         reaches_quorum: true,
         service_modes: Some(ServiceModes { normal: 3, read_only: 1, safe: 0, unknown: 1 }),
