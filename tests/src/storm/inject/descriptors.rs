@@ -87,9 +87,6 @@ pub(super) async fn of_coordinator(scene: &mut Scene, fault: &Fault, proof: &mut
     hold(fault).await;
     scene.acknowledges(GO_ON).await?;
     let process = scene.cluster.coordinator(id);
-    let said = process.said()?;
-    let said = said.get(said_before..).unwrap_or_default();
-    ensure!(said.contains(TOO_MANY), "c{id} does not say what it lacks: {said}");
     if process.is_alive()? {
         let (spent, lasted) = (process.cpu_time()?.saturating_sub(spent), since.elapsed());
         process.set_descriptors(usual)?;
@@ -101,6 +98,8 @@ pub(super) async fn of_coordinator(scene: &mut Scene, fault: &Fault, proof: &mut
         return Ok(());
     }
     let status = process.ended(EFFECT).await?;
+    let said = process.said()?;
+    let said = said.get(said_before..).unwrap_or_default();
     let why = said.lines().rev().find(|line| line.contains(TOO_MANY));
     ensure!(status.code() == Some(1) && why.is_some(), "c{id} ended with {status}: {said}");
     proof.effect(format!("c{id} ended with code 1, saying {:?}, the others go on", why.unwrap_or_default()));
