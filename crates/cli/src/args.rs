@@ -129,7 +129,7 @@ pub(crate) enum AgentVerb {
 /// Starts COMMAND while this host is primary of GROUP, by the word of its agent, and leaves nothing of it when that ends: at
 /// the deadline of the lease at the latest, whatever becomes of the agent or of the guard.
 ///
-/// COMMAND stays in the foreground and has QUORATE_GROUP, QUORATE_EPOCH and the other variables of hooks. While the host is
+/// COMMAND stays in the foreground and has the variables of hooks, such as `QUORATE_EPOCH`. While the host is
 /// not primary the guard waits. SIGTERM, SIGINT and SIGQUIT are passed on to COMMAND and end the guard, a second one kills
 /// COMMAND at once; SIGHUP, SIGUSR1 and SIGUSR2 are passed on. A COMMAND that ends by itself ends the guard with its exit
 /// code (128 and the signal's number when a signal ended it), and the group moves to another host.

@@ -89,8 +89,10 @@ pub fn keep(words: impl Iterator<Item = OsString>) -> Result<(), KeeperError> {
     let decoder = Decoder::new(MESSAGE_MAX_BYTES);
     let (timer, kept) = (Timer::new()?, Kept::default());
     let (main, rounds) = (None, Rounds::default());
-    Keeper { command, guard, decoder, timer, signals, given, kept, main, rounds, asked_by: Signal::TERM }
-        .run()
+    let asked_by = Signal::TERM;
+    let keeper =
+        Keeper { command, guard, decoder, timer, signals, given, kept, main, rounds, asked_by, over: false };
+    keeper.run()
 }
 
 /// What was started.
@@ -119,6 +121,8 @@ struct Keeper {
     rounds: Rounds,
     /// By which signal the service is asked to end.
     asked_by: Signal,
+    /// There is nothing to keep, and never will be.
+    over: bool,
 }
 
 impl Keeper {
@@ -137,11 +141,14 @@ impl Keeper {
                 Heard::Child => self.reap(),
                 Heard::Guard => self.hear()?,
                 // Nobody is there any more to say when it must end.
-                Heard::Over if self.main.is_none() => return Ok(()),
                 Heard::Over => {
                     let act = self.kept.kill();
                     self.perform(act);
+                    self.over |= self.main.is_none();
                 }
+            }
+            if self.over {
+                return Ok(());
             }
         }
     }
@@ -186,24 +193,25 @@ impl Keeper {
             Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         };
         while let Some(message) = self.decoder.next_message::<ToKeeper>()? {
-            self.said(message)?;
+            self.said(message);
         }
         if over {
             let act = self.kept.kill();
             self.perform(act);
-            if self.main.is_none() {
-                return Err(KeeperError::System(io::Error::other("the guard ended before it had a service")));
-            }
+            self.over |= self.main.is_none();
         }
         Ok(())
     }
 
-    fn said(&mut self, message: ToKeeper) -> Result<(), KeeperError> {
+    fn said(&mut self, message: ToKeeper) {
         match message {
             ToKeeper::Start { until, environment } => {
                 let answer = match self.start(until, &environment) {
                     Ok(pid) => FromKeeper::Started { pid },
-                    Err(why) => FromKeeper::NotStarted { why },
+                    Err(why) => {
+                        self.over = self.main.is_none();
+                        FromKeeper::NotStarted { why }
+                    }
                 };
                 self.say(&answer);
             }
@@ -226,7 +234,6 @@ impl Keeper {
                 self.perform(act);
             }
         }
-        Ok(())
     }
 
     fn start(&mut self, until: Until, environment: &[(String, String)]) -> Result<u32, String> {
@@ -349,11 +356,9 @@ enum Heard {
     Over,
 }
 
-fn wait_for(fds: &mut [PollFd<'_>]) -> Result<(), KeeperError> {
-    match poll(fds, None) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+/// A signal that interrupts it has said nothing yet of what there is to hear.
+fn wait_for(fds: &mut [PollFd<'_>]) -> rustix::io::Result<()> {
+    rustix::io::retry_on_intr(|| poll(fds, None)).map(|_| ())
 }
 
 /// Kills everything that descends from this process, once; how much there was.

@@ -94,7 +94,8 @@ impl Keeper {
 
     /// It has said its last word.
     pub(super) async fn release(self) {
-        let mut child = self.child;
+        let Self { mut child, stream, writer, .. } = self;
+        drop((stream, writer));
         let _ = spawn_blocking(move || child.wait()).await;
     }
 

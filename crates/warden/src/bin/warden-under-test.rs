@@ -1,19 +1,20 @@
-//! The warden and nothing else, for the tests of this crate: in the product both verbs are of `quorate`.
+//! The warden, and the keeper of a guard, for the tests of this crate: in the product all verbs are of `quorate`.
 
-use quorate_warden::{EXEC_VERB, VERB, exec, serve};
-use std::process::ExitCode;
+use quorate_warden::{EXEC_VERB, VERB, exec, keeper, serve};
+use std::{error::Error, process::ExitCode};
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     match words.next() {
         Some(verb) if verb == EXEC_VERB => exec(words),
-        Some(verb) if verb == VERB => match serve(words) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("error: {error}: {:?}", std::error::Error::source(&error));
-                ExitCode::FAILURE
-            }
-        },
+        Some(verb) if verb == VERB => ended(serve(words)),
+        Some(verb) if verb == keeper::VERB => ended(keeper::keep(words)),
         _ => ExitCode::from(2),
     }
+}
+
+fn ended<E: Error>(outcome: Result<(), E>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    eprintln!("error: {error}: {:?}", error.source());
+    ExitCode::FAILURE
 }

@@ -4,6 +4,7 @@
 
 mod ends;
 mod hooks;
+mod keeper;
 mod scene;
 mod takeover;
 mod words;
