@@ -24,7 +24,7 @@ pub struct Leader {
     pub(crate) last_look: Option<Mono>,
     pub(crate) reach: Reach,
     /// On one that does not lead: it hears a leader.
-    pub(crate) hears_leader: bool,
+    pub(crate) hears_another: bool,
     /// When it was noticed that the process had stood still, the last time.
     pub(crate) stood_still_until: Option<Mono>,
     /// The waits of the last leadership.
@@ -83,7 +83,7 @@ impl Leader {
             numbered: self.numbered,
             last_look: self.last_look,
             reach: self.reach,
-            hears_leader: self.hears_leader,
+            hears_another: self.hears_another,
             stood_still_until: self.stood_still_until,
             ..Self::default()
         };
@@ -141,7 +141,7 @@ impl Leader {
 
     /// Notes whether this coordinator, where it does not lead, hears a leader: to be said before a look.
     pub fn hears_leader(&mut self, hears: bool) {
-        self.hears_leader = hears;
+        self.hears_another = hears;
     }
 
     /// An agent was refused in the leadership of this term: operators should be told.

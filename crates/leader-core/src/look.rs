@@ -46,7 +46,7 @@ impl Leader {
     pub fn look(&mut self, leading: Option<Leading>, state: &State, applied_term: Term, now: Mono) -> Look {
         let stalled_ms = self.stalled_ms(now);
         let mut look = Look { ended: Vec::new(), stalled_ms, next: Next::Wait };
-        let reached = leading.map_or(self.hears_leader, |leading| leading.decides);
+        let reached = leading.map_or(self.hears_another, |leading| leading.decides);
         // Before there is a cluster nobody misses the quorum.
         let over = self.reach.look(reached || state.cluster.id.is_none(), stalled_ms.is_some(), now);
         let Some(Leading { coordinator, term, decides }) = leading else {
