@@ -61,6 +61,7 @@ fn large() -> World {
     world
 }
 
+#[allow(clippy::disallowed_methods, reason = "it measures")]
 fn measured(what: &str, world: &World, now: Mono) -> Duration {
     let coordinators = Coordinators { leads: true, reaches_quorum: true, ..Coordinators::default() };
     let runs = (0..5).map(|_| {

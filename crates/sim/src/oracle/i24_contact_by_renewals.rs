@@ -73,7 +73,8 @@ impl Invariant for ContactByRenewals {
             }
             // The first heartbeat cannot come before the session; but another session without one proves nothing.
             Fact::Opened { node, term, host } => {
-                if self.on_credit.insert((node, term, host.clone())) {
+                let is_first = self.on_credit.insert((node, term, host.clone()));
+                if is_first {
                     self.heard.insert(host.clone(), now);
                 }
             }
