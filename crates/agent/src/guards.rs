@@ -179,6 +179,7 @@ mod tests {
         GroupId::new("g").unwrap()
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as an agent is told it")]
     fn role(role: LocalRole, epoch: u64, deadline: u64) -> Told {
         let role = RoleAnswer {
             group: group(),

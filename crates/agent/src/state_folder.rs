@@ -5,6 +5,7 @@
 
 use quorate_agent_core::DurableEpochs;
 use quorate_domain::{ClusterId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId};
+use quorate_runtime::lack::opened;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
@@ -389,12 +390,12 @@ fn write_file(folder: &Path, name: &str, value: &impl Serialize) -> Result<(), S
         source: error.into(),
     })?;
     let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
+        let mut file = opened(|| File::create(&temporary))?;
         file.write_all(header(&body).as_bytes())?;
         file.write_all(&body)?;
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
-        File::open(folder)?.sync_all()
+        opened(|| File::open(folder))?.sync_all()
     };
     write().map_err(failed("replace", &path))
 }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 pub(crate) mod memory;
 
+use quorate_runtime::lack::opened;
 use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
@@ -214,18 +215,21 @@ struct RealFolder {
 impl Folder for RealFolder {
     fn list(&self) -> io::Result<Vec<String>> {
         // A name that is not UTF-8 is none of ours.
-        fs::read_dir(&self.path)?
+        opened(|| fs::read_dir(&self.path))?
             .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
             .collect()
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().create_new(true).read(true).write(true).open(self.path.join(name))?;
-        Ok(Arc::new(file))
+        let mut options = OpenOptions::new();
+        options.create_new(true).read(true).write(true);
+        Ok(Arc::new(opened(|| options.open(self.path.join(name)))?))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path.join(name))?))
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        Ok(Arc::new(opened(|| options.open(self.path.join(name)))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -39,7 +39,9 @@ impl Desk {
         let look = self.leader.look(Some(leading), &self.state, Term(term), Mono(now));
         let Next::Propose(plan) = look.next else { panic!("no plan but {:?}", look.next) };
         let commands: Vec<Command> = plan.commands.into_iter().map(|planned| planned.command).collect();
-        commands.iter().for_each(|command| self.apply(term, command.clone()));
+        for command in &commands {
+            self.apply(term, command.clone());
+        }
         commands
     }
 }

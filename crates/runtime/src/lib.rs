@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod clock;
+pub mod lack;
 pub mod lane;
 pub mod retry;
 pub mod shutdown;

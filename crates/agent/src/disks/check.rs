@@ -3,6 +3,7 @@
 use super::io::{DiskIo, SystemIo, WriteFault};
 use crate::{config::DiskOptions, state_folder::random_name};
 use quorate_domain::{DiskName, FaultClass, Timestamp, Verdict, VerdictReason};
+use quorate_runtime::lack::is_own_lack;
 use rustix::io::Errno;
 use std::{
     fs,
@@ -77,10 +78,6 @@ impl Trouble {
         let attribute = path.display().to_string();
         Self::Found(Finding { verdict: Verdict::Failed, class, code, attribute, observed, threshold })
     }
-}
-
-fn is_own_lack(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Errors that speak of a mount, an owner or a path. Whatever else the operating system says may come from the medium.

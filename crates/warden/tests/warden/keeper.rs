@@ -27,6 +27,12 @@ struct Kept {
     decoder: Decoder,
 }
 
+/// From now on, in milliseconds.
+fn from_now(writes: u64, lease: u64) -> Until {
+    let now = boot_ms();
+    Until { writes_ms: now + writes, lease_ms: now + lease }
+}
+
 impl Kept {
     /// A keeper of `sh -c SCRIPT`, and what it says to a start with so much time, in milliseconds.
     fn start(script: &str, writes: u64, lease: u64) -> (Self, FromKeeper) {
@@ -40,15 +46,10 @@ impl Kept {
             .spawn()
             .unwrap();
         let mut kept = Self { folder, keeper, stream, decoder: Decoder::new(MESSAGE_MAX_BYTES) };
-        let until = kept.until(writes, lease);
+        let until = from_now(writes, lease);
         kept.say(&ToKeeper::Start { until, environment: vec![("QUORATE_EPOCH".into(), "5".into())] });
         let answer = kept.hear();
         (kept, answer)
-    }
-
-    fn until(&self, writes: u64, lease: u64) -> Until {
-        let now = boot_ms();
-        Until { writes_ms: now + writes, lease_ms: now + lease }
     }
 
     fn say(&mut self, message: &ToKeeper) {
@@ -90,7 +91,7 @@ fn nothing_of_a_deaf_service_is_left_when_its_lease_is_over() {
     let (mut kept, started) = Kept::start(DEAF, 1_000, 2_000);
     assert!(matches!(started, FromKeeper::Started { .. }), "{started:?}");
     let below = kept.below();
-    let until = kept.until(1_500, 3_000);
+    let until = from_now(1_500, 3_000);
     kept.say(&ToKeeper::Until(until));
     assert_eq!(kept.hear(), FromKeeper::Knows(until));
     assert_eq!(kept.hear(), FromKeeper::Gone { end: End::Signal(9), asked: true });
@@ -140,7 +141,7 @@ fn a_keeper_without_its_guard_kills_everything_and_one_that_is_killed_takes_the_
     let (below, main) = (kept.below(), Pid::from_raw(i32::try_from(pid).unwrap()).unwrap());
     // What is meant for a whole unit is not meant for it.
     kill_process(Pid::from_child(&kept.keeper), Signal::TERM).unwrap();
-    kept.say(&ToKeeper::Until(kept.until(60_000, 70_000)));
+    kept.say(&ToKeeper::Until(from_now(60_000, 70_000)));
     assert!(matches!(kept.hear(), FromKeeper::Knows(_)));
     kept.keeper.kill().unwrap();
     kept.keeper.wait().unwrap();
