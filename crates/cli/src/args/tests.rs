@@ -143,3 +143,17 @@ fn configurations_are_asked_for_by_role() {
     }
     assert!(refusal("config show").contains("coordinator"));
 }
+
+#[test]
+fn a_guard_takes_all_that_follows_two_dashes_for_its_command() {
+    let Command::Guard(args) = parsed("guard g1 --agent a:1 --stop-timeout 2.5 -- db --data /d -- --no-wait")
+    else {
+        panic!("not a guard")
+    };
+    assert_eq!((args.group.as_str(), args.agent.as_str(), args.no_wait), ("g1", "a:1", false));
+    assert_eq!(args.stop_timeout, Duration::from_millis(2_500));
+    assert_eq!(args.command, ["db", "--data", "/d", "--", "--no-wait"]);
+    assert!(refusal("guard g1").contains("COMMAND"));
+    assert!(refusal("guard g1 db").contains("db"), "the command stands after `--`");
+    assert!(refusal("guard no/name -- db").contains("no/name"));
+}

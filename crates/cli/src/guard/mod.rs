@@ -245,16 +245,17 @@ impl Guard {
         }
     }
 
-    /// The keeper is not to be counted on: the guard itself makes certain that nothing of the service is left.
-    async fn without_keeper(&mut self, lease_is_over: bool, why: &str) {
+    /// The keeper is not to be counted on: the guard itself makes certain that nothing of the service is left, and another host
+    /// is to be tried.
+    async fn without_keeper(&mut self, goes_on: bool, why: &str) {
         let Some(Service { keeper, epoch, .. }) = self.service.take() else { return };
         tracing::error!(group.id = %self.args.group, epoch, reason = why, "killing everything that the service started");
         if keeper.kill().await {
-            self.attachment.stopped(epoch, format!("the service was killed: {why}"), !lease_is_over);
+            self.attachment.stopped(epoch, format!("the service was killed: {why}"), true);
         } else {
             tracing::error!(group.id = %self.args.group, epoch, "something of the service is not gone: it hangs in the kernel");
         }
-        if !lease_is_over {
+        if !goes_on {
             self.leaving = Some(exit::FAILED);
         }
     }
