@@ -45,7 +45,10 @@ impl Services {
              </dev/null >/dev/null 2>&1 &\n"
         );
         let kill = format!(
-            "[ -s \"{pid}\" ] || exit 0\npid=$(cat \"{pid}\")\nkill -9 \"$pid\" 2>/dev/null\n\
+            "[ -s \"{pid}\" ] || exit 0\npid=$(cat \"{pid}\")\n\
+             # Somebody else may have ended it, and its number may be another's by now.\n\
+             grep -qz \"^$QUORATE_GROUP.journal$\" \"/proc/$pid/cmdline\" 2>/dev/null || {{ rm -f \"{pid}\"; exit 0; }}\n\
+             kill -9 \"$pid\" 2>/dev/null\n\
              while kill -0 \"$pid\" 2>/dev/null; do\n    grep -q '^State:.*Z' \"/proc/$pid/status\" 2>/dev/null && break\ndone\n\
              rm -f \"{pid}\"\n"
         );

@@ -116,7 +116,7 @@ impl Warden {
         self.spawner.strike(group.clone(), cgroup);
     }
 
-    fn cgroup_of(&self, group: &GroupId) -> Option<Cgroup> {
+    pub(crate) fn cgroup_of(&self, group: &GroupId) -> Option<Cgroup> {
         let inherited = self.endings.inherited.get(group).map(|path| Cgroup::at(path.clone()));
         inherited.or_else(|| self.cgroups.as_ref().map(|cgroups| cgroups.of(group.as_str())))
     }

@@ -53,6 +53,7 @@ enum Job {
     Start(Box<Order>),
     Note(Box<Record>),
     Strike(GroupId, Option<Cgroup>),
+    Sweep(Cgroup),
 }
 
 /// What the thread did.
@@ -97,6 +98,11 @@ impl Spawner {
         self.job(Job::Strike(group, cgroup));
     }
 
+    /// Removes a cgroup if nothing is in it.
+    pub(crate) fn sweep(&self, cgroup: Cgroup) {
+        self.job(Job::Sweep(cgroup));
+    }
+
     fn job(&self, job: Job) {
         // The thread ends only with the process.
         let _ = self.jobs.send(job);
@@ -113,6 +119,10 @@ fn work(records: &Records, waiting: &Receiver<Job>, tell: &Sender<Done>, waker: 
                     cgroup.remove();
                 }
                 failed(records.remove(&group), &group)
+            }
+            Job::Sweep(cgroup) => {
+                cgroup.remove();
+                None
             }
         };
         if let Some(done) = done {

@@ -343,6 +343,9 @@ impl Warden {
                     if proof.holds() {
                         // Kept until an agent has heard of it, whatever becomes of this warden.
                         self.note(&group, epoch, Some(proof.clone()));
+                        if let Some(cgroup) = self.cgroup_of(&group) {
+                            self.spawner.sweep(cgroup);
+                        }
                         self.endings.forget(&group);
                         self.disks.remove(&group);
                     }

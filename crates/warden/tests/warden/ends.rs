@@ -203,3 +203,22 @@ fn a_group_is_killed_in_time_while_the_start_of_another_one_hangs() {
     scene.wait_for_silence();
     assert!(agent.pings(1) < Duration::from_secs(1));
 }
+
+#[test]
+fn the_cgroup_of_a_group_goes_with_what_was_in_it() {
+    let scene = Scene::new();
+    let settings = settings(&scene, "exit 1");
+    let (mut agent, welcome) = scene.agent(&settings);
+    let Some((_, below)) = welcome.finds_by.split_once(" below ") else { return };
+    let group = format!("swept-{}", std::process::id());
+    let made = || {
+        let entries = fs::read_dir(below).unwrap().filter_map(Result::ok);
+        entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(&group)).count()
+    };
+    agent.lease(1_500);
+    agent.promoted(&group, 7);
+    scene.wait_for_writes();
+    assert_eq!(made(), 1);
+    assert_eq!(agent.group_ended(&group).proof, Proof::Killed);
+    until("its cgroup is gone", || made() == 0);
+}
