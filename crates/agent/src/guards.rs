@@ -179,8 +179,7 @@ mod tests {
         GroupId::new("g").unwrap()
     }
 
-    #[allow(clippy::unnecessary_wraps, reason = "as an agent is told it")]
-    fn role(role: LocalRole, epoch: u64, deadline: u64) -> Told {
+    fn role(role: LocalRole, epoch: u64, deadline: u64) -> GuardRole {
         let role = RoleAnswer {
             group: group(),
             role,
@@ -189,7 +188,7 @@ mod tests {
             lease_deadline: BootMs(deadline),
             reason: "r".to_owned(),
         };
-        Ok(GuardRole { role, disk: None })
+        GuardRole { role, disk: None }
     }
 
     fn attached() -> (Guards, mpsc::Receiver<Told>) {
@@ -215,7 +214,7 @@ mod tests {
     fn it_is_told_what_is_new_and_its_epoch_is_lost_with_it() {
         let (mut guards, mut told) = attached();
         for _ in 0..3 {
-            assert_eq!(guards.tell(&group(), role(LocalRole::Primary, 5, 100)), None);
+            assert_eq!(guards.tell(&group(), Ok(role(LocalRole::Primary, 5, 100))), None);
         }
         told.try_recv().unwrap().unwrap();
         told.try_recv().unwrap_err();
@@ -226,7 +225,7 @@ mod tests {
     #[test]
     fn one_that_said_that_its_service_has_stopped_loses_nothing() {
         let (mut guards, _told) = attached();
-        guards.tell(&group(), role(LocalRole::Primary, 5, 100));
+        guards.tell(&group(), Ok(role(LocalRole::Primary, 5, 100)));
         assert!(!guards.stopped(&group(), 1, Epoch(4)) && !guards.stopped(&group(), 9, Epoch(5)));
         assert!(guards.stopped(&group(), 1, Epoch(5)));
         assert_eq!(guards.gone(&group(), 1), None);
@@ -235,16 +234,16 @@ mod tests {
     #[test]
     fn one_that_does_not_read_is_lost() {
         let (mut guards, _told) = attached();
-        assert_eq!(guards.tell(&group(), role(LocalRole::Primary, 5, 100)), None);
-        assert_eq!(guards.tell(&group(), role(LocalRole::Primary, 5, 200)), None);
-        let lost = guards.tell(&group(), role(LocalRole::Primary, 5, 300)).unwrap();
+        assert_eq!(guards.tell(&group(), Ok(role(LocalRole::Primary, 5, 100))), None);
+        assert_eq!(guards.tell(&group(), Ok(role(LocalRole::Primary, 5, 200))), None);
+        let lost = guards.tell(&group(), Ok(role(LocalRole::Primary, 5, 300))).unwrap();
         assert!(lost.reason.contains("does not read"), "{lost:?}");
     }
 
     #[test]
     fn one_that_takes_no_deadline_in_is_silent_when_the_last_has_passed() {
         let (mut guards, _told) = attached();
-        guards.tell(&group(), role(LocalRole::Primary, 5, 100));
+        guards.tell(&group(), Ok(role(LocalRole::Primary, 5, 100)));
         guards.knows(&group(), 1, Epoch(5), BootMs(200));
         guards.knows(&group(), 1, Epoch(4), BootMs(900));
         guards.knows(&group(), 1, Epoch(5), BootMs(150));
