@@ -454,13 +454,13 @@ fn one_address_for_both_listeners_is_refused() {
 fn hooks_must_exist_and_be_executable() {
     let fixture = Fixture::new(AGENT);
     let hook = fixture.folder.path().join("promote.sh");
-    let fixture = fixture.set(&format!("hooks.on_promote={}", hook.display()));
+    let fixture =
+        fixture.set(&format!("hooks.on_promote={}", hook.display())).set("hooks.on_demote=/bin/true");
     assert_only(&fixture.agent_complaints(), &["hooks.on_promote", "No such file", "chmod +x"]);
     fs::write(&hook, "#!/bin/sh\n").unwrap();
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o644)).unwrap();
     assert_only(&fixture.agent_complaints(), &["hooks.on_promote", "not executable"]);
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
-    let fixture = fixture.set("hooks.on_demote=/bin/true");
     assert_eq!(agent(&fixture.sources).unwrap().hooks.on_promote, Some(hook));
     let folder = Fixture::new(AGENT).set("hooks.on_demote=/");
     assert_only(&folder.agent_complaints(), &["hooks.on_demote", "this is not a file"]);
@@ -479,13 +479,13 @@ fn hooks_that_do_not_fit_together_are_refused_with_the_remedy() {
         agent(&alone().set("hooks.service=child").sources).unwrap().hooks.service,
         Some(Service::Child)
     );
-    let fixture = || alone().set("warden.fence_command=/bin/true");
+    let fixture = || alone().set("hooks.on_demote=/bin/true");
     let elsewhere = alone().set("hooks.service=elsewhere");
     assert_only(
         &elsewhere.agent_complaints(),
         &["hooks.service", "nothing tells that such a service has stopped", "set hooks.on_demote"],
     );
-    let demoted = elsewhere.set("hooks.on_demote=/bin/true").set("warden.cgroups=false");
+    let demoted = fixture().set("hooks.service=elsewhere").set("warden.cgroups=false");
     let config = agent(&demoted.sources).unwrap();
     assert_eq!((config.hooks.service, config.warden.cgroups), (Some(Service::Elsewhere), false));
     let cgroup = fixture().set("hooks.service_cgroup=/sys/fs/cgroup/{group}");
@@ -494,7 +494,7 @@ fn hooks_that_do_not_fit_together_are_refused_with_the_remedy() {
     assert_only(&word.agent_complaints(), &["hooks.service", "`child` or `elsewhere`"]);
     let neither = fixture().set("warden.cgroups=yes");
     assert_only(&neither.agent_complaints(), &["warden.cgroups", "neither true nor false"]);
-    let fence = fixture().set("warden.fence_command=/nowhere");
+    let fence = alone().set("hooks.on_demote=/bin/true").set("warden.fence_command=/nowhere");
     assert_only(&fence.agent_complaints(), &["warden.fence_command", "No such file"]);
     let old = fixture().set("hooks.timeout_ms=1");
     assert_only(&old.agent_complaints(), &["hooks.timeout_ms", "no such key"]);

@@ -103,7 +103,7 @@ fn a_hook_is_told_what_it_is_about_and_is_given_back_what_the_warden_took() {
 fn a_hook_that_writes_without_end_holds_up_nobody_and_is_killed_at_its_limit() {
     let scene = Scene::new();
     let hook = scene.script("promote", "yes it goes on and on");
-    let settings = Settings { on_promote: Some(hook), promote_limit_ms: 1_500, ..Settings::default() };
+    let settings = Settings { on_promote: Some(hook), promote_limit_ms: 1_500, ..child() };
     let (mut agent, _) = scene.agent(&settings);
     agent.lease(60_000);
     let run = agent.run("g", 1, Hook::Promote);
