@@ -35,6 +35,8 @@ pub struct Start {
     /// A warden ends the services at their deadlines, so a renewal counts only once the warden knows of it. False on a host
     /// without hooks, whose platform asks for its deadlines itself.
     pub guarded: bool,
+    /// How long a demotion may go on after the end of the lease; 0 on a host without hooks.
+    pub demotion_ms: u64,
 }
 
 /// The epochs of one group on this host.
@@ -86,13 +88,19 @@ pub struct Core {
 impl Core {
     /// A host that has just started: fenced, whatever it was before. The steps end what the start before left.
     pub fn new(start: Start) -> (Self, Vec<Step>) {
-        let over_here_by = start.at.after_ms(start.on_disk.lease_ms);
-        let here = start.on_disk.primary_of.iter().cloned().map(|held| (held, over_here_by, true));
+        let lease_over = start.at.after_ms(start.on_disk.lease_ms);
+        // A start with hooks finds the warden of the one before, and hears what that has ended. One without finds nothing,
+        // and an earlier start's demotions may go on behind its lease.
+        let over_here_by =
+            if start.guarded { lease_over } else { lease_over.after_ms(start.on_disk.demotion_ms) };
+        // A demote hook ends what hooks have started, and not what a guard runs or who was told of a deadline.
+        let by_hooks = !start.on_disk.hookless;
+        let here = start.on_disk.primary_of.iter().cloned().map(|held| (held, over_here_by, by_hooks));
         let elsewhere = start.on_disk.elsewhere.iter().cloned().map(|held| (held, NEVER, false));
         let left: Vec<_> = here.chain(elsewhere).collect();
         #[cfg(planted)]
         let left = if planted::is(Bug::ActAfterRestart) { Vec::new() } else { left };
-        let ledger = Ledger::new(start.on_disk);
+        let ledger = Ledger::new(start.on_disk, start.demotion_ms);
         let mut core = Self {
             incarnation: start.incarnation,
             lease: Lease::new(&start.settings, ledger.stored_lease_ms()),
@@ -151,9 +159,10 @@ impl Core {
         self.settings = settings;
         if self.over_elsewhere_by == NEVER {
             // The coordinators know this start now, and renew no other from here on.
-            // That one counts its lease on another clock.
+            // That one counts its lease on another clock, and demotes behind it.
             let longest = self.settings.longest_lease_ms().max(self.ledger.stored_lease_ms());
-            self.over_elsewhere_by = now.after_ms(longest);
+            let demotion_ms = self.settings.longest_ms(self.ledger.longest_demotion_ms());
+            self.over_elsewhere_by = now.after_ms(longest).after_ms(demotion_ms);
             let over_by = self.over_elsewhere_by;
             self.slots.values_mut().flat_map(Slot::all).for_each(|tenure| tenure.over_at_last(over_by));
         }

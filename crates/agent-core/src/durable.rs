@@ -20,12 +20,24 @@ pub struct DurableEpochs {
     /// The longest lease that may be running: a restart waits for its end where nothing else is certain, and no lease
     /// is counted for longer.
     pub lease_ms: u64,
+    /// The longest demotion, from the end of the lease on, that a start allowed itself which may have left something running.
+    pub demotion_ms: u64,
+    /// Some such start had no hooks: processes of the platform act by what they were told, or under a guard, and no demote
+    /// hook ends those.
+    pub hookless: bool,
 }
 
 impl Default for DurableEpochs {
     fn default() -> Self {
         let lease_ms = LeaseSettings::default().lease_ms;
-        Self { highest: BTreeMap::new(), primary_of: BTreeSet::new(), elsewhere: BTreeSet::new(), lease_ms }
+        Self {
+            highest: BTreeMap::new(),
+            primary_of: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
+            lease_ms,
+            demotion_ms: 0,
+            hookless: true,
+        }
     }
 }
 
@@ -37,6 +49,21 @@ impl DurableEpochs {
         self.elsewhere.append(&mut self.primary_of);
         self
     }
+
+    fn holds_nothing(&self) -> bool {
+        self.primary_of.is_empty() && self.elsewhere.is_empty()
+    }
+
+    /// Also covers a start whose longest demotion is this; 0 for one without hooks.
+    fn cover(&mut self, demotion_ms: u64) {
+        let alone = self.holds_nothing();
+        self.hookless = demotion_ms == 0 || (!alone && self.hookless);
+        self.demotion_ms = if alone { demotion_ms } else { demotion_ms.max(self.demotion_ms) };
+    }
+
+    fn covers(&self, demotion_ms: u64) -> bool {
+        self.demotion_ms >= demotion_ms && (self.hookless || demotion_ms > 0)
+    }
 }
 
 /// What is wanted on disk, what was asked for, and what is known to be there.
@@ -44,6 +71,8 @@ impl DurableEpochs {
 pub(crate) struct Ledger {
     wanted: DurableEpochs,
     stored: DurableEpochs,
+    /// The longest demotion of this start; 0 where it has no hooks.
+    demotion_ms: u64,
     under_way: Option<(u64, DurableEpochs)>,
     requests: u64,
     /// Groups that left the assignment, oldest first.
@@ -53,7 +82,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(on_disk: DurableEpochs) -> Self {
+    pub(crate) fn new(on_disk: DurableEpochs, demotion_ms: u64) -> Self {
         let former = on_disk.highest.keys().cloned().collect();
         // Whatever an earlier start has seen was not granted to this one: it acts only under a new epoch.
         let ended = on_disk.highest.clone();
@@ -63,7 +92,9 @@ impl Ledger {
         } else {
             ended
         };
-        Self { wanted: on_disk.clone(), stored: on_disk, under_way: None, requests: 0, former, ended }
+        let mut wanted = on_disk.clone();
+        wanted.cover(demotion_ms);
+        Self { wanted, stored: on_disk, demotion_ms, under_way: None, requests: 0, former, ended }
     }
 
     pub(crate) fn highest(&self, group: &GroupId) -> Epoch {
@@ -114,11 +145,20 @@ impl Ledger {
         let held = (group.clone(), epoch);
         self.wanted.primary_of.remove(&held);
         self.wanted.elsewhere.remove(&held);
+        if self.wanted.holds_nothing() {
+            self.wanted.cover(self.demotion_ms);
+        }
+    }
+
+    /// The longest demotion that a start which shares this folder's past allowed itself.
+    pub(crate) fn longest_demotion_ms(&self) -> u64 {
+        self.wanted.demotion_ms
     }
 
     /// True when a crash at this instant would leave everything on disk that acting under the epoch asks for.
     pub(crate) fn allows(&self, group: &GroupId, epoch: Epoch) -> bool {
         self.highest(group) == epoch
+            && self.stored.covers(self.demotion_ms)
             && self.stored.highest.get(group) == Some(&epoch)
             && self.stored.primary_of.contains(&(group.clone(), epoch))
     }
@@ -168,7 +208,7 @@ mod tests {
 
     #[test]
     fn an_epoch_is_allowed_only_once_all_of_it_is_stored() {
-        let mut ledger = Ledger::new(DurableEpochs::default());
+        let mut ledger = Ledger::new(DurableEpochs::default(), 0);
         let g = group("g");
         ledger.saw(&g, Epoch(4));
         assert!(!ledger.allows(&g, Epoch(4)));
@@ -189,7 +229,7 @@ mod tests {
 
     #[test]
     fn groups_that_left_are_remembered_up_to_a_bound() {
-        let mut ledger = Ledger::new(DurableEpochs::default());
+        let mut ledger = Ledger::new(DurableEpochs::default(), 0);
         for number in 0..=FORMER_GROUPS_MAX {
             let id = group(&format!("g{number}"));
             ledger.saw(&id, Epoch(9));

@@ -513,7 +513,14 @@ impl World {
 
 fn start(incarnation: u64, on_disk: DurableEpochs, now: u64, guarded: bool) -> (Core, Vec<Step>) {
     let settings = LeaseSettings::default();
-    Core::new(Start { incarnation: Incarnation(incarnation), on_disk, settings, at: BootMs(now), guarded })
+    Core::new(Start {
+        incarnation: Incarnation(incarnation),
+        on_disk,
+        settings,
+        at: BootMs(now),
+        guarded,
+        demotion_ms: 0,
+    })
 }
 
 proptest! {

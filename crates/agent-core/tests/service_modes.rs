@@ -29,6 +29,7 @@ impl Host {
             settings: LeaseSettings::default(),
             at: BootMs(1_000),
             guarded: false,
+            demotion_ms: 0,
         });
         let mut host = Self { core, now: 1_000 };
         host.perform(steps);

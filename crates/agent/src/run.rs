@@ -85,7 +85,9 @@ impl Agent {
         let at = BootMs(clock.boottime().as_ms());
         let incarnation = folder.identity().incarnation;
         let guarded = options.warden_settings().need_a_warden();
-        let start = Start { incarnation, on_disk, settings: LeaseSettings::default(), at, guarded };
+        let demotion_ms = options.hook_times().demotion_ms;
+        let settings = LeaseSettings::default();
+        let start = Start { incarnation, on_disk, settings, at, guarded, demotion_ms };
         let (options, disk_io) = (Arc::new(options), Arc::new(SystemIo));
         Ok(Self { options, clock, disk_io, folder, start, listener, local_addr })
     }

@@ -140,6 +140,15 @@ struct EpochsFile {
     #[serde(default)]
     elsewhere: Vec<(GroupId, Epoch)>,
     lease_ms: u64,
+    #[serde(default)]
+    demotion_ms: u64,
+    /// Builds that did not know better may have been without.
+    #[serde(default = "yes")]
+    hookless: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// An agent's state folder, held by this process alone.
@@ -334,6 +343,8 @@ fn read_epochs(folder: &Path) -> Result<DurableEpochs, StateError> {
         primary_of: epochs.primary_of.into_iter().collect(),
         elsewhere: epochs.elsewhere.into_iter().collect(),
         lease_ms: epochs.lease_ms,
+        demotion_ms: epochs.demotion_ms,
+        hookless: epochs.hookless,
     })
 }
 
@@ -343,6 +354,8 @@ fn write_epochs(folder: &Path, epochs: &DurableEpochs) -> Result<(), StateError>
         primary_of: epochs.primary_of.iter().cloned().collect(),
         elsewhere: epochs.elsewhere.iter().cloned().collect(),
         lease_ms: epochs.lease_ms,
+        demotion_ms: epochs.demotion_ms,
+        hookless: epochs.hookless,
     };
     write_file(folder, EPOCHS, &file)
 }

@@ -7,6 +7,8 @@ mod guarded;
 use quorate_agent_core::{
     BootMs, Core, DurableEpochs, GroupReport, HookKind, HookOutcome, LocalRole, RoleAnswer, Start, Step,
 };
+use std::collections::BTreeSet;
+
 use quorate_domain::{
     Assignment, AssignmentEntry, DiskName, Epoch, GroupId, GroupState, HostId, Incarnation, LeaseSettings,
     Revision, Role, ServiceMode,
@@ -31,6 +33,19 @@ fn snapshot(revision: u64, entries: Vec<AssignmentEntry>) -> Assignment {
     Assignment { revision: Revision(revision), entries }
 }
 
+/// Of hosts with hooks, whose demotions take no time to speak of.
+const DEMOTION_MS: u64 = 1;
+
+/// What the first start of a host with hooks finds.
+fn fresh() -> DurableEpochs {
+    DurableEpochs { demotion_ms: DEMOTION_MS, hookless: false, ..DurableEpochs::default() }
+}
+
+/// How long the lease of a start elsewhere, and its demotion, may last from a moment on.
+fn elsewhere_ms(settings: &LeaseSettings) -> u64 {
+    settings.longest_lease_ms() + settings.longest_ms(DEMOTION_MS)
+}
+
 fn started(at: u64, incarnation: u64, on_disk: DurableEpochs) -> (Core, Vec<Step>) {
     let settings = LeaseSettings::default();
     Core::new(Start {
@@ -39,12 +54,13 @@ fn started(at: u64, incarnation: u64, on_disk: DurableEpochs) -> (Core, Vec<Step
         settings,
         at: BootMs(at),
         guarded: false,
+        demotion_ms: DEMOTION_MS,
     })
 }
 
 /// A host that acts for the group under epoch 5, its lease counted from 1,000 ms, and what is on its disk.
 fn acting() -> (Core, DurableEpochs) {
-    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let (mut core, _) = started(0, 1, fresh());
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(900));
     let [Step::StoreEpochs { request, epochs }] = steps.as_slice() else { panic!("{steps:?}") };
     let seq = core.heartbeat_sent(BootMs(1_000));
@@ -107,7 +123,7 @@ fn a_granted_epoch_is_stored_then_promoted_and_only_then_acted_under() {
 
 #[test]
 fn without_a_lease_an_installed_grant_waits_and_begins_with_the_first_renewal() {
-    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let (mut core, _) = started(0, 1, fresh());
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(1));
     assert_eq!(core.epochs_stored(request(&steps), BootMs(2)), [Step::Report]);
     assert_eq!(states(&core), [(5, GroupState::Installed)]);
@@ -253,10 +269,11 @@ fn a_guarded_lease_counts_once_the_warden_knows_its_end_and_is_over_without_a_wa
     let settings = LeaseSettings::default();
     let start = Start {
         incarnation: Incarnation(1),
-        on_disk: DurableEpochs::default(),
+        on_disk: fresh(),
         settings,
         at: BootMs(0),
         guarded: true,
+        demotion_ms: DEMOTION_MS,
     };
     let (mut core, _) = Core::new(start);
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(900));
@@ -289,10 +306,11 @@ fn a_guarded_lease_counts_once_the_warden_knows_its_end_and_is_over_without_a_wa
 fn a_renewal_under_the_assignment_that_revokes_an_epoch_is_no_longer_lease_for_its_service() {
     let start = Start {
         incarnation: Incarnation(1),
-        on_disk: DurableEpochs::default(),
+        on_disk: fresh(),
         settings: LeaseSettings::default(),
         at: BootMs(0),
         guarded: true,
+        demotion_ms: DEMOTION_MS,
     };
     let (mut core, _) = Core::new(start);
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(900));
@@ -340,7 +358,7 @@ fn without_a_demote_hook_ended_waits_only_for_the_deadlines_that_somebody_was_to
 
 #[test]
 fn an_epoch_that_ends_while_its_promote_hook_runs_waits_for_both_hooks() {
-    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let (mut core, _) = started(0, 1, fresh());
     let seq = core.heartbeat_sent(BootMs(1));
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2));
     core.epochs_stored(request(&steps), BootMs(3));
@@ -357,7 +375,7 @@ fn an_epoch_that_ends_while_its_promote_hook_runs_waits_for_both_hooks() {
 
 #[test]
 fn a_failed_promote_hook_is_undone_and_reported() {
-    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let (mut core, _) = started(0, 1, fresh());
     let seq = core.heartbeat_sent(BootMs(1));
     core.heartbeat_acknowledged(seq, Revision(0), BootMs(2));
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2));
@@ -373,7 +391,7 @@ fn a_failed_promote_hook_is_undone_and_reported() {
 
 #[test]
 fn an_epoch_that_never_began_is_reported_as_ended_at_once() {
-    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let (mut core, _) = started(0, 1, fresh());
     core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(2));
     let steps =
         core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(3));
@@ -406,6 +424,7 @@ fn a_start_on_a_copied_folder_waits_for_the_other_start_until_the_coordinators_k
         settings: settings.clone(),
         at: BootMs(2_000),
         guarded: false,
+        demotion_ms: DEMOTION_MS,
     };
     let (mut core, _) = Core::new(start);
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_100);
@@ -416,7 +435,7 @@ fn a_start_on_a_copied_folder_waits_for_the_other_start_until_the_coordinators_k
         "the hook ran here, the other start may act there for ever"
     );
     core.welcomed(settings.clone(), BootMs(100_000));
-    let over = 100_000 + settings.longest_lease_ms();
+    let over = 100_000 + elsewhere_ms(&settings);
     assert_eq!(core.next_wake(), Some(BootMs(over)));
     core.tick(BootMs(over - 1));
     assert_eq!(states(&core), [(5, GroupState::Stopping)]);
@@ -429,9 +448,58 @@ fn after_a_restart_without_hooks_ended_waits_one_lease() {
     let (_, on_disk) = acting();
     let (mut core, _) = started(2_000, 2, on_disk);
     finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, 2_200);
-    assert_eq!(core.next_wake(), Some(BootMs(8_000)));
-    core.tick(BootMs(8_000));
+    // And the demotion that the start before allowed itself, which nothing that this one has can follow.
+    assert_eq!(core.next_wake(), Some(BootMs(8_000 + DEMOTION_MS)));
+    core.tick(BootMs(8_000 + DEMOTION_MS));
     assert_eq!(states(&core), [(5, GroupState::Ended)]);
+}
+
+#[test]
+fn a_demote_hook_ends_nothing_that_a_start_without_hooks_has_left() {
+    let (_, on_disk) = acting();
+    for (hookless, state) in [(true, GroupState::Stopping), (false, GroupState::Ended)] {
+        let (mut core, _) = Core::new(Start {
+            incarnation: Incarnation(2),
+            on_disk: DurableEpochs { hookless, ..on_disk.clone() },
+            settings: LeaseSettings::default(),
+            at: BootMs(2_000),
+            guarded: true,
+            demotion_ms: DEMOTION_MS,
+        });
+        finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_100);
+        assert_eq!(states(&core), [(5, state)], "a guard may run it until its deadline");
+        core.tick(BootMs(8_000));
+        assert_eq!(states(&core), [(5, GroupState::Ended)]);
+    }
+}
+
+#[test]
+fn what_is_on_disk_covers_every_start_that_may_have_left_something() {
+    let (_, with_hooks) = acting();
+    assert_eq!((with_hooks.demotion_ms, with_hooks.hookless), (DEMOTION_MS, false));
+    // The next start has no hooks, and the one after allows itself longer demotions than the first.
+    let next = |on_disk: DurableEpochs, demotion_ms| {
+        let (_, steps) = Core::new(Start {
+            incarnation: Incarnation(2),
+            on_disk,
+            settings: LeaseSettings::default(),
+            at: BootMs(2_000),
+            guarded: demotion_ms > 0,
+            demotion_ms,
+        });
+        let stored = |step: &Step| match step {
+            Step::StoreEpochs { epochs, .. } => Some(epochs.clone()),
+            _ => None,
+        };
+        steps.iter().find_map(stored).expect("another start, other hooks")
+    };
+    let without = next(with_hooks, 0);
+    assert_eq!((without.demotion_ms, without.hookless), (DEMOTION_MS, true));
+    let longer = next(without.clone(), 9_000);
+    assert_eq!((longer.demotion_ms, longer.hookless), (9_000, true));
+    let nothing_left = DurableEpochs { primary_of: BTreeSet::new(), ..longer };
+    let alone = next(nothing_left, 500);
+    assert_eq!((alone.demotion_ms, alone.hookless), (500, false));
 }
 
 #[test]
@@ -449,7 +517,7 @@ fn what_a_copied_folder_names_is_still_elsewhere_at_its_second_start_in_the_new_
 
 #[test]
 fn an_epoch_granted_to_a_start_that_left_nothing_here_may_be_held_elsewhere() {
-    let (mut core, _) = started(1_000, 2, DurableEpochs::default());
+    let (mut core, _) = started(1_000, 2, fresh());
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(1_100));
     assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 1_200);
@@ -461,14 +529,14 @@ fn an_epoch_granted_to_a_start_that_left_nothing_here_may_be_held_elsewhere() {
     );
     let settings = LeaseSettings::default();
     core.welcomed(settings.clone(), BootMs(50_000));
-    core.tick(BootMs(50_000 + settings.longest_lease_ms()));
+    core.tick(BootMs(50_000 + elsewhere_ms(&settings)));
     assert_eq!(states(&core), [(5, GroupState::Ended)]);
 }
 
 #[test]
 fn a_start_that_hears_of_a_grant_to_a_later_one_waits_until_the_coordinators_know_it_again() {
     let settings = LeaseSettings::default();
-    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let (mut core, _) = started(0, 1, fresh());
     core.welcomed(settings.clone(), BootMs(0));
     // Long after; the session is still open, and a copy of the folder has registered as start 2.
     core.assignment_snapshot(snapshot(9, vec![entry(6, Role::Primary, 2)]), BootMs(60_000));
@@ -477,7 +545,7 @@ fn a_start_that_hears_of_a_grant_to_a_later_one_waits_until_the_coordinators_kno
     assert_eq!(states(&core), [(6, GroupState::Stopping)], "start 2 is renewed");
     core.renumbered(Incarnation(3), BootMs(90_000));
     core.welcomed(settings.clone(), BootMs(90_100));
-    let over = 90_100 + settings.longest_lease_ms();
+    let over = 90_100 + elsewhere_ms(&settings);
     core.tick(BootMs(over - 1));
     assert_eq!(states(&core), [(6, GroupState::Stopping)]);
     core.tick(BootMs(over));
@@ -496,7 +564,7 @@ fn a_start_that_was_refused_waits_for_the_one_that_the_coordinators_know_instead
     core.welcomed(settings.clone(), BootMs(20_300));
     core.assignment_snapshot(snapshot(9, vec![entry(6, Role::Primary, 2)]), BootMs(20_310));
     finished(&mut core, 6, HookKind::Demote, HookOutcome::Succeeded, 20_400);
-    let over = 20_300 + settings.longest_lease_ms();
+    let over = 20_300 + elsewhere_ms(&settings);
     core.tick(BootMs(over - 1));
     assert_eq!(states(&core), [(6, GroupState::Stopping)], "start 2 may act under a lease of a moment ago");
     core.tick(BootMs(over));
@@ -505,7 +573,7 @@ fn a_start_that_was_refused_waits_for_the_one_that_the_coordinators_know_instead
 
 #[test]
 fn an_epoch_that_an_earlier_start_has_seen_is_not_acted_under_even_when_granted_again() {
-    let mut on_disk = DurableEpochs::default();
+    let mut on_disk = fresh();
     on_disk.highest.insert(group(), Epoch(5));
     let (mut core, _) = started(0, 2, on_disk);
     let seq = core.heartbeat_sent(BootMs(1));
@@ -518,7 +586,7 @@ fn an_epoch_that_an_earlier_start_has_seen_is_not_acted_under_even_when_granted_
 #[test]
 fn an_end_that_is_not_certain_yet_is_waited_for_over_two_restarts() {
     // The folder is new, and an earlier start on another folder was primary.
-    let (mut core, _) = started(1_000, 2, DurableEpochs::default());
+    let (mut core, _) = started(1_000, 2, fresh());
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(1_100));
     let on_disk = steps.iter().find_map(|step| match step {
         Step::StoreEpochs { epochs, .. } => Some(epochs.clone()),
@@ -531,13 +599,13 @@ fn an_end_that_is_not_certain_yet_is_waited_for_over_two_restarts() {
     assert_eq!(states(&core), [(5, GroupState::Stopping)]);
     let settings = LeaseSettings::default();
     core.welcomed(settings.clone(), BootMs(2_300));
-    let over = BootMs(2_300 + settings.longest_lease_ms());
+    let over = BootMs(2_300 + elsewhere_ms(&settings));
     assert_eq!((states(&core), core.next_wake()), (vec![(5, GroupState::Stopping)], Some(over)));
 }
 
 #[test]
 fn an_epoch_below_the_highest_on_disk_is_refused() {
-    let mut on_disk = DurableEpochs::default();
+    let mut on_disk = fresh();
     on_disk.highest.insert(group(), Epoch(9));
     let (mut core, _) = started(0, 2, on_disk);
     let seq = core.heartbeat_sent(BootMs(1));
@@ -610,7 +678,7 @@ fn a_group_that_leaves_is_ended_and_forgotten_but_for_its_highest_epoch() {
 
 #[test]
 fn a_longer_lease_is_counted_only_once_a_restart_would_wait_for_it() {
-    let (mut core, _) = started(0, 1, DurableEpochs::default());
+    let (mut core, _) = started(0, 1, fresh());
     let settings = LeaseSettings { lease_ms: 30_000, write_stop_ms: 25_000, ..LeaseSettings::default() };
     let steps = core.welcomed(settings, BootMs(1));
     let early = core.heartbeat_sent(BootMs(2));

@@ -12,6 +12,8 @@ fn epochs() -> DurableEpochs {
         highest: [(group.clone(), Epoch(7))].into(),
         primary_of: [(group, Epoch(7))].into(),
         lease_ms: 2_000,
+        demotion_ms: 10_000,
+        hookless: false,
         ..DurableEpochs::default()
     }
 }

@@ -31,6 +31,7 @@ impl Process {
             settings: LeaseSettings::default(),
             at: now,
             guarded: env.plan.habits.hooks,
+            demotion_ms: env.plan.habits.hook_times().demotion_ms,
         });
         let process = Self {
             core,
