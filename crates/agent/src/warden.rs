@@ -185,10 +185,12 @@ impl Way {
             Ok(welcomed) => welcomed,
             Err(_) => Err(Unwelcome::Silent),
         };
-        if let Err(error) = &welcomed
-            && !matches!(error, Unwelcome::Refused { field, .. } if field != "hello")
-        {
-            line.kill().await;
+        if let Err(error) = &welcomed {
+            if !matches!(error, Unwelcome::Refused { field, .. } if field != "hello") {
+                line.kill().await;
+            }
+            // One that this start has begun guards nothing yet: left behind, it would refuse the next start by what this one
+            // was allowed.
             children.end();
         }
         welcomed.map(|welcome| (line, welcome))

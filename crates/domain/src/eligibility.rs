@@ -124,9 +124,11 @@ pub fn fitness(state: &State, member: &Member) -> Result<(), Ineligible> {
 
 /// The members of a group that may be promoted, best first, and one line for each that may not.
 ///
-/// `prefer_primary` puts the present primary first; otherwise it comes last, so that it is taken again only when
-/// nobody else can. Among backups a better disk comes first, then the order of the group.
+/// `prefer_primary` puts the present primary first, unless its host is cordoned; otherwise it comes last, so that it is taken
+/// again only when no other can be. Among backups a better disk comes first, then the order of the group.
 pub fn candidates(state: &State, group: &Group, prefer_primary: bool) -> (Vec<Member>, Vec<String>) {
+    let cordoned = state.hosts.get(&group.primary.host).is_some_and(|host| host.cordoned.is_some());
+    let prefer_primary = prefer_primary && !cordoned;
     let mut fit = Vec::new();
     let mut unfit = Vec::new();
     for (position, member) in group.members().enumerate() {

@@ -8,6 +8,7 @@ use quorate_domain::{
     Command, Event, HostStatus, Member, Role, Verdict,
     assignment::assignment,
     command::{Fencing, MemberSpec},
+    eligibility::candidates,
     group::MEMBERS_MAX,
     operation::FailoverReason,
 };
@@ -139,6 +140,12 @@ fn a_cordoned_host_becomes_primary_of_nothing_more_and_keeps_what_it_has() {
     assert_eq!(stage.refused(Command::UncordonHost { host: h("h9") }), "HOST_NOT_FOUND");
     assert_eq!(stage.ok(Command::UncordonHost { host: h("h2") }).len(), 1);
     assert_eq!(stage.ok(Command::UncordonHost { host: h("h2") }), []);
+    // A restart would have it go on there; a host that is to be free is not the first choice for what can be elsewhere.
+    let (fit, _) = candidates(&stage.state, stage.group(), true);
+    assert_eq!(fit.iter().map(|member| member.host.as_str()).collect::<Vec<_>>(), ["h2", "h1"]);
+    stage.ok(Command::UncordonHost { host: h("h1") });
+    let (fit, _) = candidates(&stage.state, stage.group(), true);
+    assert_eq!(fit[0].host, h("h1"));
     stage.ok(stage.clone().choose("h2", Fencing::Released));
 }
 
