@@ -11,9 +11,16 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
         let disk: &Disk = disk;
         let (code, remedy) = match disk.verdict {
             Verdict::Healthy => continue,
-            Verdict::Failed => {
-                (Code::DiskFailed, "replace it; its groups go on elsewhere where a backup is fit")
-            }
+            Verdict::Failed if disk.latched.is_some() => (
+                Code::DiskFailed,
+                "replace it, or `quorate disk clear` it once it is known to be well; its groups go on elsewhere where a \
+                 backup is fit",
+            ),
+            Verdict::Failed => (
+                Code::DiskFailed,
+                "put right what its checks name, such as a mount, an owner or a path: it is used again by itself then; its \
+                 groups go on elsewhere where a backup is fit",
+            ),
             Verdict::Degraded => (Code::DiskDegraded, "replace it soon"),
             Verdict::Unknown => (
                 Code::DiskUnknown,

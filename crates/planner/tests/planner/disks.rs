@@ -1,8 +1,8 @@
 use crate::world::{World, d1, disk_report, host, line};
 use quorate_domain::{
-    Command, DiskIdentity, DiskName, FaultClass, Incarnation, Timestamp, Verdict, VerdictReason,
+    Command, DiskId, DiskIdentity, DiskName, FaultClass, Incarnation, Timestamp, Verdict, VerdictReason,
 };
-use quorate_planner::{DiskObservation, disks};
+use quorate_planner::{DiskObservation, disks, warnings::Code};
 
 impl World {
     fn recorded(&self) -> Vec<String> {
@@ -159,4 +159,24 @@ fn the_command_carries_the_findings() {
             if *reasons == [finding("probe_write_failed", 5)]),
         "{plan:?}"
     );
+}
+
+#[test]
+fn a_failed_disk_is_to_be_replaced_only_where_its_medium_is_at_fault() {
+    for (class, wanted) in
+        [(FaultClass::Medium, "replace it, or"), (FaultClass::Environment, "put right what its checks name")]
+    {
+        let mut world = World::new();
+        world.apply(Command::RecordDisk {
+            disk: DiskId { host: host("h2"), name: DiskName::new("d1").unwrap() },
+            incarnation: Incarnation(1),
+            identity: DiskIdentity("medium".into()),
+            path: "/data".into(),
+            capacity_bytes: 1,
+            verdict: Verdict::Failed,
+            reasons: vec![VerdictReason { class, ..finding("identity_missing", 1) }],
+        });
+        let told = world.one(Code::DiskFailed);
+        assert!(told.remedy.starts_with(wanted), "{class:?}: {told:?}");
+    }
 }

@@ -47,7 +47,7 @@ impl World {
         self.warned().iter().map(short).collect()
     }
 
-    fn one(&self, code: Code) -> Warning {
+    pub(crate) fn one(&self, code: Code) -> Warning {
         let found = self.warned();
         found
             .iter()
