@@ -75,8 +75,38 @@ pub(super) fn ended(operation: &Operation, finished: bool, timeout: Duration) ->
         return exit::FAILED;
     }
     if operation.status == i32::from(OperationStatus::Succeeded) {
-        return exit::OK;
+        let Operation { group, target, to, .. } = operation;
+        if target.is_empty() || target == to {
+            return exit::OK;
+        }
+        output::note(&format!("group {group} went to {to} and not to {target}, which did not start it"));
+        return exit::FAILED;
     }
     output::note(&format!("operation {} failed: {}", operation.id, operation.outcome));
     exit::FAILED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_ends_well_only_where_it_ended_as_it_was_asked_for() {
+        let operation = |status: OperationStatus, target: &str, to: &str| Operation {
+            status: status.into(),
+            target: target.to_owned(),
+            to: to.to_owned(),
+            ..Operation::default()
+        };
+        for (status, target, to, finished, code) in [
+            (OperationStatus::Succeeded, "", "h2", true, exit::OK),
+            (OperationStatus::Succeeded, "h2", "h2", true, exit::OK),
+            (OperationStatus::Succeeded, "h2", "h3", true, exit::FAILED),
+            (OperationStatus::Failed, "h2", "", true, exit::FAILED),
+            (OperationStatus::Running, "h2", "", false, exit::FAILED),
+        ] {
+            let ended = ended(&operation(status, target, to), finished, Duration::from_secs(1));
+            assert_eq!(ended, code, "{status:?} for {target:?}, now {to:?}");
+        }
+    }
 }
