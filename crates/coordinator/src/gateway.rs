@@ -62,6 +62,14 @@ impl Gateway {
         if !known.state.hosts.contains_key(&hello.host) {
             self.memory.tell(|leader, now| leader.expect_host(&hello.host, hello.incarnation, term, now));
         }
+        if hello.refusal(&known.state).is_some() {
+            // Whoever is refused may ask again and again: that costs a round of the quorum, and no entry of the log.
+            let newest = self.consensus.confirmed_view().await.map_err(crate::api::read_error)?;
+            if let Some(refusal) = hello.refusal(&newest.state) {
+                self.tell_holder(&hello, &refusal, &newest.state, term);
+                return Err(ApiError::Rejected(refusal).into());
+            }
+        }
         if let Some(command) = hello.registration(&known.state) {
             match self.consensus.propose(Cause::Agent { host: hello.host.clone() }, command).await {
                 Ok(Outcome::Accepted { .. }) => {}

@@ -1,8 +1,9 @@
 //! One session with an agent, and what the agent says in it.
 
 use quorate_domain::{
-    Command, DiskName, GroupId, GroupState, HookTimes, Host, HostId, Incarnation, InstanceId, RefusalReason,
-    Rejection, Revision, StartId, State, Zone,
+    Cause, Command, DiskName, GroupId, GroupState, HookTimes, Host, HostId, Incarnation, InstanceId,
+    RefusalReason, Rejection, Revision, StartId, State, Term, Zone,
+    decide::{Context, decide},
 };
 use quorate_planner::{DiskObservation, FailedStart, GroupObservation, HostObservation, Mono};
 use std::collections::{BTreeMap, VecDeque};
@@ -96,6 +97,16 @@ impl Hello {
             start: self.start,
             hook_times: self.hook_times,
         })
+    }
+
+    /// Why the registration would be refused by this state, where that is for who the agent is. No entry of the log is needed to
+    /// say so, once a quorum has confirmed that the state is the newest.
+    pub fn refusal(&self, state: &State) -> Option<Rejection> {
+        let command = self.registration(state)?;
+        let cause = Cause::Agent { host: self.host.clone() };
+        let revision = state.revision();
+        let context = Context { at: state.now(), term: Term::default(), revision, cause: &cause };
+        decide(state, &context, &command).err().filter(|refusal| Self::refused_as(refusal).is_some())
     }
 
     fn is_recorded_as(&self, host: &Host) -> bool {

@@ -4,8 +4,8 @@
 
 use quorate_domain::{
     Cause, ClusterId, Command, CoordinatorId, DiskIdentity, DiskName, Epoch, GroupId, GroupState, HookTimes,
-    HostId, HostStatus, Incarnation, InstanceId, Outcome, Proposal, Revision, ServiceMode, Settings, StartId,
-    State, Term, Timestamp, Verdict, Zone, apply, command::MemberSpec,
+    HostId, HostStatus, Incarnation, InstanceId, Outcome, Proposal, Rejection, Revision, ServiceMode,
+    Settings, StartId, State, Term, Timestamp, Verdict, Zone, apply, command::MemberSpec,
 };
 use quorate_leader_core::{
     Acknowledgement, Assignments, Hello, Leader, Leading, Look, Next, RENEWALS_MAX, Report, STALL_MS,
@@ -394,6 +394,22 @@ fn a_hello_is_registered_only_when_it_says_something_new() {
         let command = changed.registration(&desk.state);
         assert!(matches!(command, Some(Command::RegisterHost { .. })), "{changed:?}");
     }
+}
+
+#[test]
+fn a_hello_that_the_state_refuses_is_known_without_an_entry() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    desk.session("h1", 3, 0);
+    assert_eq!(hello("h1", 3).refusal(&desk.state), None, "it is on record");
+    assert_eq!(hello("h1", 4).refusal(&desk.state), None, "a later start");
+    assert_eq!(hello("h2", 1).refusal(&desk.state), None, "nobody has that name");
+    let stranger = Hello { instance: InstanceId::new("another").unwrap(), ..hello("h1", 9) };
+    assert!(matches!(stranger.refusal(&desk.state), Some(Rejection::HostIdInUse { .. })));
+    assert!(matches!(hello("h1", 2).refusal(&desk.state), Some(Rejection::StaleIncarnation { .. })));
+    // What is refused for anything else has to be decided.
+    let nowhere = Desk { state: State::default(), ..Desk::new() };
+    assert_eq!(hello("h1", 3).refusal(&nowhere.state), None);
 }
 
 fn told(epoch: u64, state: GroupState) -> (GroupId, GroupObservation) {

@@ -18,6 +18,7 @@ pub(super) struct GatewaySession {
     host: HostId,
     incarnation: Incarnation,
     start: StartId,
+    hello: Hello,
     /// The leadership that took the hello.
     term: u64,
     open: Option<Open>,
@@ -84,6 +85,7 @@ impl Process {
             host: hello.host.clone(),
             incarnation: hello.incarnation,
             start: hello.start,
+            hello: hello.clone(),
             term: self.published.term,
             open: None,
         };
@@ -96,12 +98,17 @@ impl Process {
             let now = Mono(env.local_ms(desk.node));
             self.leader.expect_host(host, hello.incarnation, term, now);
         }
+        self.register(connection, hello, desk, env);
+    }
+
+    /// What is refused anyway costs a round of the quorum and no entry.
+    fn register(&mut self, connection: Connection, hello: &Hello, desk: &Desk, env: &mut Env) {
         match hello.registration(self.raft.state()) {
-            Some(command) => {
-                let cause = Cause::Agent { host: host.clone() };
+            Some(command) if hello.refusal(self.raft.state()).is_none() => {
+                let cause = Cause::Agent { host: hello.host.clone() };
                 self.propose(cause, command, Asker::Registration(connection), desk, env);
             }
-            None => self.reads.wait(ReadFor::Session(connection)),
+            _ => self.reads.wait(ReadFor::Session(connection)),
         }
     }
 
@@ -118,16 +125,24 @@ impl Process {
     /// The registration has its answer.
     pub(super) fn registered(&mut self, connection: Connection, fate: &Fate, desk: &Desk, env: &mut Env) {
         if let Fate::Outcome(Outcome::Refused(rejection)) = fate {
-            self.note_refused(connection, rejection);
+            return self.refuse(connection, rejection, desk, env);
         }
         let why = match fate {
             Fate::Outcome(Outcome::Accepted { .. }) => {
                 return self.reads.wait(ReadFor::Session(connection));
             }
-            Fate::Outcome(Outcome::Refused(Rejection::StaleIncarnation { .. })) => Why::StaleIncarnation,
-            Fate::Outcome(Outcome::Refused(Rejection::HostIdInUse { .. })) => Why::HostIdInUse,
             Fate::NotLeader => self.refusal(desk, env),
             Fate::Unavailable if !self.raft.can_decide(env.local_ms(desk.node)) => Why::NoQuorum,
+            _ => Why::Refused,
+        };
+        self.over(connection, why, desk, env);
+    }
+
+    fn refuse(&mut self, connection: Connection, rejection: &Rejection, desk: &Desk, env: &mut Env) {
+        self.note_refused(connection, rejection);
+        let why = match rejection {
+            Rejection::StaleIncarnation { .. } => Why::StaleIncarnation,
+            Rejection::HostIdInUse { .. } => Why::HostIdInUse,
             _ => Why::Refused,
         };
         self.over(connection, why, desk, env);
@@ -156,6 +171,14 @@ impl Process {
             return self.over(connection, why, desk, env);
         }
         let now = Mono(env.local_ms(desk.node));
+        let Some(hello) = self.sessions.get(&connection).map(|session| session.hello.clone()) else { return };
+        if let Some(rejection) = hello.refusal(self.raft.state()) {
+            env.counts.add("agents/refused-without-an-entry");
+            return self.refuse(connection, &rejection, desk, env);
+        }
+        if hello.registration(self.raft.state()).is_some() {
+            return self.register(connection, &hello, desk, env);
+        }
         let Some(session) = self.sessions.get_mut(&connection) else { return };
         let opened = self.leader.open_session(
             &session.host,
