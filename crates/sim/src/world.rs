@@ -8,13 +8,16 @@ use crate::{
     env::{Env, Happening},
     inject::Active,
     network::Node,
-    oracle::{EQUAL_MS, Fact, Health, LEADER_MS, Violation},
+    oracle::{EQUAL_MS, Fact, Health, LEADER_MS, Unserved, Violation},
     plan::Plan,
     raft::Raft,
     time::Moment,
 };
-use quorate_domain::{State, Verdict, group::Phase};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use quorate_domain::{GroupId, State, Verdict, group::Phase};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 /// How often a healed world is looked at.
 const LOOK_EVERY_MS: u64 = 100;
@@ -55,6 +58,8 @@ pub struct World {
     handed_over: (u64, Moment),
     /// Nothing goes wrong any more.
     healed: bool,
+    /// Since when each group could be served, by what looks in the healed world have found.
+    able_since: BTreeMap<GroupId, Moment>,
     digest: DefaultHasher,
     steps: u64,
 }
@@ -78,6 +83,7 @@ impl World {
             halfway: Vec::new(),
             handed_over: (0, Moment::default()),
             healed: false,
+            able_since: BTreeMap::new(),
             digest: DefaultHasher::new(),
             steps: 0,
             env,
@@ -279,9 +285,12 @@ impl World {
     }
 
     /// Groups that could have a primary that acts, and do not have exactly one.
-    fn without_primary(&self) -> Vec<String> {
-        let Some(state) = self.newest_state() else { return vec!["there is no state".to_owned()] };
-        let mut found = Vec::new();
+    fn without_primary(&mut self) -> Vec<Unserved> {
+        let now = self.env.now;
+        let Some(state) = self.newest_state() else {
+            return vec![Unserved { since: Moment::default(), what: "there is no state".to_owned() }];
+        };
+        let (mut found, mut able_since) = (Vec::new(), BTreeMap::new());
         for group in state.groups.values() {
             if matches!(group.phase, Phase::Deleting { .. }) {
                 continue;
@@ -293,6 +302,10 @@ impl World {
                     && agent.runs()
                     && agent.verdict() != Verdict::Failed
             });
+            if able {
+                let since = self.able_since.get(&group.id).copied().unwrap_or(now);
+                able_since.insert(group.id.clone(), since);
+            }
             let acting: Vec<String> = self
                 .agents
                 .iter()
@@ -302,12 +315,14 @@ impl World {
             if able && acting.len() != 1 {
                 let primary = hosts.iter().find(|agent| agent.host == group.primary.host);
                 let says = primary.map(|agent| agent.says_of(&group.id, &self.env)).unwrap_or_default();
-                found.push(format!(
+                let what = format!(
                     "{} is {} under epoch {}; {says}; acting are {acting:?}; blocked: {:?}",
                     group.id, group.phase, group.epoch, group.blocked
-                ));
+                );
+                found.push(Unserved { since: able_since[&group.id], what });
             }
         }
+        self.able_since = able_since;
         found
     }
 

@@ -32,13 +32,22 @@ pub(crate) struct Claim {
     pub(crate) fresh: bool,
 }
 
+/// A group that could have a primary that acts, and does not have exactly one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unserved {
+    /// Since when it could: it may have waited for an operator before.
+    pub(crate) since: Moment,
+    /// How it is.
+    pub(crate) what: String,
+}
+
 /// How a world is that should be well again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Health {
     /// A coordinator leads and a quorum says so, or one has just handed over.
     pub(crate) led: bool,
     /// Groups that could have a primary that acts, and do not have exactly one.
-    pub(crate) without_primary: Vec<String>,
+    pub(crate) without_primary: Vec<Unserved>,
     /// How the coordinators' states differ; none when they do not, or nobody has looked yet.
     pub(crate) differences: Option<String>,
     /// What is not as it should be with the coordinators themselves.

@@ -1,7 +1,7 @@
 //! I20: a healed cluster has a leader within 5 s, one primary per healthy group within 15 s, equal state within 30 s;
 //! no change of coordinators stays open.
 
-use super::{Fact, Invariant};
+use super::{Fact, Invariant, Unserved};
 use crate::{plan::Plan, time::Moment};
 
 /// A leader, after this long.
@@ -37,11 +37,11 @@ impl Invariant for Recovery {
         if passed_ms >= LEADER_MS && !health.led {
             return Err(format!("no leader {passed_ms} ms after everything was healed"));
         }
-        if passed_ms >= self.primaries_ms && !health.without_primary.is_empty() {
-            return Err(format!(
-                "{passed_ms} ms after everything was healed: {}",
-                health.without_primary.join("; ")
-            ));
+        let late = |group: &&Unserved| now.since_ms(group.since.max(*since)) >= self.primaries_ms;
+        let unserved: Vec<&str> =
+            health.without_primary.iter().filter(late).map(|group| group.what.as_str()).collect();
+        if !unserved.is_empty() {
+            return Err(format!("{passed_ms} ms after everything was healed: {}", unserved.join("; ")));
         }
         if passed_ms >= SETTLED_MS && !health.coordinators.is_empty() {
             return Err(format!(

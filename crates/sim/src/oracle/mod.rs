@@ -24,7 +24,7 @@ mod i22_coordinators;
 mod i23_one_service;
 mod i24_contact_by_renewals;
 
-pub(crate) use fact::{Claim, Fact, Health};
+pub(crate) use fact::{Claim, Fact, Health, Unserved};
 pub(crate) use i07_linearizable::REGISTER;
 pub(crate) use i20_recovery::{EQUAL_MS, LEADER_MS};
 
