@@ -200,7 +200,14 @@ async fn the_service_of_a_killed_guard_dies_with_it_and_the_next_begins() -> Res
     guarded.guard(1)?.kill()?;
     wait_until_gone(service).await?;
     guarded.follows(&group).await?;
+    let before = guarded.guard(1)?.said()?.len();
     guarded.guard(1)?.start()?;
+    wait_until("another guard waits for the next time", PATIENCE, async || {
+        let said = guarded.guards.get(&1).context("a guard of the test")?.said()?;
+        ensure!(said[before..].contains("waiting"), "{}", &said[before..]);
+        Ok(())
+    })
+    .await?;
     guarded.wait_until_whole().await?;
     guarded.finish().await
 }
