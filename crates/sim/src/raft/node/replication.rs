@@ -224,8 +224,13 @@ impl Raft {
             return;
         }
         let Some(follower) = leadership.followers.get_mut(&from) else { return };
-        // The answer to an earlier message, or to one that the network has doubled, is no reason to send the next one.
-        if sent.at >= follower.last_sent {
+        // The answer to an earlier message that tells nothing new, such as one that the network has doubled, is no reason to
+        // send the next one.
+        let is_news = match matched {
+            Ok(index) => index > follower.matched,
+            Err(hint) => hint < follower.next,
+        };
+        if is_news || sent.at >= follower.last_sent {
             follower.waiting_since_ms = None;
         }
         follower.answered_ms = follower.answered_ms.max(Some(sent.at_ms));
