@@ -30,7 +30,7 @@ const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
     // Also by I20: two starts that count alike take the host from each other without end, and no state comes to rest.
     (Bug::StartsShareNumber, 60, &["I9", "I10", "I20", "I23"]),
     // Rare since a start whose place another one takes ends for good.
-    (Bug::PredecessorAssumed, 1_000, &["I9", "I12", "I23"]),
+    (Bug::PredecessorAssumed, 400, &["I9", "I12", "I23"]),
     (Bug::FailedDemotionReleases, 60, &["I23"]),
     (Bug::WaitWithoutHooks, 60, &["I12", "I23"]),
     (Bug::WardenAfterD, 60, &["I23"]),
