@@ -242,8 +242,7 @@ impl Core {
     ) -> Vec<Step> {
         self.judge(now);
         let promised = self.lease.promised();
-        let slot = self.slots.get_mut(group);
-        if let Some(tenure) = slot.and_then(|slot| slot.all().find(|tenure| tenure.epoch == epoch)) {
+        if let Some(tenure) = self.tenure_mut(group, epoch) {
             tenure.hook_finished(kind, outcome, promised, now);
             if !tenure.live() {
                 self.ledger.ended(group, epoch);
@@ -271,8 +270,7 @@ impl Core {
     pub fn service_ended(&mut self, group: &GroupId, epoch: Epoch, reason: &str, now: BootMs) -> Vec<Step> {
         self.judge(now);
         let promised = self.lease.promised();
-        let slot = self.slots.get_mut(group);
-        if let Some(tenure) = slot.and_then(|slot| slot.all().find(|tenure| tenure.epoch == epoch)) {
+        if let Some(tenure) = self.tenure_mut(group, epoch) {
             if tenure.service_ended(reason, promised, now) {
                 self.steps.push(Step::KillHook { group: group.clone(), epoch });
             }
@@ -312,6 +310,10 @@ impl Core {
 
     fn lapsed(&self) -> String {
         format!("the lease lapsed: writes had to stop at {} on the boot clock", self.lease.write_deadline())
+    }
+
+    fn tenure_mut(&mut self, group: &GroupId, epoch: Epoch) -> Option<&mut Tenure> {
+        self.slots.get_mut(group)?.all().find(|tenure| tenure.epoch == epoch)
     }
 
     /// Whether the installed assignment lets this start of the agent act under the epoch.

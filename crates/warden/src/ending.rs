@@ -110,13 +110,20 @@ impl Warden {
 
     /// Nothing of the group is to be guarded any more.
     pub(crate) fn let_go(&mut self, group: &GroupId) {
-        let cgroup = self.cgroup_of(group);
-        self.endings.forget(group);
-        self.disks.remove(group);
-        self.spawner.strike(group.clone(), cgroup);
+        self.clear_away(group);
+        self.spawner.strike(group.clone());
     }
 
-    pub(crate) fn cgroup_of(&self, group: &GroupId) -> Option<Cgroup> {
+    /// Nothing of the group is left: its cgroup goes, and all that was known for finding its processes.
+    pub(crate) fn clear_away(&mut self, group: &GroupId) {
+        if let Some(cgroup) = self.cgroup_of(group) {
+            self.spawner.sweep(cgroup);
+        }
+        self.endings.forget(group);
+        self.disks.remove(group);
+    }
+
+    fn cgroup_of(&self, group: &GroupId) -> Option<Cgroup> {
         let inherited = self.endings.inherited.get(group).map(|path| Cgroup::at(path.clone()));
         inherited.or_else(|| self.cgroups.as_ref().map(|cgroups| cgroups.of(group.as_str())))
     }

@@ -52,7 +52,7 @@ pub(crate) struct Child {
 enum Job {
     Start(Box<Order>),
     Note(Box<Record>),
-    Strike(GroupId, Option<Cgroup>),
+    Strike(GroupId),
     Sweep(Cgroup),
 }
 
@@ -93,9 +93,9 @@ impl Spawner {
         self.job(Job::Note(Box::new(record)));
     }
 
-    /// Removes a record, and the cgroup if nothing is in it.
-    pub(crate) fn strike(&self, group: GroupId, cgroup: Option<Cgroup>) {
-        self.job(Job::Strike(group, cgroup));
+    /// Removes a record.
+    pub(crate) fn strike(&self, group: GroupId) {
+        self.job(Job::Strike(group));
     }
 
     /// Removes a cgroup if nothing is in it.
@@ -114,12 +114,7 @@ fn work(records: &Records, waiting: &Receiver<Job>, tell: &Sender<Done>, waker: 
         let done = match job {
             Job::Start(order) => Some(Done::Started(order.key, start(records, *order))),
             Job::Note(record) => failed(records.write(&record), &record.group),
-            Job::Strike(group, cgroup) => {
-                if let Some(cgroup) = cgroup {
-                    cgroup.remove();
-                }
-                failed(records.remove(&group), &group)
-            }
+            Job::Strike(group) => failed(records.remove(&group), &group),
             Job::Sweep(cgroup) => {
                 cgroup.remove();
                 None

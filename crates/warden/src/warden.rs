@@ -271,7 +271,7 @@ impl Warden {
             ToWarden::Heard { number } => {
                 while let Some(heard) = self.ended.pop_front_if(|ended| ended.number <= number) {
                     if heard.proof.holds() && self.guards.get(&heard.group).is_none() {
-                        self.spawner.strike(heard.group, None);
+                        self.spawner.strike(heard.group);
                     }
                 }
             }
@@ -343,11 +343,7 @@ impl Warden {
                     if proof.holds() {
                         // Kept until an agent has heard of it, whatever becomes of this warden.
                         self.note(&group, epoch, Some(proof.clone()));
-                        if let Some(cgroup) = self.cgroup_of(&group) {
-                            self.spawner.sweep(cgroup);
-                        }
-                        self.endings.forget(&group);
-                        self.disks.remove(&group);
+                        self.clear_away(&group);
                     }
                     self.endings.settled(&group);
                     if let Some(run) = self.by_force.remove(&group) {

@@ -95,11 +95,21 @@ impl Core {
     /// The same, for somebody outside who may act on it: what they are told is remembered, because they may rely on it to
     /// the end.
     pub fn tell_role(&mut self, group: &GroupId, now: BootMs) -> Option<RoleAnswer> {
+        self.tell(group, now, Tenure::tell)
+    }
+
+    /// The role, and what its tenure is to remember of the deadline that is told together with "primary".
+    pub(super) fn tell(
+        &mut self,
+        group: &GroupId,
+        now: BootMs,
+        remember: impl FnOnce(&mut Tenure, BootMs),
+    ) -> Option<RoleAnswer> {
         let answer = self.role(group, now)?;
         if answer.role == LocalRole::Primary
             && let Some(tenure) = self.slots.get_mut(group).and_then(|slot| slot.tenure.as_mut())
         {
-            tenure.tell(answer.lease_deadline);
+            remember(tenure, answer.lease_deadline);
         }
         Some(answer)
     }

@@ -2,25 +2,14 @@
 //! it was told, and an epoch whose guard may run its service is not over.
 
 use super::Core;
-use crate::{
-    role::{LocalRole, RoleAnswer},
-    step::Step,
-    tenure::Tenure,
-    time::BootMs,
-};
+use crate::{role::RoleAnswer, step::Step, tenure::Tenure, time::BootMs};
 use quorate_domain::{Epoch, GroupId};
 
 impl Core {
     /// What the host is to a group, for its guard: until the deadline that it is told, or its own word, the epoch is not
     /// over. None for a group that the host does not know.
     pub fn tell_guard(&mut self, group: &GroupId, now: BootMs) -> Option<RoleAnswer> {
-        let answer = self.role(group, now)?;
-        if answer.role == LocalRole::Primary
-            && let Some(tenure) = self.slots.get_mut(group).and_then(|slot| slot.tenure.as_mut())
-        {
-            tenure.tell_guard(answer.lease_deadline);
-        }
-        Some(answer)
+        self.tell(group, now, Tenure::tell_guard)
     }
 
     /// Nothing is left of the service that the guard ran under the epoch, which is over by that, if it was not before.
@@ -56,9 +45,5 @@ impl Core {
             self.steps.push(Step::KillHook { group: group.clone(), epoch });
         }
         self.ledger.ended(group, epoch);
-    }
-
-    fn tenure_mut(&mut self, group: &GroupId, epoch: Epoch) -> Option<&mut Tenure> {
-        self.slots.get_mut(group)?.all().find(|tenure| tenure.epoch == epoch)
     }
 }

@@ -46,16 +46,20 @@ fn elsewhere_ms(settings: &LeaseSettings) -> u64 {
     settings.longest_lease_ms() + settings.longest_ms(DEMOTION_MS)
 }
 
-fn started(at: u64, incarnation: u64, on_disk: DurableEpochs) -> (Core, Vec<Step>) {
-    let settings = LeaseSettings::default();
-    Core::new(Start {
+/// A start without a warden, under the usual settings.
+fn start(at: u64, incarnation: u64, on_disk: DurableEpochs) -> Start {
+    Start {
         incarnation: Incarnation(incarnation),
         on_disk,
-        settings,
+        settings: LeaseSettings::default(),
         at: BootMs(at),
         guarded: false,
         demotion_ms: DEMOTION_MS,
-    })
+    }
+}
+
+fn started(at: u64, incarnation: u64, on_disk: DurableEpochs) -> (Core, Vec<Step>) {
+    Core::new(start(at, incarnation, on_disk))
 }
 
 /// A host that acts for the group under epoch 5, its lease counted from 1,000 ms, and what is on its disk.
@@ -266,16 +270,7 @@ fn a_service_that_the_warden_has_ended_needs_no_demotion() {
 
 #[test]
 fn a_guarded_lease_counts_once_the_warden_knows_its_end_and_is_over_without_a_warden() {
-    let settings = LeaseSettings::default();
-    let start = Start {
-        incarnation: Incarnation(1),
-        on_disk: fresh(),
-        settings,
-        at: BootMs(0),
-        guarded: true,
-        demotion_ms: DEMOTION_MS,
-    };
-    let (mut core, _) = Core::new(start);
+    let (mut core, _) = Core::new(Start { guarded: true, ..start(0, 1, fresh()) });
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(900));
     core.epochs_stored(request(&steps), BootMs(910));
     let seq = core.heartbeat_sent(BootMs(1_000));
@@ -304,15 +299,7 @@ fn a_guarded_lease_counts_once_the_warden_knows_its_end_and_is_over_without_a_wa
 
 #[test]
 fn a_renewal_under_the_assignment_that_revokes_an_epoch_is_no_longer_lease_for_its_service() {
-    let start = Start {
-        incarnation: Incarnation(1),
-        on_disk: fresh(),
-        settings: LeaseSettings::default(),
-        at: BootMs(0),
-        guarded: true,
-        demotion_ms: DEMOTION_MS,
-    };
-    let (mut core, _) = Core::new(start);
+    let (mut core, _) = Core::new(Start { guarded: true, ..start(0, 1, fresh()) });
     let steps = core.assignment_snapshot(snapshot(3, vec![entry(5, Role::Primary, 1)]), BootMs(900));
     core.epochs_stored(request(&steps), BootMs(910));
     let seq = core.heartbeat_sent(BootMs(1_000));
@@ -418,15 +405,7 @@ fn a_restart_is_fenced_ends_what_was_left_and_acts_only_under_a_new_epoch() {
 fn a_start_on_a_copied_folder_waits_for_the_other_start_until_the_coordinators_know_this_one() {
     let (_, on_disk) = acting();
     let settings = LeaseSettings::default();
-    let start = Start {
-        incarnation: Incarnation(2),
-        on_disk: on_disk.moved(),
-        settings: settings.clone(),
-        at: BootMs(2_000),
-        guarded: false,
-        demotion_ms: DEMOTION_MS,
-    };
-    let (mut core, _) = Core::new(start);
+    let (mut core, _) = started(2_000, 2, on_disk.moved());
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_100);
     core.tick(BootMs(100_000));
     assert_eq!(
@@ -458,14 +437,8 @@ fn after_a_restart_without_hooks_ended_waits_one_lease() {
 fn a_demote_hook_ends_nothing_that_a_start_without_hooks_has_left() {
     let (_, on_disk) = acting();
     for (hookless, state) in [(true, GroupState::Stopping), (false, GroupState::Ended)] {
-        let (mut core, _) = Core::new(Start {
-            incarnation: Incarnation(2),
-            on_disk: DurableEpochs { hookless, ..on_disk.clone() },
-            settings: LeaseSettings::default(),
-            at: BootMs(2_000),
-            guarded: true,
-            demotion_ms: DEMOTION_MS,
-        });
+        let on_disk = DurableEpochs { hookless, ..on_disk.clone() };
+        let (mut core, _) = Core::new(Start { guarded: true, ..start(2_000, 2, on_disk) });
         finished(&mut core, 5, HookKind::Demote, HookOutcome::Succeeded, 2_100);
         assert_eq!(states(&core), [(5, state)], "a guard may run it until its deadline");
         core.tick(BootMs(8_000));
@@ -479,14 +452,8 @@ fn what_is_on_disk_covers_every_start_that_may_have_left_something() {
     assert_eq!((with_hooks.demotion_ms, with_hooks.hookless), (DEMOTION_MS, false));
     // The next start has no hooks, and the one after allows itself longer demotions than the first.
     let next = |on_disk: DurableEpochs, demotion_ms| {
-        let (_, steps) = Core::new(Start {
-            incarnation: Incarnation(2),
-            on_disk,
-            settings: LeaseSettings::default(),
-            at: BootMs(2_000),
-            guarded: demotion_ms > 0,
-            demotion_ms,
-        });
+        let guarded = demotion_ms > 0;
+        let (_, steps) = Core::new(Start { guarded, demotion_ms, ..start(2_000, 2, on_disk) });
         let stored = |step: &Step| match step {
             Step::StoreEpochs { epochs, .. } => Some(epochs.clone()),
             _ => None,

@@ -7,7 +7,7 @@ use crate::{
     network::Node,
     oracle::Fact,
 };
-use quorate_domain::{Cause, HostId, Incarnation, Outcome, Rejection, StartId, Term};
+use quorate_domain::{Cause, HostId, Outcome, Rejection, Term};
 use quorate_leader_core::{Acknowledgement, Assignments, Hello, Round, SessionId};
 use quorate_planner::Mono;
 
@@ -15,9 +15,6 @@ use quorate_planner::Mono;
 #[derive(Debug)]
 pub(super) struct GatewaySession {
     machine: Node,
-    host: HostId,
-    incarnation: Incarnation,
-    start: StartId,
     hello: Hello,
     /// The leadership that took the hello.
     term: u64,
@@ -53,7 +50,7 @@ impl Process {
             }
             AgentSays::Heartbeat { seq, installed, mode } => {
                 let Some(session) = self.sessions.get(&connection) else { return };
-                let (host, start) = (&session.host, session.start);
+                let (host, start) = (&session.hello.host, session.hello.start);
                 env.see(&Fact::HeartbeatArrived { node: desk.node, machine, host, start, seq });
                 let Some(open) = &session.open else { return };
                 let heard = self.leader.heartbeat(&open.id, seq, installed, mode, now);
@@ -80,15 +77,7 @@ impl Process {
         if self.sessions.contains_key(&connection) {
             return;
         }
-        let session = GatewaySession {
-            machine,
-            host: hello.host.clone(),
-            incarnation: hello.incarnation,
-            start: hello.start,
-            hello: hello.clone(),
-            term: self.published.term,
-            open: None,
-        };
+        let session = GatewaySession { machine, hello: hello.clone(), term: self.published.term, open: None };
         self.sessions.insert(connection, session);
         if !self.published.leads || self.raft.has_lost_quorum(env.local_ms(desk.node)) {
             return self.over(connection, self.refusal(desk, env), desk, env);
@@ -154,7 +143,8 @@ impl Process {
         else {
             return;
         };
-        let (host, term, address) = (&session.host, Term(session.term), format!("n{}:7500", session.machine));
+        let (host, term, address) =
+            (&session.hello.host, Term(session.term), format!("n{}:7500", session.machine));
         self.leader.refused(self.raft.state(), host, reason, &address, term);
     }
 
@@ -181,17 +171,17 @@ impl Process {
         }
         let Some(session) = self.sessions.get_mut(&connection) else { return };
         let opened = self.leader.open_session(
-            &session.host,
-            session.incarnation,
-            session.start,
+            &session.hello.host,
+            session.hello.incarnation,
+            session.hello.start,
             Term(session.term),
             now,
         );
         let Some(id) = opened else {
             return self.over(connection, Why::NotLeader(None), desk, env);
         };
-        env.see(&Fact::Opened { node: desk.node, term: session.term, host: &session.host });
-        let assignments = Assignments::begin(self.raft.state(), session.host.clone());
+        env.see(&Fact::Opened { node: desk.node, term: session.term, host: &session.hello.host });
+        let assignments = Assignments::begin(self.raft.state(), session.hello.host.clone());
         let snapshot = assignments.sent().clone();
         let machine = session.machine;
         session.open = Some(Open { id, assignments });
@@ -227,8 +217,10 @@ impl Process {
             return;
         }
         for host in self.leader.give_up(round) {
-            let gone =
-                self.sessions.iter().find(|(_, session)| session.open.is_some() && session.host == host);
+            let gone = self
+                .sessions
+                .iter()
+                .find(|(_, session)| session.open.is_some() && session.hello.host == host);
             if let Some((connection, _)) = gone {
                 self.over(*connection, Why::NoQuorum, desk, env);
             }
@@ -254,7 +246,7 @@ impl Process {
         let ended: Vec<Connection> = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.open.is_some() && hosts.contains(&session.host))
+            .filter(|(_, session)| session.open.is_some() && hosts.contains(&session.hello.host))
             .map(|(connection, _)| *connection)
             .collect();
         for connection in ended {
@@ -297,7 +289,7 @@ impl Process {
                 node: desk.node,
                 term: self.raft.term(),
                 machine: known.machine,
-                start: known.start,
+                start: known.hello.start,
                 seq,
                 assignment,
             });
