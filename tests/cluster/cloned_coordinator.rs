@@ -1,20 +1,35 @@
 //! The data folder of a coordinator is copied, and two processes are the same node. One of them counts: the one that its
 //! peers have on record, or a copy that was started after that one was gone.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use quorate_tests::{
     Cluster, Plan, Timing,
     copied::{elsewhere, expect_a_peer_says_so, expect_refused, said_so_far},
     folder::copy,
     wait_until,
 };
-use std::{fs, time::Duration};
+use serde_json::Value;
+use std::{fs, path::Path, time::Duration};
 
 const SOON: Duration = Duration::from_secs(20);
 
 fn plan() -> Plan {
     // As the product has it, so that a term that changes is the copy's doing.
     Plan { timing: Timing::steady(), ..Plan::with_agents(1) }
+}
+
+/// A coordinator says that one which goes on in another place counts there.
+async fn counts(cluster: &mut Cluster, at: u64, moved: u64) -> Result<()> {
+    let since = std::time::Instant::now();
+    loop {
+        let said = cluster.coordinator(at).said()?;
+        let mut lines = said.lines().filter(|line| line.contains("it counts from now on"));
+        if lines.any(|line| line.contains(&format!("coordinator={moved}"))) {
+            return Ok(());
+        }
+        ensure!(since.elapsed() < SOON, "coordinator {at} does not count {moved}: {said}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,6 +80,7 @@ async fn a_folder_that_was_moved_is_accepted_and_the_original_never_comes_back()
     let config = fs::read_to_string(&file)?;
     fs::write(&file, config.replacen(&before.display().to_string(), &folder.display().to_string(), 1))?;
     cluster.coordinator(moved).start()?;
+    counts(&mut cluster, leader, moved).await?;
     cluster.wait_for_equal_states().await?;
     // Its vote and its answers count: without them nothing is decided.
     cluster.coordinator(other).kill()?;
@@ -103,6 +119,127 @@ async fn a_copy_that_was_refused_does_not_count_after_its_original_is_gone() -> 
     cluster.coordinator(id).kill()?;
     expect_refused(&mut clone, id).await?;
     cluster.coordinator(id).start()?;
+    cluster.wait_for_equal_states().await?;
+    cluster.finish().await
+}
+
+/// The configuration of a coordinator, with its data in this folder from now on.
+fn point_at(cluster: &Cluster, id: u64, folder: &Path) -> Result<()> {
+    let file = cluster.config_file(&format!("c{id}"));
+    let config = fs::read_to_string(&file)?;
+    let lines = config.lines().map(|line| {
+        if line.starts_with("data_dir") {
+            format!("data_dir = '{}'", folder.display())
+        } else {
+            line.to_owned()
+        }
+    });
+    Ok(fs::write(&file, lines.collect::<Vec<_>>().join("\n"))?)
+}
+
+/// What a data folder has in one of its files of JSON, without the checksum at its end.
+fn kept(folder: &Path, file: &str) -> Result<Value> {
+    let text = fs::read_to_string(folder.join(file))?;
+    let body = text.rsplit_once("crc32 ").map_or(text.as_str(), |(body, _)| body);
+    serde_json::from_str(body).with_context(|| text.clone())
+}
+
+/// True once both others take this start of a coordinator and no other one, false when it is refused and ends.
+async fn goes_on(cluster: &mut Cluster, id: u64, folder: &Path, others: [u64; 2]) -> Result<bool> {
+    let mut alive = true;
+    wait_until("the original counts, or ends", SOON, async || {
+        alive = cluster.coordinator(id).is_alive()?;
+        if !alive {
+            return Ok(());
+        }
+        let start = kept(folder, "identity.json")?["start"]["id"].clone();
+        for other in others {
+            let known = kept(&cluster.data_dir(other), "peers.json")?["starts"][id.to_string()].clone();
+            let counts = known["counts"]["id"] == start && known["promised"].is_null();
+            ensure!(counts, "coordinator {other} has {known}, and it is {start}");
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(alive)
+}
+
+// The others must not differ about which of them counts, however long the copy ran: one of them refused the original for
+// good, and another one the copy, and the next loss stopped a cluster that called itself healthy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_ran_instead_of_its_original_for_a_while_leaves_no_two_opinions() -> Result<()> {
+    let mut cluster = Cluster::start(plan()).await?;
+    cluster.create_group("g", &[1]).await?;
+    let leader = cluster.leader().await?;
+    let (id, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let original = cluster.data_dir(id);
+    // About as long as the silence that is asked for: around it one of the others has decided and another one has not.
+    for (round, ran_ms) in [5_600, 6_400, 7_200, 8_000].into_iter().enumerate() {
+        cluster.coordinator(id).kill()?;
+        let folder = cluster.root().join(format!("copy-{round}"));
+        copy(&original, &folder)?;
+        point_at(&cluster, id, &folder)?;
+        cluster.coordinator(id).start()?;
+        tokio::time::sleep(Duration::from_millis(ran_ms)).await;
+        cluster.coordinator(id).kill()?;
+        point_at(&cluster, id, &original)?;
+        cluster.coordinator(id).start()?;
+        if !goes_on(&mut cluster, id, &original, [leader, other]).await? {
+            // All others went over to the copy: it goes on, and the original never does.
+            ensure!(cluster.coordinator(id).ended(SOON).await?.code() == Some(1));
+            point_at(&cluster, id, &folder)?;
+            cluster.coordinator(id).start()?;
+            cluster.wait_for_equal_states().await?;
+            cluster.coordinator(other).kill()?;
+            cluster.set_label(&format!("by-two-{round}"), "g", "key", "value").await?;
+            cluster.coordinator(other).start()?;
+            cluster.wait_for_equal_states().await?;
+            return cluster.finish().await;
+        }
+        // Its vote counts at both of the others: each of them can be lost.
+        for lost in [other, leader] {
+            cluster.coordinator(lost).kill()?;
+            cluster
+                .set_label(&format!("without-{lost}-{round}"), "g", "key", &format!("{round}-{lost}"))
+                .await?;
+            cluster.coordinator(lost).start()?;
+            cluster.wait_for_equal_states().await?;
+        }
+    }
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_folder_counts_while_another_coordinator_is_lost_only_by_an_operators_word() -> Result<()> {
+    let mut cluster = Cluster::start(plan()).await?;
+    cluster.create_group("g", &[1]).await?;
+    let leader = cluster.leader().await?;
+    let (moved, lost) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    for id in [moved, lost] {
+        cluster.coordinator(id).terminate()?;
+        cluster.coordinator(id).ended(SOON).await?;
+    }
+    let folder = cluster.root().join("moved");
+    copy(&cluster.data_dir(moved), &folder)?;
+    point_at(&cluster, moved, &folder)?;
+    cluster.coordinator(moved).start()?;
+    let waits = format!("coordinator {moved} goes on in another place");
+    wait_until("the remaining one says what is waited for", SOON, async || {
+        let warnings = cluster.status(leader).await?.warnings;
+        let said = warnings.iter().any(|warning| {
+            warning.text.starts_with(&waits)
+                && warning.text.ends_with(&format!("have not agreed to it: {lost}"))
+                && warning.remedy.contains("--original-is-gone")
+        });
+        ensure!(said, "{warnings:?}");
+        Ok(())
+    })
+    .await?;
+    cluster.coordinator(moved).kill()?;
+    cluster.coordinator(moved).start_with(&["--original-is-gone"])?;
+    counts(&mut cluster, leader, moved).await?;
+    cluster.set_label("by-two", "g", "key", "value").await?;
+    cluster.coordinator(lost).start()?;
     cluster.wait_for_equal_states().await?;
     cluster.finish().await
 }

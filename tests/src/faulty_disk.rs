@@ -181,6 +181,10 @@ impl Folder for FaultyFolder {
         self.real.place(name)
     }
 
+    fn file_identity(&self, name: &str) -> io::Result<Option<String>> {
+        self.real.file_identity(name)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.real.path(name)
     }

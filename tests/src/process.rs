@@ -156,6 +156,18 @@ impl Process {
         &self.name
     }
 
+    /// Starts it with more words, this once.
+    ///
+    /// # Errors
+    /// When it runs already or does not start.
+    pub fn start_with(&mut self, more: &[&str]) -> Result<()> {
+        let usual = self.words.len();
+        self.words.extend(more.iter().map(OsString::from));
+        let started = self.start();
+        self.words.truncate(usual);
+        started
+    }
+
     /// Starts it.
     ///
     /// # Errors

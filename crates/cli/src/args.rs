@@ -3,7 +3,7 @@
 mod source;
 mod spec;
 
-pub(crate) use source::{AgentArgs, CoordinatorArgs, SourceArgs};
+pub(crate) use source::{AgentArgs, CoordinatorArgs, RunCoordinatorArgs, SourceArgs};
 pub(crate) use spec::{DiskSpec, Label, MemberSpec};
 
 use crate::{config::Role, dev::DevArgs};
@@ -67,7 +67,7 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a coordinator.
-    Coordinator(CoordinatorArgs),
+    Coordinator(RunCoordinatorArgs),
     /// Run the agent of a storage host, or ask one that runs.
     Agent(AgentCommand),
     /// Run a service of this host under the lease of a group, without hooks.

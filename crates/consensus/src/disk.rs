@@ -14,6 +14,7 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 /// Where folders are; [`RealDisk`] outside of tests.
@@ -91,6 +92,12 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the system refuses.
     fn place(&self, name: &str) -> io::Result<String>;
+    /// Names a file in it by what only that very file has, on whatever machine and after whatever boot it is found: its
+    /// inode and its birth. `None` where the file system keeps no birth.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn file_identity(&self, name: &str) -> io::Result<Option<String>>;
     /// The full path of a name in it, or with an empty name its own.
     fn path(&self, name: &str) -> PathBuf;
     /// A number that nothing on this disk had before.
@@ -259,6 +266,12 @@ impl Folder for RealFolder {
             .map_err(|error| io::Error::new(error.kind(), format!("{BOOT_ID}: {error}")))?;
         let file = fs::metadata(self.path.join(name))?;
         Ok(format!("{}:{}:{}", boot.trim(), file.dev(), file.ino()))
+    }
+
+    fn file_identity(&self, name: &str) -> io::Result<Option<String>> {
+        let file = fs::metadata(self.path.join(name))?;
+        let born = file.created().ok().and_then(|born| born.duration_since(SystemTime::UNIX_EPOCH).ok());
+        Ok(born.map(|born| format!("{}:{}", file.ino(), born.as_nanos())))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -15,7 +15,7 @@ use crate::{
 };
 use quorate_domain::{
     ClusterId, CoordinatorId, InstanceId,
-    starts::{KnownStarts, Standing, Start},
+    starts::{Decision, KnownStarts, Pending, Place, Standing, Start, Survey, Wish},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -118,6 +118,9 @@ struct Identity {
     /// Where the folder was at the last start; there is none from before places were kept.
     #[serde(default)]
     place: Option<String>,
+    /// The lock file that kept others out at the last start, where it can be told from its copies.
+    #[serde(default)]
+    file: Option<String>,
     #[serde(default)]
     start: Option<Start>,
 }
@@ -152,7 +155,8 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Opens or makes the folder of one node of one cluster.
+    /// Opens or makes the folder of one node of one cluster. `original_is_gone` is the word of an operator that nothing runs,
+    /// nor ever will, on what this folder is a copy of.
     ///
     /// # Errors
     /// [`FolderError`] when it is in use, belongs to another cluster or node, or is damaged.
@@ -161,6 +165,7 @@ impl DataFolder {
         root: &Path,
         cluster: &ClusterId,
         node: CoordinatorId,
+        original_is_gone: bool,
     ) -> Result<Self, FolderError> {
         let folder = disk.folder(root).map_err(FolderError::io(root, "opening or making it"))?;
         let lock = folder.lock(LOCK).map_err(FolderError::io(&folder.path(LOCK), "locking it"))?;
@@ -172,14 +177,24 @@ impl DataFolder {
         } else {
             refuse_orphans(&*folder)?;
             let (cluster, instance) = (cluster.clone(), new_instance(&*folder));
-            Identity { format: FORMAT, cluster, node: node.0, instance, place: None, start: None }
+            Identity { format: FORMAT, cluster, node: node.0, instance, place: None, file: None, start: None }
         };
-        let place = folder.place(LOCK).map_err(FolderError::io(&folder.path(LOCK), "looking where it is"))?;
-        let same_place = identity.place.as_ref() == Some(&place);
-        let start = Start::after(identity.start.as_ref(), same_place, || new_instance(&*folder));
+        let place = folder.place(LOCK).and_then(|place| Ok((place, folder.file_identity(LOCK)?)));
+        let (place, file) = place.map_err(FolderError::io(&folder.path(LOCK), "looking where it is"))?;
+        let found = if identity.place.as_ref() == Some(&place) {
+            Place::Same
+        } else if file.is_some() && identity.file == file {
+            Place::SameFile
+        } else {
+            Place::Another
+        };
+        let mut start = Start::after(identity.start.as_ref(), found, || new_instance(&*folder));
+        if original_is_gone {
+            start.vouch();
+        }
         // Durable before anybody hears of this start: the next one must not pass for it, nor a copy.
         let identity =
-            Identity { format: FORMAT, place: Some(place), start: Some(start.clone()), ..identity };
+            Identity { format: FORMAT, place: Some(place), file, start: Some(start.clone()), ..identity };
         sealed_json::write(&*folder, IDENTITY, &identity)?;
         let peers = read_peers(&*folder)?;
         // What is served from here on must be found again, also when an earlier start ended before it was durable.
@@ -266,11 +281,26 @@ impl DataFolder {
         self.peers().starts.get(&node.0).is_some_and(|known| known.is_current(id))
     }
 
-    /// True when a start of a peer is refused here for good.
-    pub fn refuses_start(&self, node: CoordinatorId, start: &Start) -> bool {
-        let peers = self.peers();
-        let standing = peers.starts.get(&node.0).map(|known| known.judge(start));
-        matches!(standing, Some(Standing::LeftBehind { .. }))
+    /// What is to be said to another one that asks about a start of a peer: whether it is refused here for good, and whether
+    /// nothing else counts here. What that one wishes comes first, and is durable on return. `heard` is by which start the
+    /// peer was last heard here, and how many milliseconds ago.
+    ///
+    /// # Errors
+    /// When it could not be remembered.
+    pub fn word_on_start(
+        &self,
+        node: CoordinatorId,
+        start: &Start,
+        wish: Wish,
+        heard: Option<&(InstanceId, u64)>,
+    ) -> Result<(bool, bool), PeerRefused> {
+        let mut peers = self.peers();
+        let Some(known) = peers.starts.get(&node.0) else { return Ok((false, false)) };
+        if let Some(after) = known.after_wish(wish, start, heard) {
+            self.record_starts(&mut peers, node, after)?;
+        }
+        let known = peers.starts.get(&node.0);
+        Ok(known.map_or((false, false), |known| (known.refuses(start), known.takes(start))))
     }
 
     /// Says what a start of a peer is to this node. The first one that is met counts from now on, and so does the next one
@@ -282,45 +312,37 @@ impl DataFolder {
         let mut peers = self.peers();
         let standing = peers.starts.get(&node.0).map_or(Standing::First, |known| known.judge(start));
         if matches!(standing, Standing::First | Standing::Successor) {
-            self.record_start(&mut peers, node, start)?;
+            let known = KnownStarts::with(peers.starts.get(&node.0), start);
+            self.record_starts(&mut peers, node, known)?;
         }
         Ok(standing)
     }
 
-    /// From now on a start of a peer counts that goes on in another place, unless something else was decided meanwhile;
-    /// durable on return.
+    /// Decides about a start of a peer that goes on in another place; durable on return.
     ///
     /// # Errors
     /// When it could not be remembered.
-    pub fn accept_start(&self, node: CoordinatorId, start: &Start) -> Result<(), PeerRefused> {
+    pub fn decide_start(&self, survey: &Survey<'_>) -> Result<Decision, PeerRefused> {
         let mut peers = self.peers();
-        match peers.starts.get(&node.0).map(|known| known.judge(start)) {
-            Some(Standing::Elsewhere { .. }) => self.record_start(&mut peers, node, start),
-            _ => Ok(()),
+        let Some(known) = peers.starts.get(&survey.node.0) else {
+            return Ok(Decision::Open(Pending::MayBeThere));
+        };
+        let decision = known.decide(survey);
+        if let Some(after) = known.after(&decision, survey.start) {
+            self.record_starts(&mut peers, survey.node, after)?;
         }
+        Ok(decision)
     }
 
-    fn record_start(&self, peers: &mut Peers, node: CoordinatorId, start: &Start) -> Result<(), PeerRefused> {
+    fn record_starts(
+        &self,
+        peers: &mut Peers,
+        node: CoordinatorId,
+        known: KnownStarts,
+    ) -> Result<(), PeerRefused> {
         let mut extended = peers.clone();
-        let known = KnownStarts::with(peers.starts.get(&node.0), start);
         extended.starts.insert(node.0, known);
         self.replace_peers(peers, extended)
-    }
-
-    /// From now on nothing counts that comes from this start of a peer, which runs beside the one on record; durable on
-    /// return.
-    ///
-    /// # Errors
-    /// When it could not be remembered.
-    pub fn refuse_start(&self, node: CoordinatorId, start: &Start) -> Result<(), PeerRefused> {
-        let mut peers = self.peers();
-        let Some(known) = peers.starts.get(&node.0).filter(|known| !known.is_current(&start.id)) else {
-            return Ok(());
-        };
-        let refusing = known.refusing(start);
-        let mut extended = peers.clone();
-        extended.starts.insert(node.0, refusing);
-        self.replace_peers(&mut peers, extended)
     }
 
     /// Checks the instance that a peer comes with; the first one is remembered on disk before this returns. A peer

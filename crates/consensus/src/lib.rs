@@ -47,7 +47,7 @@ pub use folder::{DataFolder, FolderError};
 pub use handle::{Consensus, RaftOptions};
 pub use leadership::Leadership;
 pub use log_store::LogOpenError;
-pub use members::{Members, MembersError};
+pub use members::{Members, MembersError, VotersWatch};
 pub use opening::OpenError;
 pub use proposer::ProposeError;
 pub use reads::ReadError;

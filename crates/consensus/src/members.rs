@@ -13,6 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// How long one change may take: a quorum's answer, twice for a change of voters.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
@@ -54,6 +55,17 @@ pub enum MembersError {
     /// No answer came in time.
     #[error("no quorum has answered within {} s", CHANGE_DEADLINE.as_secs())]
     Deadline,
+}
+
+/// Who votes, for those parts that outlive Raft or came before it.
+#[derive(Debug, Clone)]
+pub struct VotersWatch(watch::Receiver<RaftMetrics<u64, MemberNode>>);
+
+impl VotersWatch {
+    /// Who votes now: one set, or two while a quorum of each is needed.
+    pub fn voters(&self) -> Vec<BTreeSet<CoordinatorId>> {
+        read(&self.0.borrow()).voters
+    }
 }
 
 fn read(metrics: &RaftMetrics<u64, MemberNode>) -> Members {
@@ -104,6 +116,11 @@ impl Consensus {
     /// The members of Raft, as this node sees them.
     pub fn members(&self) -> Members {
         read(&self.raft().metrics().borrow())
+    }
+
+    /// Who votes, as this node sees it at any time.
+    pub fn voters_watch(&self) -> VotersWatch {
+        VotersWatch(self.raft().metrics())
     }
 
     /// Sends the log to a new member, which has no vote.

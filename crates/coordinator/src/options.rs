@@ -15,6 +15,8 @@ pub struct CoordinatorOptions {
     pub data_dir: PathBuf,
     /// The disk that this folder is on: [`quorate_consensus::RealDisk`], but for tests that break it.
     pub disk: Arc<dyn Disk>,
+    /// The word of an operator that nothing runs, nor ever will, on what this folder is a copy of.
+    pub original_is_gone: bool,
     /// Where other coordinators reach it, as `host:port` to bind.
     pub listen_peer: String,
     /// Where agents and clients reach it, as `host:port` to bind.

@@ -231,6 +231,10 @@ fn others(
 async fn ask(peers: &Peers, id: CoordinatorId, node: &MemberNode, clock: &dyn Clock) -> Vec<Problem> {
     let (sent, sent_ms) = (clock.boottime(), clock.unix_ms());
     let answer = peers.identify(id, node, ASK_DEADLINE).await;
+    if let Err(refused) = &answer {
+        // One that follows a leader asks for no votes, and would go on beside the start that counts elsewhere.
+        peers.end_if_refused(refused);
+    }
     let took = clock.boottime().saturating_sub(sent);
     judge(answer, sent_ms, took)
 }

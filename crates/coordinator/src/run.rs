@@ -85,7 +85,13 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> Result<(), CoordinatorError> {
     let disk = Arc::clone(&options.disk);
-    let folder = Arc::new(DataFolder::open(disk, &options.data_dir, &options.cluster, options.node)?);
+    let folder = Arc::new(DataFolder::open(
+        disk,
+        &options.data_dir,
+        &options.cluster,
+        options.node,
+        options.original_is_gone,
+    )?);
     // Raft, its log's answers and its peers have a thread of their own; everybody else is served on this runtime.
     let lane = Lane::start("raft").map_err(CoordinatorError::Lane)?;
     let on_lane = lane.handle();
@@ -97,6 +103,7 @@ pub async fn run(
     let network = PeerNetwork(peers.clone());
     let consensus =
         Consensus::open(folder, &options.raft, network, Arc::clone(&clock), &shutdown, on_lane).await?;
+    peers.know_voters(consensus.voters_watch());
     let lease = LeaseRecord {
         configured: options.settings.lease.clone(),
         election_max_ms: options.raft.election_max_ms,

@@ -245,8 +245,8 @@ impl Coordinator {
                     process.admits(from, &sender, desk, env);
                 }
             }
-            Reached::Packet(from, Packet::About { node: about, start }) => {
-                process.asked_about(from, about, &start, desk, env);
+            Reached::Packet(from, Packet::About { node: about, start, wish }) => {
+                process.asked_about(from, about, &start, wish, desk, env);
             }
             Reached::Packet(_, Packet::Word { by, of, about, word }) => process.told(by, of, &about, word),
             Reached::Packet(..) => {}
@@ -328,7 +328,7 @@ impl Process {
                 self.give_up_late(now_ms, desk, env);
                 self.look_if_due(desk, env);
                 self.tick_members(now_ms, desk, env);
-                self.decide_about_starts(now_ms, env);
+                self.decide_about_starts(now_ms, desk, env);
                 env.wake_when_shown(now_ms + TICK_MS, node, desk.life, Timer::Tick);
             }
             Timer::Written => self.written(desk, env),

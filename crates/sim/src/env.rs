@@ -117,6 +117,8 @@ pub(crate) struct Env {
     instances: u64,
     /// The machines of copies, and the coordinators that they were made of.
     copies: BTreeMap<Node, Node>,
+    /// Who is reached at the address of another one.
+    taken: BTreeMap<Node, Node>,
     /// What operators see of the cluster.
     pub(crate) seen: Option<State>,
 }
@@ -149,6 +151,7 @@ impl Env {
             connections: 0,
             instances: 0,
             copies: BTreeMap::new(),
+            taken: BTreeMap::new(),
             seen: None,
             plan,
         }
@@ -201,6 +204,21 @@ impl Env {
     /// A machine has a copy of a coordinator's folder.
     pub(crate) fn note_copy(&mut self, machine: Node, of: Node) {
         self.copies.insert(machine, of);
+    }
+
+    /// Whatever is sent to a coordinator reaches this machine from now on.
+    pub(crate) fn take_address(&mut self, of: Node, machine: Node) {
+        self.taken.insert(of, machine);
+    }
+
+    /// It reaches that one itself again.
+    pub(crate) fn give_address_back(&mut self, of: Node) {
+        self.taken.remove(&of);
+    }
+
+    /// Who is reached there.
+    pub(crate) fn reached_at(&self, node: Node) -> Node {
+        self.taken.get(&node).copied().unwrap_or(node)
     }
 
     /// The coordinator that a machine speaks for.

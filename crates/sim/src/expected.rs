@@ -69,9 +69,14 @@ const DECISIONS: &[&str] = &[
     "refused/WRONG_PHASE",
     "renewals/acknowledged",
     "renewals/rounds-without-a-quorum",
+    "starts/contested",
+    "starts/counts-elsewhere",
     "starts/left-open",
     "starts/looked-into",
+    "starts/promised",
     "starts/refused",
+    "starts/refused-by-survey",
+    "starts/wish-granted",
 ];
 
 /// The names of all counts that must not be zero: every kind of fault, and what is decided because of them.

@@ -32,6 +32,9 @@ kinds! {
     FollowersCrash = "followers-crash",
     /// The data folder of a coordinator is copied, and the copy is started in another place beside the original.
     Clone = "clone",
+    /// A coordinator dies, and a copy of its data folder is started in its place and at its address; then that dies, and the
+    /// original is started again.
+    Moved = "moved",
     /// All coordinators die together.
     AllCrash = "all-coordinators-crash",
     /// The leader stands still.

@@ -28,6 +28,7 @@ enum Undo {
     HooksWork(usize),
     EndCopy(usize),
     EndClone(usize),
+    MoveBack { place: usize, original: usize },
     ReplaceDisk(usize),
     ClearUp,
 }
@@ -127,6 +128,7 @@ impl World {
             Kind::Loss | Kind::Duplicates => self.env.network.spoiled,
             Kind::SlowDisk => self.env.counts.of("disk/slow-writes"),
             Kind::Clone => self.env.counts.of("starts/refused-and-away"),
+            Kind::Moved => self.env.counts.of("starts/promised"),
             Kind::FolderCopied => self.agents.last().map_or(0, |copy| u64::from(copy.was_welcomed)),
             Kind::LeaderCut
             | Kind::MinoritySplit
@@ -159,6 +161,7 @@ impl World {
                 self.crash(index, &others)
             }
             Kind::Clone => self.clone_coordinator(index, target),
+            Kind::Moved => self.move_coordinator(index, target),
             Kind::AllCrash => self.crash(index, &(0..self.coordinators.len()).collect::<Vec<_>>()),
             Kind::LeaderPause => self.pause(index, self.leader_or(target)),
             Kind::FollowerPause => self.pause(index, self.follower(target)),
@@ -324,6 +327,33 @@ impl World {
         Effect::Later
     }
 
+    /// One that is refused for good by now stays as it is.
+    fn move_coordinator(&mut self, index: usize, target: u64) -> Effect {
+        let original = pick(target, self.env.plan.coordinators);
+        let blank = self.clones.iter().position(Coordinator::is_blank);
+        if let Some(place) = blank.filter(|_| !self.coordinators[original].is_left_behind()) {
+            self.coordinators[original].crash(&mut self.env);
+            self.clones[place].start_on_a_copy_of(&self.coordinators[original], &mut self.env);
+            self.env.take_address(original, self.clones[place].machine());
+            self.active[index].undo.push(Undo::MoveBack { place, original });
+        }
+        Effect::Later
+    }
+
+    /// Where the others went over to a copy, the original's machine gets what that one had.
+    pub(crate) fn put_right_what_was_left_behind(&mut self) {
+        for place in 0..self.coordinators.len() {
+            if !self.coordinators[place].is_left_behind() {
+                continue;
+            }
+            let goes_on = |copy: &&Coordinator| self.coordinators.iter().any(|judge| judge.goes_on_as(copy));
+            let copies = self.clones.iter().filter(|copy| copy.is_copy_of(&self.coordinators[place]));
+            if let Some(copy) = copies.filter(goes_on).next_back() {
+                self.coordinators[place].start_on_a_copy_of(copy, &mut self.env);
+            }
+        }
+    }
+
     fn cut(&mut self, index: usize, from: Node, to: Node) {
         self.env.network.cut(from, to);
         self.active[index].undo.push(Undo::Mend(from, to));
@@ -443,6 +473,11 @@ impl World {
             Undo::ClearUp => env.network.clear_up(),
             Undo::EndClone(place) => {
                 self.clones[place].crash(env);
+            }
+            Undo::MoveBack { place, original } => {
+                self.clones[place].crash(env);
+                env.give_address_back(original);
+                self.coordinators[original].start(env);
             }
             Undo::EndCopy(place) => {
                 if let Some(copy) = self.agents.last_mut() {

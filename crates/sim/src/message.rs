@@ -1,7 +1,7 @@
 //! What nodes say to each other.
 
 use crate::{network::Node, raft::RaftMessage};
-use quorate_domain::starts::{Start, Word};
+use quorate_domain::starts::{Start, Wish, Word};
 use quorate_domain::{
     Assignment, AssignmentDelta, Command, FormationId, GroupId, InstanceId, LeaseSettings, Outcome,
     RequestId, Revision, ServiceMode,
@@ -99,8 +99,8 @@ pub(crate) enum Packet {
     Identify(Sender),
     /// Another process counts for its node, for good, and not this start.
     LeftBehind(InstanceId),
-    /// A coordinator asks another one about a node, and a start that speaks for it.
-    About { node: Node, start: Arc<Start> },
+    /// A coordinator asks another one about a node, and a start that speaks for it, and what it would have of that one.
+    About { node: Node, start: Arc<Start>, wish: Wish },
     /// The answer.
     Word { by: Node, of: Node, about: Arc<Start>, word: Word },
     /// It is none any more, and never will be.

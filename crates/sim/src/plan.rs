@@ -164,6 +164,12 @@ impl Plan {
             let lasts_ms = chance.draw(5_000..=40_000);
             self.add_fault(Kind::Clone, lasts_ms, chance);
         }
+        // About as long as the silence that the others ask for.
+        for _ in 0..chance.index(3) {
+            let lasts_ms = chance.draw(4_000..=14_000);
+            self.clones += 1;
+            self.add_fault(Kind::Moved, lasts_ms, chance);
+        }
     }
 
     fn add_fault(&mut self, kind: Kind, lasts_ms: u64, chance: &mut Chance) {
@@ -313,7 +319,7 @@ fn habits(chance: &mut Chance) -> Habits {
 /// A swarm: about half of all kinds, at a pace of their own.
 fn faults(chance: &mut Chance, horizon: Moment) -> Vec<Fault> {
     // Those have streams of their own.
-    let rest = [Kind::LeaderCrashHalfway, Kind::Clone];
+    let rest = [Kind::LeaderCrashHalfway, Kind::Clone, Kind::Moved];
     let usual: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| !rest.contains(kind)).collect();
     let mut kinds: Vec<Kind> = usual.iter().copied().filter(|_| chance.happens(450_000)).collect();
     if kinds.is_empty() {

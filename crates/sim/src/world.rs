@@ -133,7 +133,8 @@ impl World {
     fn healing_phase(&mut self) {
         self.heal();
         self.healed = true;
-        self.handed_over = (self.env.counts.of("members/leader-handed-over"), Moment::default());
+        let _ = self.is_handed_over();
+        self.handed_over.1 = Moment::default();
         let since = self.env.now;
         let mut look = since;
         let mut tame = false;
@@ -146,6 +147,7 @@ impl World {
                 }
             }
             self.env.now = look;
+            self.put_right_what_was_left_behind();
             let hosts = self.env.plan.agents;
             // One that was cut off hears only now that another took its place, which has ended since; and one that was
             // still stopping when everything was started has stopped by now.
@@ -171,7 +173,7 @@ impl World {
             env.see(&Fact::Happened { node });
         }
         match what {
-            Happening::Arrival { from, to, packet } => match self.place(to) {
+            Happening::Arrival { from, to, packet } => match self.place(self.env.reached_at(to)) {
                 Place::Coordinator(n) => self.coordinators[n].arrival(from, packet, &mut self.env),
                 Place::Agent(n) => self.agents[n].arrival(from, packet, &mut self.env),
                 Place::Client(n) => self.clients[n].arrival(from, packet, &mut self.env),
@@ -226,9 +228,11 @@ impl World {
         rafts.max_by_key(|raft| raft.applied().index).map(Raft::state)
     }
 
-    /// True while a leader that has handed over may yet be followed by another one.
+    /// True while a leader that has handed over may yet be followed by another one; or one that has heard the higher term
+    /// of a coordinator whose start did not count before.
     fn is_handed_over(&mut self) -> bool {
-        let times = self.env.counts.of("members/leader-handed-over");
+        let counts = &self.env.counts;
+        let times = counts.of("members/leader-handed-over") + counts.of("starts/counts-elsewhere");
         if times != self.handed_over.0 {
             self.handed_over = (times, self.env.now);
         }

@@ -55,6 +55,17 @@ pub(crate) struct CoordinatorArgs {
     members: Option<String>,
 }
 
+/// A coordinator to run.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunCoordinatorArgs {
+    #[command(flatten)]
+    pub(crate) config: CoordinatorArgs,
+    /// Your word that nothing runs, nor ever will, on what `data_dir` is a copy of. For one start of a folder that was moved
+    /// while another coordinator is lost; wrong, it can make two leaders of one term.
+    #[arg(long)]
+    pub(crate) original_is_gone: bool,
+}
+
 impl From<CoordinatorArgs> for Sources {
     fn from(args: CoordinatorArgs) -> Self {
         args.source.over([

@@ -3,7 +3,7 @@
 use super::until_stopped;
 use crate::{
     Machine,
-    args::CoordinatorArgs,
+    args::RunCoordinatorArgs,
     config::{self, CoordinatorConfig},
 };
 use quorate_consensus::{Disk, RaftOptions, types::MemberNode, wal};
@@ -19,11 +19,12 @@ const STOP_DEADLINE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// A configuration with problems, or what ended it.
-pub(crate) async fn run(args: CoordinatorArgs, machine: Machine) -> anyhow::Result<u8> {
-    let config = config::coordinator(&args.into())?;
+pub(crate) async fn run(args: RunCoordinatorArgs, machine: Machine) -> anyhow::Result<u8> {
+    let config = config::coordinator(&args.config.into())?;
     telemetry::init(&config.log.level, config.log.format)?;
     let shutdown = Shutdown::new();
-    let options = options(config, machine.disk);
+    let options =
+        CoordinatorOptions { original_is_gone: args.original_is_gone, ..options(config, machine.disk) };
     let role = quorate_coordinator::run(options, machine.clock, shutdown.clone());
     until_stopped("coordinator", role, &shutdown, STOP_DEADLINE).await
 }
@@ -49,6 +50,7 @@ pub(crate) fn options(config: CoordinatorConfig, disk: Arc<dyn Disk>) -> Coordin
         node: config.node_id,
         data_dir: config.data_dir,
         disk,
+        original_is_gone: false,
         listen_peer: config.listen_peer.to_string(),
         listen_api: config.listen_api.to_string(),
         raft,

@@ -372,6 +372,10 @@ impl Folder for MemoryFolder {
         Ok(self.path(name).display().to_string())
     }
 
+    fn file_identity(&self, _name: &str) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         if name.is_empty() { self.path.clone() } else { self.path.join(name) }
     }

@@ -151,7 +151,7 @@ impl Nodes {
         let shutdown = Shutdown::new();
         // The locks of an earlier start are gone once its last task has ended.
         let folder = until("the data folder", || {
-            DataFolder::open(Arc::new(RealDisk), &root, &cluster, CoordinatorId(id)).ok()
+            DataFolder::open(Arc::new(RealDisk), &root, &cluster, CoordinatorId(id), false).ok()
         })
         .await;
         let folder = Arc::new(folder);

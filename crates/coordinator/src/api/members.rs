@@ -139,6 +139,7 @@ impl Api {
         let mut found = remarks(&self.consensus.feed().view().state);
         found.extend(self.change_waits());
         found.extend(self.peers.run_twice());
+        found.extend(self.peers.waiting_starts());
         found
     }
 

@@ -96,6 +96,7 @@ impl Api {
             configured_otherwise: self.lease.difference(state),
             even_voters: even_voters(state.recorded_voters().len()),
             copies: self.peers.run_twice(),
+            elsewhere: self.peers.waiting_starts(),
             stands_still: leadership.stands_still,
             lost_lines: self.lost.look(),
         }

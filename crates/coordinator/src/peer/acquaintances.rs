@@ -2,16 +2,16 @@
 //! reach openraft beside those of the original. How it is judged stands in the domain crate, and the data folder remembers
 //! it; this asks around whether the one on record is still there.
 
-use super::{REASON_LEFT_BEHIND, START_HEADER, transport::Peers};
-use quorate_consensus::{DataFolder, folder::PeerRefused};
+use super::{REASON_LEFT_BEHIND, START_HEADER, convert, transport::Peers};
+use quorate_consensus::{DataFolder, VotersWatch, folder::PeerRefused};
 use quorate_domain::{
     CoordinatorId, InstanceId,
-    starts::{BadStart, Recorded, Standing, Start, Word},
+    starts::{BadStart, Decision, KnownStarts, Pending, Standing, Start, Survey, Why, Wish, Word},
 };
 use quorate_rpc::pb::raft::{self as pb, raft_client::RaftClient};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{task::JoinSet, time::timeout};
@@ -20,6 +20,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 /// How long a peer may take to say who it is and whom it hears.
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a start that waits to count is worth a warning after the last sign of it. It comes again every two seconds.
+const WAITS_FOR: Duration = Duration::from_secs(10);
+/// A start that is gone this soon counts without a warning, as after every boot.
+const WAITS_IN_SILENCE: Duration = Duration::from_secs(10);
 /// How long a node that runs twice is worth a warning after the last sign of it.
 const TOLD_FOR: Duration = Duration::from_hours(1);
 
@@ -27,6 +31,8 @@ const TOLD_FOR: Duration = Duration::from_hours(1);
 #[derive(Clone)]
 pub(super) struct Acquaintances {
     folder: Arc<DataFolder>,
+    /// Whose promises it takes; known once Raft runs.
+    voters: Arc<OnceLock<VotersWatch>>,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -38,6 +44,14 @@ struct Inner {
     asked: BTreeSet<u64>,
     /// Who was turned away last, by node.
     turned_away: BTreeMap<u64, TurnedAway>,
+    /// Which start goes on in another place and does not count yet, by node.
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+struct Waiting {
+    message: String,
+    since: Instant,
+    at: Instant,
 }
 
 struct TurnedAway {
@@ -48,7 +62,7 @@ struct TurnedAway {
 
 impl Acquaintances {
     pub(super) fn new(folder: Arc<DataFolder>) -> Self {
-        Self { folder, inner: Arc::default() }
+        Self { folder, voters: Arc::default(), inner: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -88,6 +102,40 @@ impl Acquaintances {
             .map(|away| away.message.clone())
     }
 
+    /// What is to be said of starts that go on in another place and do not count yet.
+    pub(super) fn waiting(&self) -> Vec<String> {
+        let inner = self.lock();
+        let told = |waiting: &&Waiting| {
+            waiting.at.elapsed() < WAITS_FOR && waiting.since.elapsed() >= WAITS_IN_SILENCE
+        };
+        inner.waiting.values().filter(told).map(|waiting| waiting.message.clone()).collect()
+    }
+
+    /// A start does not count yet.
+    fn note_waiting(&self, node: CoordinatorId, start: &Start, whence: &str, pending: &Pending) {
+        let why = match pending {
+            Pending::MayBeThere => {
+                "the start on record may still run: it was heard lately, or another process answers at \
+                                    the address on record"
+                    .to_owned()
+            }
+            Pending::Promises(missing) => {
+                let ids: Vec<_> = missing.iter().map(ToString::to_string).collect();
+                format!("these coordinators have not agreed to it: {}", ids.join(", "))
+            }
+        };
+        let message = format!(
+            "coordinator {node} goes on in another place by start {} (number {}), heard from {whence}, and does not count: {why}",
+            start.id,
+            start.number(),
+        );
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let before = inner.waiting.get(&node.0).filter(|before| before.at.elapsed() < WAITS_FOR);
+        let since = before.map_or(now, |before| before.since);
+        inner.waiting.insert(node.0, Waiting { message, since, at: now });
+    }
+
     /// Refuses a start for good.
     fn turn_away(&self, node: CoordinatorId, start: &Start, whence: &str, why: &str) -> Status {
         let message = format!(
@@ -111,6 +159,15 @@ fn not_remembered(error: &PeerRefused) -> Status {
     Status::internal(error.to_string())
 }
 
+/// What is to be found out about a start that goes on in another place.
+struct Question {
+    start: Start,
+    /// The one on record.
+    recorded: InstanceId,
+    wish: Wish,
+    whence: String,
+}
+
 /// The start that an answer comes from.
 pub(super) fn start_of(metadata: &MetadataMap) -> Result<&str, Status> {
     let text = metadata.get(START_HEADER).and_then(|value| value.to_str().ok());
@@ -132,10 +189,25 @@ impl Peers {
             Standing::LeftBehind { why } => Err(known.turn_away(node, &start, whence, &why.to_string())),
             Standing::Elsewhere { recorded } => {
                 let id = start.id.clone();
-                self.look_into(node, start, recorded, whence.to_owned());
+                self.look_into(
+                    node,
+                    Question { start, recorded, wish: Wish::Word, whence: whence.to_owned() },
+                );
                 Err(Status::unavailable(format!(
                     "coordinator {node} was last met by a start in another place than {id}: it is looked whether that \
-                     one is gone"
+                     one is gone, and whether all others agree"
+                )))
+            }
+            Standing::Contested { recorded, promised } => {
+                let wish = KnownStarts::wish_beside(&promised, &start);
+                let other = promised.id.clone();
+                self.look_into(
+                    node,
+                    Question { start: *promised, recorded, wish, whence: whence.to_owned() },
+                );
+                Err(Status::unavailable(format!(
+                    "coordinator {node} was met by start {other} in another place, and whether that one counts is settled \
+                     first"
                 )))
             }
             Standing::First | Standing::Current | Standing::Successor => {
@@ -165,58 +237,99 @@ impl Peers {
         self.acquaintances.heard(node)
     }
 
+    /// From now on it is known whose promises a start takes that goes on in another place.
+    pub(crate) fn know_voters(&self, voters: VotersWatch) {
+        // It is said once.
+        let _ = self.acquaintances.voters.set(voters);
+    }
+
+    /// What is to be said of starts that go on in another place and do not count yet.
+    pub(crate) fn waiting_starts(&self) -> Vec<String> {
+        self.acquaintances.waiting()
+    }
+
     /// Finds out whether the start on record is still there, and decides about the other one. Nobody waits for it: whoever
     /// was refused comes again.
-    fn look_into(&self, node: CoordinatorId, start: Start, recorded: InstanceId, whence: String) {
+    fn look_into(&self, node: CoordinatorId, question: Question) {
         if !self.acquaintances.lock().asked.insert(node.0) {
             return;
         }
         let peers = self.clone();
         self.lane.spawn(async move {
-            let found = peers.find(node, &start, &recorded).await;
-            let known = &peers.acquaintances;
-            let refuse = |why: &str| {
-                known.turn_away(node, &start, &whence, why);
-                known.folder.refuse_start(node, &start)
-            };
-            let decided = match found {
-                Recorded::Answers => refuse(&format!(
-                    "it runs on a copy of the data folder of start {recorded}, which answers at its address"
-                )),
-                Recorded::RefusedBy(peer) => refuse(&format!("coordinator {peer} has refused it before")),
-                Recorded::Unclear => Ok(()),
-                Recorded::Gone => {
-                    tracing::warn!(
-                        coordinator = node.0, start = %start.id, number = start.number(), whence, before = %recorded,
-                        "a coordinator goes on in another place, and the start before it is gone: it counts from now on"
-                    );
-                    let accepted = known.folder.accept_start(node, &start);
-                    known.lock().heard.insert(node.0, Instant::now());
-                    accepted
+            match peers.find(node, &question).await {
+                Ok(decision) => peers.decided(node, &question, &decision),
+                Err(error) => {
+                    tracing::error!(coordinator = node.0, %error, "what was decided about a start is not remembered");
                 }
-            };
-            if let Err(error) = decided {
-                tracing::error!(coordinator = node.0, %error, "what was decided about a start is not remembered");
             }
-            known.lock().asked.remove(&node.0);
+            peers.acquaintances.lock().asked.remove(&node.0);
         });
     }
 
-    async fn find(&self, node: CoordinatorId, start: &Start, recorded: &InstanceId) -> Recorded {
+    fn decided(&self, node: CoordinatorId, question: &Question, decision: &Decision) {
+        let (known, Question { start, recorded, whence, .. }) = (&self.acquaintances, question);
+        match decision {
+            Decision::Counts => {
+                tracing::warn!(
+                    coordinator = node.0, start = %start.id, number = start.number(), whence, before = %recorded,
+                    "a coordinator goes on in another place, and the start before it is gone: it counts from now on"
+                );
+                let mut inner = known.lock();
+                inner.heard.insert(node.0, Instant::now());
+                inner.waiting.remove(&node.0);
+            }
+            Decision::Promised => {
+                tracing::info!(
+                    coordinator = node.0, start = %start.id, number = start.number(), whence, before = %recorded,
+                    "a coordinator goes on in another place: it counts once all others have agreed"
+                );
+            }
+            Decision::Refused(why) => {
+                let why = match why {
+                    Why::Answers => format!(
+                        "it runs on a copy of the data folder of start {recorded}, which answers at its address"
+                    ),
+                    Why::RefusedBy(_) => why.to_string(),
+                };
+                known.lock().waiting.remove(&node.0);
+                known.turn_away(node, start, whence, &why);
+            }
+            Decision::Open(pending) => known.note_waiting(node, start, whence, pending),
+        }
+    }
+
+    /// Asks around, and decides; what was decided is remembered.
+    async fn find(&self, node: CoordinatorId, question: &Question) -> Result<Decision, PeerRefused> {
+        let Question { start, recorded, wish, .. } = question;
+        let open = Ok(Decision::Open(Pending::MayBeThere));
+        let Some(voters) = self.acquaintances.voters.get().map(VotersWatch::voters) else { return open };
         let mut clients = self.known_clients();
         // Not connected yet, as just after a start of this one.
-        let Some(own) = clients.remove(&node.0) else { return Recorded::Unclear };
-        let at_its_address = self.ask(own, node, (node, start.clone())).await.map(|word| word.start);
+        let Some(own) = clients.remove(&node.0) else { return open };
+        let about = (node, start.clone());
+        let at_its_address = self.ask(own, node, about.clone(), Wish::Word).await.map(|word| word.start);
+        // The promised one is still there: the others find out about it by themselves.
+        let goes_on = *wish == Wish::Promise && at_its_address.as_ref() == Some(&start.id);
+        let wish = if goes_on { Wish::Word } else { *wish };
         let mut others = JoinSet::new();
-        if at_its_address.as_ref() != Some(recorded) {
+        if at_its_address.as_ref() != Some(recorded) || wish != Wish::Word {
             for (id, client) in clients {
-                let (peers, about, id) = (self.clone(), (node, start.clone()), CoordinatorId(id));
-                others.spawn(async move { peers.ask(client, id, about).await.map(|word| (id, word)) });
+                let (peers, about, id) = (self.clone(), about.clone(), CoordinatorId(id));
+                others.spawn(async move { peers.ask(client, id, about, wish).await.map(|word| (id, word)) });
             }
         }
-        let others: Vec<_> = others.join_all().await.into_iter().flatten().collect();
+        let words: Vec<_> = others.join_all().await.into_iter().flatten().collect();
         let heard_here = self.acquaintances.heard(node).map(|(start, ago)| (start, whole_ms(ago)));
-        Recorded::by(&start.id, recorded, at_its_address.as_ref(), &others, heard_here.as_ref())
+        self.acquaintances.folder.decide_start(&Survey {
+            start,
+            node,
+            recorded,
+            here: self.acquaintances.folder.node(),
+            voters: &voters,
+            at_its_address: at_its_address.as_ref(),
+            words: &words,
+            heard_here: heard_here.as_ref(),
+        })
     }
 
     /// Asks a peer who it is, and about a node: by which start it hears it, and whether it refuses this one. The answer is
@@ -226,17 +339,19 @@ impl Peers {
         mut client: RaftClient<Channel>,
         to: CoordinatorId,
         (about, about_start): (CoordinatorId, Start),
+        wish: Wish,
     ) -> Option<Word> {
         let request = pb::IdentifyRequest {
             sender: Some(self.sender(to.0)),
             about: about.0,
             about_start: about_start.to_string(),
+            wish: convert::wish_to_pb(wish).into(),
         };
         let response = timeout(ASK_DEADLINE, client.identify(request)).await.ok()?.ok()?;
         let start: Start = start_of(response.metadata()).ok()?.parse().ok()?;
         let answer = response.into_inner();
         let heard = InstanceId::new(&answer.heard_start).ok().map(|start| (start, answer.heard_ms_ago));
-        Some(Word { start: start.id, heard, refuses: answer.refuses_start })
+        Some(Word { start: start.id, heard, refuses: answer.refuses_start, takes: answer.takes_start })
     }
 }
 

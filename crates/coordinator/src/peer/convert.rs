@@ -7,6 +7,7 @@ use quorate_consensus::{
     codec::{self, CodecError},
     types::{LogId, TypeConfig, Vote},
 };
+use quorate_domain::starts::Wish;
 use quorate_rpc::pb::raft as pb;
 
 /// Why a peer's message is not usable.
@@ -20,6 +21,23 @@ pub(super) enum BadMessage {
 
 fn required<T>(value: Option<T>, field: &'static str) -> Result<T, BadMessage> {
     value.ok_or(BadMessage::Missing(field))
+}
+
+/// A wish that is not known is none.
+pub(super) fn wish(wish: i32) -> Wish {
+    match pb::StartWish::try_from(wish) {
+        Ok(pb::StartWish::Promise) => Wish::Promise,
+        Ok(pb::StartWish::Refusal) => Wish::Refusal,
+        Ok(pb::StartWish::Unspecified) | Err(_) => Wish::Word,
+    }
+}
+
+pub(super) fn wish_to_pb(wish: Wish) -> pb::StartWish {
+    match wish {
+        Wish::Word => pb::StartWish::Unspecified,
+        Wish::Promise => pb::StartWish::Promise,
+        Wish::Refusal => pb::StartWish::Refusal,
+    }
 }
 
 fn log_id_to_pb(id: LogId) -> pb::LogId {

@@ -256,7 +256,7 @@ impl Raft for PeerService {
         request: Request<pb::IdentifyRequest>,
     ) -> Result<Response<pb::IdentifyResponse>, Status> {
         let whence = request.remote_addr();
-        let pb::IdentifyRequest { sender, about, about_start } = request.into_inner();
+        let pb::IdentifyRequest { sender, about, about_start, wish } = request.into_inner();
         let sender = self.check(sender)?;
         let asker = CoordinatorId(sender.from);
         // A question about another one changes nothing, and may be asked in order to judge whoever asks.
@@ -265,7 +265,15 @@ impl Raft for PeerService {
         }
         let folder = self.consensus.folder();
         let heard = self.peers.heard(CoordinatorId(about));
-        let refuses = |start: Start| folder.refuses_start(CoordinatorId(about), &start);
+        let (refuses_start, takes_start) = match about_start.parse::<Start>() {
+            Ok(start) if about != 0 => {
+                let heard = heard.as_ref().map(|(id, ago)| (id.clone(), whole_ms(*ago)));
+                folder
+                    .word_on_start(CoordinatorId(about), &start, convert::wish(wish), heard.as_ref())
+                    .map_err(|error| Status::internal(error.to_string()))?
+            }
+            _ => (false, false),
+        };
         let known = folder.known_peer(asker);
         self.answer(pb::IdentifyResponse {
             cluster_id: folder.cluster().to_string(),
@@ -278,7 +286,8 @@ impl Raft for PeerService {
             takes_part: self.peers.takes_part(),
             heard_start: heard.as_ref().map_or_else(String::new, |(start, _)| start.to_string()),
             heard_ms_ago: heard.map_or(0, |(_, ago)| whole_ms(ago)),
-            refuses_start: about_start.parse().is_ok_and(refuses),
+            refuses_start,
+            takes_start,
             asker_runs_twice: self.peers.runs_twice(asker).unwrap_or_default(),
         })
     }

@@ -201,7 +201,7 @@ impl Peers {
 
     /// A peer that knows this node by another data folder, or knows that it was removed, will never count its votes
     /// again: this process must end.
-    fn end_if_refused(&self, status: &Status) {
+    pub(crate) fn end_if_refused(&self, status: &Status) {
         let final_reasons = [REASON_OTHER_INSTANCE, REASON_LEFT_BEHIND, REASON_REMOVED];
         let refused =
             status.get_details_error_info().is_some_and(|info| final_reasons.contains(&info.reason.as_str()));

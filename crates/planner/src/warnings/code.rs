@@ -67,6 +67,8 @@ codes! {
     CoordinatorRefuses = "COORDINATOR_REFUSES",
     /// A second process runs, or ran, under the id of a coordinator.
     CoordinatorRunsTwice = "COORDINATOR_RUNS_TWICE",
+    /// A coordinator goes on in another place, and does not count yet.
+    CoordinatorElsewhere = "COORDINATOR_ELSEWHERE",
     /// Another coordinator does not reach this one.
     NotReachedByCoordinator = "NOT_REACHED_BY_COORDINATOR",
     /// Another coordinator lacks entries of the log.

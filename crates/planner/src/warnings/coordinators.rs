@@ -39,6 +39,8 @@ pub struct Coordinators {
     pub even_voters: Option<String>,
     /// Copies of others that were refused here lately, each in words.
     pub copies: Vec<String>,
+    /// What is known of coordinators that go on in another place and do not count yet.
+    pub elsewhere: Vec<String>,
     /// True while a part of it stands still.
     pub stands_still: bool,
     /// Lines that it said and that are not in its log.
@@ -324,6 +326,15 @@ fn own<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
     for text in &all.copies {
         found.add((Severity::Warning, Code::CoordinatorRunsTwice), Subject::Cluster, None, move || {
             Words::new(text.clone(), LEAVE_THE_COPY)
+        });
+    }
+    for text in &all.elsewhere {
+        found.add((Severity::Critical, Code::CoordinatorElsewhere), Subject::Cluster, None, move || {
+            Words::new(
+                text.clone(),
+                "start the coordinators that have not agreed; if one of them is lost, and nothing runs nor ever will on \
+                 what the data folder is a copy of, start it once with --original-is-gone",
+            )
         });
     }
     if let Some(text) = &all.even_voters {

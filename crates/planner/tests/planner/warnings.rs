@@ -520,6 +520,7 @@ fn what_is_found_between_coordinators_and_in_the_configuration_has_its_code() {
         finding(Problem::MetACopyOfThis("coordinator 1 runs twice".into())),
     ];
     all.copies = vec!["coordinator 2 runs twice".into()];
+    all.elsewhere = vec!["coordinator 2 goes on in another place".into()];
     all.change_waits = vec!["add coordinator 4 (op-7) waits: it has not caught up".into()];
     all.election_too_long = Some("raft.election_max_ms: too long".into());
     all.configured_otherwise = Some("lease.wait_ms is 9000 and on record 7500".into());
@@ -529,6 +530,7 @@ fn what_is_found_between_coordinators_and_in_the_configuration_has_its_code() {
         found.iter().map(short).collect::<Vec<_>>(),
         [
             "critical ELECTION_TOO_LONG coordinator 1",
+            "critical COORDINATOR_ELSEWHERE cluster",
             "warning COORDINATOR_REFUSES coordinator 3",
             "warning COORDINATOR_RUNS_TWICE coordinator 3",
             "warning NOT_REACHED_BY_COORDINATOR coordinator 2",

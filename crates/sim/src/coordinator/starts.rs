@@ -6,11 +6,12 @@ use crate::{
     env::Env,
     message::{Packet, Sender},
     network::Node,
+    oracle::Fact,
     raft::Durable,
 };
 use quorate_domain::{
     CoordinatorId, InstanceId,
-    starts::{KnownStarts, Recorded, Standing, Start, Word},
+    starts::{Decision, KnownStarts, Place, Standing, Start, Survey, Wish, Word},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -58,7 +59,9 @@ impl Coordinator {
     pub(super) fn next_start(&mut self, env: &mut Env) -> Starts {
         let last = self.folder.last.take();
         let same_place = last.as_ref().is_none_or(|(_, machine)| *machine == self.node);
-        let start = Start::after(last.as_ref().map(|(start, _)| start), same_place, || env.new_instance());
+        // Its file system keeps no birth of files: what is found elsewhere may be a copy.
+        let place = if same_place { Place::Same } else { Place::Another };
+        let start = Start::after(last.as_ref().map(|(start, _)| start), place, || env.new_instance());
         self.folder.last = Some((start.clone(), self.node));
         let known = std::mem::take(&mut self.folder.known);
         Starts { own: Arc::new(start), known, heard_ms: BTreeMap::new(), asking: BTreeMap::new() }
@@ -85,17 +88,36 @@ impl Coordinator {
         self.life == 0
     }
 
+    /// Where it stands.
+    pub(crate) fn machine(&self) -> Node {
+        self.node
+    }
+
+    /// True when both speak for the same node.
+    pub(crate) fn is_copy_of(&self, original: &Self) -> bool {
+        self.me == original.me
+    }
+
+    /// True when it takes no start of that node but the last one on this copy.
+    pub(crate) fn goes_on_as(&self, copy: &Self) -> bool {
+        let known = self.process.as_ref().map_or(&self.folder.known, |process| &process.starts.known);
+        let record = known.get(&copy.me);
+        let last = copy.folder.last.as_ref();
+        last.is_some_and(|(last, _)| record.is_some_and(|record| record.takes(last)))
+    }
+
     /// Starts on a copy of another one's folder, and speaks for it.
     pub(crate) fn start_on_a_copy_of(&mut self, original: &Self, env: &mut Env) {
         self.me = original.me;
         (self.folder, self.durable) = original.copied();
         env.note_copy(self.node, original.me);
+        env.see(&Fact::Copied { node: self.node, from: original.node });
         env.note(self.node, || format!("is a copy of c{}", original.me + 1));
         self.start(env);
     }
 
     /// True once it was told that its folder counts no more.
-    pub(super) fn is_left_behind(&self) -> bool {
+    pub(crate) fn is_left_behind(&self) -> bool {
         self.folder.left_behind
     }
 
@@ -132,7 +154,13 @@ impl Process {
                 return false;
             }
             Standing::Elsewhere { recorded } => {
-                self.look_into(sender, recorded, desk, env);
+                self.look_into(sender.id, Arc::clone(&sender.start), recorded, Wish::Word, desk, env);
+                return false;
+            }
+            Standing::Contested { recorded, promised } => {
+                env.counts.add("starts/contested");
+                let wish = KnownStarts::wish_beside(&promised, &sender.start);
+                self.look_into(sender.id, Arc::new(*promised), recorded, wish, desk, env);
                 return false;
             }
         }
@@ -141,34 +169,50 @@ impl Process {
     }
 
     /// Asks around whether the start on record is still there. Nobody waits for it: whoever was refused comes again.
-    fn look_into(&mut self, sender: &Sender, recorded: InstanceId, desk: &Desk, env: &mut Env) {
-        if self.starts.asking.contains_key(&sender.id) {
+    fn look_into(
+        &mut self,
+        node: Node,
+        start: Arc<Start>,
+        recorded: InstanceId,
+        wish: Wish,
+        desk: &Desk,
+        env: &mut Env,
+    ) {
+        if self.starts.asking.contains_key(&node) {
             return;
         }
         env.counts.add("starts/looked-into");
         let until_ms = env.local_ms(desk.node) + ASK_MS;
-        let start = Arc::clone(&sender.start);
         for peer in self.raft.members().everybody().into_iter().filter(|peer| *peer != desk.me) {
-            env.send(desk.node, peer, Packet::About { node: sender.id, start: Arc::clone(&start) });
+            let wish = if peer == node { Wish::Word } else { wish };
+            env.send(desk.node, peer, Packet::About { node, start: Arc::clone(&start), wish });
         }
         let asking = Asking { start, recorded, at_its_address: None, others: Vec::new(), until_ms };
-        self.starts.asking.insert(sender.id, asking);
+        self.starts.asking.insert(node, asking);
     }
 
-    /// Says by which start another one is heard here.
+    /// Says by which start another one is heard here, and does what the asking one wishes first.
     pub(super) fn asked_about(
-        &self,
+        &mut self,
         machine: Node,
         node: Node,
         start: &Arc<Start>,
+        wish: Wish,
         desk: &Desk,
         env: &mut Env,
     ) {
+        let heard = self.heard(node, env.local_ms(desk.node));
+        let known = self.starts.known.get(&node);
+        if let Some(after) = known.and_then(|known| known.after_wish(wish, start, heard.as_ref())) {
+            env.counts.add("starts/wish-granted");
+            self.starts.known.insert(node, after);
+        }
         let known = self.starts.known.get(&node);
         let word = Word {
             start: self.starts.own.id.clone(),
-            heard: self.heard(node, env.local_ms(desk.node)),
-            refuses: known.is_some_and(|known| matches!(known.judge(start), Standing::LeftBehind { .. })),
+            heard,
+            refuses: known.is_some_and(|known| known.refuses(start)),
+            takes: known.is_some_and(|known| known.takes(start)),
         };
         env.send(desk.node, machine, Packet::Word { by: desk.me, of: node, about: Arc::clone(start), word });
     }
@@ -189,31 +233,36 @@ impl Process {
     }
 
     /// Decides about those of whom enough time was given to hear.
-    pub(super) fn decide_about_starts(&mut self, now_ms: u64, env: &mut Env) {
+    pub(super) fn decide_about_starts(&mut self, now_ms: u64, desk: &Desk, env: &mut Env) {
         let due = |asking: &Asking| asking.until_ms <= now_ms;
         let nodes: Vec<Node> =
             self.starts.asking.iter().filter(|(_, asking)| due(asking)).map(|(node, _)| *node).collect();
+        let voters =
+            self.raft.members().voters.iter().map(|voters| voters.iter().copied().map(coordinator_id));
+        let voters: Vec<_> = voters.map(Iterator::collect).collect();
         for node in nodes {
-            let Some(Asking { start, recorded, at_its_address, others, .. }) =
-                self.starts.asking.remove(&node)
-            else {
-                continue;
-            };
+            let Some(asking) = self.starts.asking.remove(&node) else { continue };
             let heard_here = self.heard(node, now_ms);
-            let found =
-                Recorded::by(&start.id, &recorded, at_its_address.as_ref(), &others, heard_here.as_ref());
-            // Something else may have been decided meanwhile.
-            let known = self.starts.known.get(&node).filter(|known| *known.id() == recorded);
-            let (Some(known), decided) = (known, found) else { continue };
-            let now_known = match decided {
-                Recorded::Answers | Recorded::RefusedBy(_) => known.refusing(&start),
-                Recorded::Gone => KnownStarts::with(Some(known), &start),
-                Recorded::Unclear => {
-                    env.counts.add("starts/left-open");
-                    continue;
-                }
-            };
-            self.starts.known.insert(node, now_known);
+            let Some(known) = self.starts.known.get(&node) else { continue };
+            let decision = known.decide(&Survey {
+                start: &asking.start,
+                node: coordinator_id(node),
+                recorded: &asking.recorded,
+                here: desk.id,
+                voters: &voters,
+                at_its_address: asking.at_its_address.as_ref(),
+                words: &asking.others,
+                heard_here: heard_here.as_ref(),
+            });
+            env.counts.add(match decision {
+                Decision::Counts => "starts/counts-elsewhere",
+                Decision::Promised => "starts/promised",
+                Decision::Refused(_) => "starts/refused-by-survey",
+                Decision::Open(_) => "starts/left-open",
+            });
+            if let Some(after) = known.after(&decision, &asking.start) {
+                self.starts.known.insert(node, after);
+            }
         }
     }
 }

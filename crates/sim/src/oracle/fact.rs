@@ -75,6 +75,8 @@ pub(crate) enum Fact<'a> {
         log_len: usize,
         waiting: usize,
     },
+    /// A machine gets a copy of the data folder that another one has.
+    Copied { node: Node, from: Node },
     /// A coordinator starts from what it finds on its disk.
     Started { node: Node, ballot: Ballot },
     /// An entry is committed, as a coordinator knows.

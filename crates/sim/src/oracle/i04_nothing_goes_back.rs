@@ -4,7 +4,7 @@ use super::{Fact, Invariant};
 use crate::{network::Node, raft::Ballot, time::Moment};
 use std::collections::BTreeMap;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Standing {
     ballot: Ballot,
     committed: u64,
@@ -47,6 +47,12 @@ impl Invariant for NothingGoesBack {
             }
             Fact::Granted { node, term, stands_for, .. } => {
                 self.nodes.entry(node).or_default().granted.insert(term, stands_for);
+                Ok(())
+            }
+            // It goes on from what that one has promised, and not from what it had before.
+            Fact::Copied { node, from } => {
+                let standing = self.nodes.get(&from).cloned().unwrap_or_default();
+                self.nodes.insert(node, standing);
                 Ok(())
             }
             Fact::Started { node, ballot, .. } => self.started(node, ballot),

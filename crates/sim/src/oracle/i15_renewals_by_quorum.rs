@@ -15,6 +15,8 @@ struct Arrival {
 
 #[derive(Debug, Default)]
 pub(super) struct RenewalsByQuorum {
+    /// The machines of copies, and the coordinators that they speak for.
+    copies: BTreeMap<Node, Node>,
     /// Whom each coordinator takes for a member.
     members: BTreeMap<Node, Membership>,
     arrived: BTreeMap<(Node, Node, StartId, u64), Arrival>,
@@ -25,10 +27,14 @@ pub(super) struct RenewalsByQuorum {
 }
 
 impl RenewalsByQuorum {
+    fn stands_for(&self, machine: Node) -> Node {
+        self.copies.get(&machine).copied().unwrap_or(machine)
+    }
+
     fn renewed(&self, node: Node, term: u64, arrival: &Arrival, assignment: Revision) -> Result<(), String> {
         let answers = self.answered.get(&(node, term));
         let answered = answers.into_iter().flatten().filter(|(_, asked)| **asked >= arrival.at);
-        let since: BTreeSet<Node> = answered.map(|(peer, _)| *peer).chain([node]).collect();
+        let since: BTreeSet<Node> = answered.map(|(peer, _)| *peer).chain([self.stands_for(node)]).collect();
         let members = self.members.get(&node);
         if !members.is_some_and(|members| members.has_quorum(&since)) {
             return Err(format!(
@@ -56,6 +62,10 @@ impl Invariant for RenewalsByQuorum {
 
     fn see(&mut self, fact: &Fact<'_>, now: Moment) -> Result<(), String> {
         match *fact {
+            Fact::Copied { node, from } => {
+                self.copies.insert(node, self.stands_for(from));
+                Ok(())
+            }
             Fact::Answered { leader, term, peer, asked } => {
                 let answers = self.answered.entry((leader, term)).or_default();
                 let latest = answers.entry(peer).or_insert(asked);

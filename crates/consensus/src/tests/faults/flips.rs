@@ -115,7 +115,8 @@ fn identity_folder() -> (MemoryDisk, InstanceId) {
 }
 
 fn open_folder(disk: &MemoryDisk) -> Result<DataFolder, String> {
-    let opened = DataFolder::open(Arc::new(disk.clone()), Path::new("/memory"), &cluster(), CoordinatorId(1));
+    let opened =
+        DataFolder::open(Arc::new(disk.clone()), Path::new("/memory"), &cluster(), CoordinatorId(1), false);
     opened.map_err(|error| error.to_string())
 }
 

@@ -137,7 +137,7 @@ impl Node {
 
 async fn open_parts(disk: &NodeDisk) -> Result<(DataFolder, Opened), Refused> {
     let folder =
-        DataFolder::open(Arc::new(disk.clone()), disk.root(), &history::cluster(), CoordinatorId(1))?;
+        DataFolder::open(Arc::new(disk.clone()), disk.root(), &history::cluster(), CoordinatorId(1), false)?;
     let options = wal::Options { segment_bytes: SEGMENT_BYTES, spare_segments: 0, ..wal::Options::default() };
     let mut opened = Opened::open(&folder, &options).await?;
     let state = StorageHelper::new(&mut opened.log, &mut opened.machine).get_initial_state().await?;

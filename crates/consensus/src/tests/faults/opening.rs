@@ -166,6 +166,7 @@ fn a_data_folder_that_lost_its_identity_is_refused_whatever_else_is_left() {
             &root,
             &super::history::cluster(),
             quorate_domain::CoordinatorId(1),
+            false,
         );
         let said = opened.map(drop).unwrap_err().to_string();
         assert_says(&said, &["/memory/identity.json is damaged", kept, "new node id"]);
