@@ -60,7 +60,9 @@ pub(crate) fn quorum_word(failure: Option<&Failure>) -> QuorumWord {
         _ if is_stranger(failure) => QuorumWord::Nothing,
         Some(Failure::NoQuorum { .. } | Failure::NotLeader { hint: None, .. }) => QuorumWord::Lacks,
         // A hint names a leader that is heard; a refusal comes from the committed state.
-        Some(Failure::NotLeader { hint: Some(_), .. } | Failure::Refused { .. }) => QuorumWord::Has,
+        Some(
+            Failure::NotLeader { hint: Some(_), .. } | Failure::Refused { .. } | Failure::StaleStart { .. },
+        ) => QuorumWord::Has,
         _ => QuorumWord::Nothing,
     }
 }
@@ -72,7 +74,7 @@ fn bounded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_domain::CoordinatorId;
+    use quorate_domain::{CoordinatorId, Incarnation};
     use quorate_rpc::{ApiError, classify, status::LeaderAddress};
 
     #[test]
@@ -84,6 +86,7 @@ mod tests {
             (Failure::NotLeader { hint: None, message: message() }, QuorumWord::Lacks),
             (Failure::NotLeader { hint: Some(leader), message: message() }, QuorumWord::Has),
             (Failure::Refused { code: "HOST_ID_IN_USE".into(), message: message() }, QuorumWord::Has),
+            (Failure::StaleStart { recorded: Incarnation(7), message: message() }, QuorumWord::Has),
             (Failure::Unreachable { sent: true, message: message() }, QuorumWord::Nothing),
             (Failure::Overloaded { retry_after: None, message: message() }, QuorumWord::Nothing),
         ];

@@ -14,7 +14,10 @@ use crate::{
     state_folder::{Identity, StateError},
 };
 use quorate_agent_core::{BootMs, Core, Step};
-use quorate_domain::{ClusterId, DiskName, GroupId, Incarnation, ServiceMode, StartId, Timestamp};
+use quorate_domain::{
+    ClusterId, DiskName, GroupId, Incarnation, ServiceMode, StartId, Timestamp,
+    host::STARTS_AHEAD_OF_TIME_MAX,
+};
 use quorate_rpc::{
     ApiError, Failure,
     session::{
@@ -36,6 +39,9 @@ const SILENT_AFTER_HEARTBEATS: u64 = 3;
 const PATIENCE_MIN_MS: u64 = 500;
 /// What a stop on a hanging disk may take beyond the lease.
 const STUCK_EXTRA_MS: u64 = 5_000;
+/// How far a number on record may be above the wall clock here for this agent to go above it. Twice what coordinators take,
+/// since the clock here may be at its beginning.
+const FOLLOWED_AHEAD_OF_TIME_MAX: u64 = 2 * STARTS_AHEAD_OF_TIME_MAX;
 /// How often the same complaint about a refused session is logged.
 const COMPLAIN_EVERY_MS: u64 = 10_000;
 
@@ -59,7 +65,6 @@ pub(crate) struct Driver {
     report_due: bool,
     /// When a report is due although nothing but times and free space has changed.
     refresh_at: BootMs,
-    stale_steps: u32,
     start: StartId,
     complained: Option<(String, BootMs)>,
     /// What a coordinator of another cluster said since a leader last took the agent in.
@@ -101,7 +106,6 @@ impl Driver {
             next_heartbeat: BootMs(0),
             report_due: false,
             refresh_at: BootMs(0),
-            stale_steps: 0,
             // Never zero, which means that it was not told.
             start: StartId(rand::random_range(1..=u64::MAX)),
             complained: None,
@@ -380,7 +384,6 @@ impl Driver {
             (self.identity.cluster, self.identity.formation) = (Some(cluster), formation);
         }
         (self.complained, self.stranger, self.taken_in) = (None, None, true);
-        self.stale_steps = 0;
         self.link.welcomed(&welcome.api_addresses);
         self.learn_coordinators(welcome.api_addresses);
         let steps = self.core.welcomed(welcome.lease, now);
@@ -427,12 +430,13 @@ impl Driver {
     fn session_over(&mut self, failure: Option<&Failure>) {
         let now = self.now();
         let was_welcomed = self.link.is_welcomed();
-        if let Some(Failure::Refused { code, message }) = failure {
-            match code.as_str() {
-                "STALE_INCARNATION" | "HOST_ID_IN_USE" if self.taken_in => self.give_way(message),
-                "STALE_INCARNATION" => self.raise_incarnation(),
-                _ => {}
+        match failure {
+            Some(Failure::StaleStart { message, .. }) if self.taken_in => self.give_way(message),
+            Some(Failure::StaleStart { recorded, .. }) => self.raise_incarnation(*recorded),
+            Some(Failure::Refused { code, message }) if code == "HOST_ID_IN_USE" && self.taken_in => {
+                self.give_way(message);
             }
+            _ => {}
         }
         if convert::is_stranger(failure) {
             self.stranger = failure.map(|failure| format!("{}: {failure}", self.link.target()));
@@ -463,12 +467,16 @@ impl Driver {
         self.begin_stop(steps);
     }
 
-    /// The refusal does not say how far behind the incarnation is, so each try goes twice as far.
-    fn raise_incarnation(&mut self) {
-        let ahead = 1_u64.checked_shl(self.stale_steps).unwrap_or(u64::MAX / 2) - 1;
-        self.stale_steps = self.stale_steps.saturating_add(1).min(40);
-        let above = Incarnation(self.identity.incarnation.0.saturating_add(ahead));
-        if !self.keeper.raise_incarnation(above) {
+    /// No higher than it must be: how far a number may be above the one on record is bounded.
+    fn raise_incarnation(&mut self, recorded: Incarnation) {
+        if recorded.0 > self.clock.unix_ms().saturating_add(FOLLOWED_AHEAD_OF_TIME_MAX) {
+            // No agent comes to such a number by itself; on disk it would outlast the reset that takes it off record.
+            return tracing::error!(
+                incarnation = recorded.0,
+                "the start on record was not one of an agent's own: `quorate host reset` makes the host's name free of it"
+            );
+        }
+        if !self.keeper.raise_incarnation(recorded) {
             tracing::warn!("the incarnation could not be raised; trying again with the next session");
         }
     }

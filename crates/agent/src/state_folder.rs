@@ -203,7 +203,7 @@ impl StateFolder {
             write_epochs(folder, &epochs)?;
             identity.place = place;
         }
-        identity.incarnation = identity.incarnation.next().max(Incarnation(unix_ms));
+        identity.incarnation = after(identity.incarnation).max(Incarnation(unix_ms));
         let mut state = Self { folder: folder.to_owned(), identity: identity.clone(), _lock: lock };
         state.replace_identity(identity)?;
         Ok((state, epochs))
@@ -219,7 +219,7 @@ impl StateFolder {
     /// # Errors
     /// [`StateError::Io`].
     pub fn raise_incarnation(&mut self, above: Incarnation) -> Result<Incarnation, StateError> {
-        let incarnation = self.identity.incarnation.max(above).next();
+        let incarnation = after(self.identity.incarnation.max(above));
         self.replace_identity(Identity { incarnation, ..self.identity.clone() })?;
         Ok(incarnation)
     }
@@ -295,6 +295,11 @@ impl StateFolder {
         self.identity = identity;
         Ok(())
     }
+}
+
+/// The number after this one; the last is its own successor, and is refused by the coordinators as used.
+fn after(incarnation: Incarnation) -> Incarnation {
+    Incarnation(incarnation.0.saturating_add(1))
 }
 
 /// A random name of 16 characters.

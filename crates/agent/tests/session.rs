@@ -289,9 +289,23 @@ async fn a_fresh_folder_raises_its_incarnation_above_the_recorded_one() {
     assert!(agent.incarnation < Incarnation(recorded));
     until("a report", async || leader.book().reports.first().map(drop)).await;
     let accepted = leader.book().hellos.last().unwrap().incarnation;
-    assert!(accepted > Incarnation(recorded));
+    assert_eq!(accepted, Incarnation(recorded + 1), "no higher than it must be");
     leader.assign(5, Role::Primary, accepted);
     leader.reported(5, GroupState::Acting).await;
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_does_not_follow_a_forged_number_which_it_would_keep_after_the_reset() {
+    let leader = Leader::start().await;
+    leader.book().recorded = u64::MAX;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    until("three refusals", async || (leader.book().hellos.len() >= 3).then_some(())).await;
+    let offered: Vec<_> = leader.book().hellos.iter().map(|hello| hello.incarnation).collect();
+    assert!(offered.iter().all(|offered| *offered == agent.incarnation), "{offered:?}");
+    leader.book().recorded = 0;
+    until("a report", async || leader.book().reports.first().map(drop)).await;
     agent.stop().await.unwrap();
 }
 

@@ -52,7 +52,7 @@ pub fn decide(state: &State, context: &Context<'_>, command: &Command) -> Result
     }
     match command {
         Command::CreateCluster { .. } => Ok(vec![]),
-        Command::RegisterHost { .. } => host::register(state, command),
+        Command::RegisterHost { .. } => host::register(state, context, command),
         Command::ForgetHost { host, reason } => upkeep::forget_host(state, host, reason),
         Command::ResetHost { host, reason } => upkeep::reset_host(state, host, reason),
         Command::CordonHost { host, reason } => upkeep::cordon(state, host, reason),

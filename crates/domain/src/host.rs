@@ -6,6 +6,13 @@ use std::fmt;
 
 /// The most hosts.
 pub const HOSTS_MAX: usize = 10_000;
+/// How far the number of a start may be above the cluster's time in Unix milliseconds. An agent numbers its starts by its own
+/// wall clock, or by the last number and one where that is higher: this is 139 years, more than any clock that can be
+/// set is ahead (one that counts seconds in 32 bits ends in 2106).
+pub const STARTS_AHEAD_OF_TIME_MAX: u64 = 1 << 42;
+/// How far the number of a start may be above the last one on record, whatever the time: starts that no coordinator
+/// heard of are counted too. So small that nobody comes to the end of the numbers by it.
+pub const STARTS_AHEAD_OF_RECORD_MAX: u64 = 1 << 20;
 
 /// Whether a host is heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,6 +82,14 @@ pub struct Transition {
     pub from: Option<HostStatus>,
     /// The reason in words.
     pub reason: String,
+}
+
+/// The highest number that a start may have, at this time and after the start on record: a number that no later start
+/// can exceed would keep the host's name from its agent for good.
+pub fn highest_start(now: Timestamp, recorded: Option<Incarnation>) -> Incarnation {
+    let by_time = now.0.saturating_add(STARTS_AHEAD_OF_TIME_MAX);
+    let by_record = recorded.map_or(0, |recorded| recorded.0.saturating_add(STARTS_AHEAD_OF_RECORD_MAX));
+    Incarnation(by_time.max(by_record))
 }
 
 /// An operator's word that a host becomes primary of nothing more.

@@ -47,6 +47,8 @@ pub enum RefusalReason {
     Superseded,
     /// An agent on another state folder has this host.
     HostIdInUse,
+    /// The number of its start leaves no room above it.
+    StartNumberTooHigh,
 }
 
 impl fmt::Display for RefusalReason {
@@ -56,6 +58,7 @@ impl fmt::Display for RefusalReason {
             Self::OtherFormation => "it belongs to another formation of this cluster",
             Self::Superseded => "a later start of this host's agent is on record",
             Self::HostIdInUse => "an agent on another state folder has this host.id",
+            Self::StartNumberTooHigh => "the number of its start is too high: its clock, or a forged hello",
         })
     }
 }

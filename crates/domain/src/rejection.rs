@@ -39,12 +39,12 @@ pub enum Rejection {
     },
     /// Another agent speaks for the host.
     #[error(
-        "host id {host} is in use by another agent (instance {instance}); stop that one, or give this host another id; it is free once the host is offline, or `quorate host reset {host}` frees it"
+        "host id {host} is in use by an agent on another state folder; stop that one, or give this host another id; it is free once the host is offline, or `quorate host reset {host}` frees it"
     )]
     HostIdInUse {
         /// The host.
         host: HostId,
-        /// The other agent's state folder.
+        /// The other agent's state folder. Not told to whoever was refused, who could speak for it.
         instance: String,
     },
     /// An earlier start of the agent.
@@ -56,6 +56,18 @@ pub enum Rejection {
         recorded: Incarnation,
         /// What was offered.
         offered: Incarnation,
+    },
+    /// The number of a start leaves too little room above it.
+    #[error(
+        "incarnation {offered} of host {host} is too high, the highest that counts now is {most}: an agent numbers its starts by its clock in milliseconds; set the clock of the host, stop the agent, and once `quorate host show {host}` says offline, or after `quorate host reset {host}`, start it on an empty state_dir"
+    )]
+    StartNumberTooHigh {
+        /// The host.
+        host: HostId,
+        /// What was offered.
+        offered: Incarnation,
+        /// The highest that would have been taken.
+        most: Incarnation,
     },
     /// An agent may speak for the host yet.
     #[error("host {host} is {status}; stop its agent and wait until `quorate host show {host}` says offline")]
@@ -433,6 +445,7 @@ impl Rejection {
             Self::DiskAmbiguous { .. } => "DISK_AMBIGUOUS",
             Self::HostIdInUse { .. } => "HOST_ID_IN_USE",
             Self::StaleIncarnation { .. } => "STALE_INCARNATION",
+            Self::StartNumberTooHigh { .. } => "START_NUMBER_TOO_HIGH",
             Self::HostNotOffline { .. } => "HOST_NOT_OFFLINE",
             Self::HostIsMember { .. } => "HOST_IS_MEMBER",
             Self::DiskIsMember { .. } => "DISK_IS_MEMBER",

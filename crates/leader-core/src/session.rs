@@ -81,6 +81,7 @@ impl Hello {
         match refusal {
             Rejection::StaleIncarnation { .. } => Some(RefusalReason::Superseded),
             Rejection::HostIdInUse { .. } => Some(RefusalReason::HostIdInUse),
+            Rejection::StartNumberTooHigh { .. } => Some(RefusalReason::StartNumberTooHigh),
             _ => None,
         }
     }

@@ -407,6 +407,8 @@ fn a_hello_that_the_state_refuses_is_known_without_an_entry() {
     let stranger = Hello { instance: InstanceId::new("another").unwrap(), ..hello("h1", 9) };
     assert!(matches!(stranger.refusal(&desk.state), Some(Rejection::HostIdInUse { .. })));
     assert!(matches!(hello("h1", 2).refusal(&desk.state), Some(Rejection::StaleIncarnation { .. })));
+    let forged = hello("h9", u64::MAX).refusal(&desk.state);
+    assert!(matches!(forged, Some(Rejection::StartNumberTooHigh { .. })), "{forged:?}");
     // What is refused for anything else has to be decided.
     let nowhere = Desk { state: State::default(), ..Desk::new() };
     assert_eq!(hello("h1", 3).refusal(&nowhere.state), None);

@@ -3,8 +3,8 @@
 use crate::{network::Node, raft::RaftMessage};
 use quorate_domain::starts::{Start, Wish, Word};
 use quorate_domain::{
-    Assignment, AssignmentDelta, Command, FormationId, GroupId, InstanceId, LeaseSettings, Outcome,
-    RequestId, Revision, ServiceMode,
+    Assignment, AssignmentDelta, Command, FormationId, GroupId, Incarnation, InstanceId, LeaseSettings,
+    Outcome, RequestId, Revision, ServiceMode,
 };
 use quorate_leader_core::{Hello, Report};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub(crate) enum Why {
     /// The one asked is not there.
     Nobody,
     /// The state knows a later start of the agent.
-    StaleIncarnation,
+    StaleIncarnation(Incarnation),
     /// Another agent speaks for the host.
     HostIdInUse,
     /// Anything else.

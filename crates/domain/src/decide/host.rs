@@ -1,17 +1,21 @@
 //! Decisions about hosts and their disks.
 
-use super::{check_reason, current_host};
+use super::{Context, check_reason, current_host};
 use crate::{
     command::Command,
     disk::{DISKS_MAX, DiskReport, REASONS_MAX, VerdictReason, accuses_the_medium, medium_codes},
     event::Event,
-    host::{HOSTS_MAX, Host, HostStatus},
-    ids::DiskId,
+    host::{HOSTS_MAX, Host, HostStatus, highest_start},
+    ids::{DiskId, Incarnation},
     rejection::Rejection,
     state::State,
 };
 
-pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {
+pub(super) fn register(
+    state: &State,
+    context: &Context<'_>,
+    command: &Command,
+) -> Result<Vec<Event>, Rejection> {
     let Command::RegisterHost { host, zone, address, instance, incarnation, start, hook_times } = command
     else {
         return Ok(vec![]);
@@ -22,6 +26,7 @@ pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, R
         if state.hosts.len() >= HOSTS_MAX {
             return Err(Rejection::LimitReached { what: "hosts".into(), limit: HOSTS_MAX });
         }
+        check_number(command, highest_start(context.at, None))?;
         let start = Event::HostRegistered { host, zone, address, instance, incarnation, start, hook_times };
         return Ok(vec![start]);
     };
@@ -34,9 +39,16 @@ pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, R
     let same_start = same_start
         || (crate::planted::is(crate::planted::Bug::StartsShareNumber)
             && (&known.instance, known.incarnation) == (&instance, incarnation));
-    // Also one that counts alike: what is granted to an incarnation is granted to one process.
-    if !same_start && incarnation <= known.incarnation {
-        return Err(Rejection::StaleIncarnation { host, recorded: known.incarnation, offered: incarnation });
+    if !same_start && !begins_anew(state, known, context, incarnation) {
+        // Also one that counts alike: what is granted to an incarnation is granted to one process.
+        if incarnation <= known.incarnation {
+            return Err(Rejection::StaleIncarnation {
+                host,
+                recorded: known.incarnation,
+                offered: incarnation,
+            });
+        }
+        check_number(command, highest_start(context.at, Some(known.incarnation)))?;
     }
     let mut events = Vec::new();
     if !same_start {
@@ -46,6 +58,26 @@ pub(super) fn register(state: &State, command: &Command) -> Result<Vec<Event>, R
         events.push(Event::HostUpdated { host, zone, address });
     }
     Ok(events)
+}
+
+/// A start must leave room for those that follow it.
+fn check_number(command: &Command, most: Incarnation) -> Result<(), Rejection> {
+    match command {
+        Command::RegisterHost { host, incarnation, .. } if *incarnation > most => {
+            Err(Rejection::StartNumberTooHigh { host: host.clone(), offered: *incarnation, most })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An operator has freed the name, and the number on record is none that an agent comes to by itself: builds without a
+/// bound took any. What was granted to the start of that number must be told from what this one is granted.
+fn begins_anew(state: &State, known: &Host, context: &Context<'_>, offered: Incarnation) -> bool {
+    let most = highest_start(context.at, None);
+    known.unbound
+        && known.incarnation > most
+        && offered <= most
+        && state.groups_of(&known.id).all(|group| group.granted_to != offered)
 }
 
 pub(super) fn mark(state: &State, command: &Command) -> Result<Vec<Event>, Rejection> {

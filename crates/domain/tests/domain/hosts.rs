@@ -3,7 +3,8 @@
 use crate::stage::{Stage, disk_id, finding, h, mark, register, report};
 use quorate_domain::{
     AssignmentEntry, Command, Disk, DiskIdentity, Event, FaultClass, HookTimes, HostStatus, Incarnation,
-    InstanceId, Role, StartId, Verdict, VerdictReason, Zone, assignment::assignment, disk::REASONS_MAX,
+    InstanceId, Role, StartId, Timestamp, Verdict, VerdictReason, Zone, assignment::assignment,
+    disk::REASONS_MAX, host::highest_start,
 };
 
 #[test]
@@ -74,6 +75,29 @@ fn a_start_that_counts_like_the_recorded_one_is_refused_until_it_counts_higher()
     let restarted = stage.ok(copy(6));
     assert!(matches!(restarted[..], [Event::HostRestarted { start: StartId(2), .. }]), "{restarted:?}");
     assert_eq!(stage.refused(register("h1", "i-h1", 6)), "STALE_INCARNATION");
+}
+
+#[test]
+fn a_start_that_leaves_no_room_above_it_is_refused_of_a_host_that_is_known_and_of_one_that_is_not() {
+    let mut stage = Stage::hosts();
+    let by_time = highest_start(stage.state.now(), None);
+    for host in ["h1", "h9"] {
+        for forged in [u64::MAX, by_time.0 + 1_000_000] {
+            let code = stage.refused(register(host, &format!("i-{host}"), forged));
+            assert_eq!(code, "START_NUMBER_TOO_HIGH", "{host} {forged}");
+        }
+    }
+    // The clock of a host may be at its end, and starts that no coordinator heard of count too.
+    stage.ok(register("h1", "i-h1", by_time.0));
+    stage.ok(register("h1", "i-h1", by_time.0 + 10_000));
+    let highest = highest_start(stage.state.now(), Some(Incarnation(by_time.0 + 10_000)));
+    assert_eq!(stage.refused(register("h1", "i-h1", highest.0 + 1)), "START_NUMBER_TOO_HIGH");
+}
+
+#[test]
+fn a_clock_of_coordinators_at_its_beginning_refuses_no_agent_of_these_years() {
+    let in_2100 = 4_102_444_800_000;
+    assert!(highest_start(Timestamp(0), None) > Incarnation(in_2100));
 }
 
 #[test]

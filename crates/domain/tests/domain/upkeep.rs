@@ -5,13 +5,14 @@ use crate::stage::{
     waited,
 };
 use quorate_domain::{
-    Command, Event, HostStatus, Member, Role, Verdict,
+    Command, Event, HostStatus, Incarnation, Member, Role, Verdict,
     assignment::assignment,
     command::{Fencing, MemberSpec},
     eligibility::candidates,
     group::MEMBERS_MAX,
     operation::FailoverReason,
 };
+use std::sync::Arc;
 
 fn forget(host: &str) -> Command {
     Command::ForgetHost { host: h(host), reason: "sold".into() }
@@ -121,6 +122,37 @@ fn a_reset_frees_the_name_of_a_host_that_is_not_online() {
     stage.ok(register("h2", "another", 2));
     assert!(!stage.host("h2").unbound, "it is bound to the new folder");
     assert_eq!(stage.refused(register("h2", "i-h2", 3)), "HOST_ID_IN_USE");
+}
+
+/// A host whose start on record has the last number of all, as builds without a bound took it.
+fn with_the_last_number(mut stage: Stage, host: &str) -> Stage {
+    let mut record = stage.host(host).clone();
+    record.incarnation = Incarnation(u64::MAX);
+    stage.state.hosts.insert(h(host), Arc::new(record));
+    stage
+}
+
+#[test]
+fn a_reset_frees_a_host_of_a_number_that_no_start_can_exceed() {
+    let mut stage = with_the_last_number(Stage::active(), "h2");
+    stage.ok(mark("h2", u64::MAX, HostStatus::Offline));
+    assert_eq!(stage.refused(register("h2", "i-h2", 2)), "STALE_INCARNATION");
+    stage.ok(reset("h2"));
+    assert_eq!(stage.refused(register("h2", "i-h2", u64::MAX - 1)), "STALE_INCARNATION");
+    stage.ok(register("h2", "i-h2", 2));
+    assert_eq!(stage.host("h2").incarnation, Incarnation(2));
+    assert!(!stage.host("h2").unbound);
+    assert_eq!(stage.refused(register("h2", "i-h2", 1)), "STALE_INCARNATION", "and it counts on from there");
+}
+
+#[test]
+fn a_count_that_begins_anew_gives_nobody_what_was_granted_to_a_start_of_the_same_number() {
+    let mut stage = with_the_last_number(Stage::active(), "h1");
+    assert_eq!(stage.group().granted_to, Incarnation(1));
+    stage.ok(mark("h1", u64::MAX, HostStatus::Offline));
+    stage.ok(reset("h1"));
+    assert_eq!(stage.refused(register("h1", "i-h1", 1)), "STALE_INCARNATION");
+    stage.ok(register("h1", "i-h1", 2));
 }
 
 #[test]

@@ -101,6 +101,10 @@ impl ClientError {
     pub(super) fn answer(failure: Failure) -> Result<Self, Failure> {
         match failure {
             Failure::Refused { code, message } => Ok(Self::Refused { code, message }),
+            // Only agents offer starts.
+            Failure::StaleStart { message, .. } => {
+                Ok(Self::Refused { code: "STALE_INCARNATION".to_owned(), message })
+            }
             Failure::NotFound { code, what, id, message } => Ok(Self::NotFound { code, what, id, message }),
             Failure::Invalid { field, message } => Ok(Self::Invalid { field, message }),
             Failure::Compacted { first_kept, message } => Ok(Self::Compacted { first_kept, message }),

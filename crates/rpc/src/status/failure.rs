@@ -4,10 +4,13 @@ use super::{
     api_error::read_hint,
     reason::{DOMAIN, Reason, key},
 };
-use quorate_domain::{CoordinatorId, Revision};
+use quorate_domain::{CoordinatorId, Incarnation, Revision};
 use std::{error::Error, time::Duration};
 use tonic::{Code, ConnectError, Status};
 use tonic_types::{ErrorInfo, StatusExt};
+
+/// The code of a refusal that an agent acts on.
+const STALE_INCARNATION: &str = "STALE_INCARNATION";
 
 /// Where the leader is said to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +65,14 @@ pub enum Failure {
     Refused {
         /// The stable code of the refusal.
         code: String,
+        /// For people.
+        message: String,
+    },
+    /// Agents: a later start of the host is on record, or another one that counts alike.
+    #[error("{message}")]
+    StaleStart {
+        /// The number of that start.
+        recorded: Incarnation,
         /// For people.
         message: String,
     },
@@ -133,6 +144,10 @@ fn by_reason(status: &Status, info: &ErrorInfo, retry_after: Option<Duration>) -
         Some(Reason::Compacted) => match word(key::FIRST_KEPT_REVISION).parse() {
             Ok(first) => Failure::Compacted { first_kept: Revision(first), message },
             Err(_) => Failure::Other { code: status.code(), message },
+        },
+        None if info.reason == STALE_INCARNATION => match word(key::INCARNATION).parse() {
+            Ok(recorded) => Failure::StaleStart { recorded: Incarnation(recorded), message },
+            Err(_) => Failure::Refused { code: info.reason.clone(), message },
         },
         None if status.code() == Code::NotFound => {
             Failure::NotFound { code: info.reason.clone(), what: word(key::WHAT), id: word(key::ID), message }

@@ -46,6 +46,7 @@ pub(super) fn kind(rejection: &Rejection) -> Kind {
         R::CoordinatorIdUsed { id, .. } => Kind::AlreadyExists { what: "coordinator", id: id.to_string() },
         R::AddressInUse { address, .. } => Kind::AlreadyExists { what: "address", id: address.clone() },
         R::UnsafeSettings(_) => Kind::Malformed { field: "settings" },
+        R::StartNumberTooHigh { .. } => Kind::Malformed { field: "hello.incarnation" },
         R::DiskAmbiguous { .. } => Kind::Malformed { field: "disk" },
         R::DuplicateMember { .. } | R::TooManyMembers { .. } => Kind::Malformed { field: "backups" },
         R::InvalidLabels { .. } => Kind::Malformed { field: "labels" },
@@ -143,6 +144,9 @@ pub(super) fn facts(rejection: &Rejection) -> Vec<(&'static str, String)> {
         }
         R::StaleIncarnation { host, recorded, .. } => {
             vec![(key::HOST, text(host)), (key::INCARNATION, text(recorded))]
+        }
+        R::StartNumberTooHigh { host, most, .. } => {
+            vec![(key::HOST, text(host)), (key::LIMIT, text(most))]
         }
         R::TooManyMembers { group, count, limit } => {
             vec![(key::GROUP, text(group)), (key::COUNT, text(count)), (key::LIMIT, text(limit))]

@@ -43,6 +43,10 @@ fn rejections() -> Vec<(Rejection, Code)> {
             R::StaleIncarnation { host: host(), recorded: Incarnation(2), offered: Incarnation(1) },
             FailedPrecondition,
         ),
+        (
+            R::StartNumberTooHigh { host: host(), offered: Incarnation(u64::MAX), most: Incarnation(9) },
+            InvalidArgument,
+        ),
         (R::HostNotOffline { host: host(), status: "online".into() }, FailedPrecondition),
         (R::HostIsMember { host: host(), groups: vec![group()], count: 9 }, FailedPrecondition),
         (R::DiskIsMember { disk: disk(), groups: vec![group()], count: 1 }, FailedPrecondition),
@@ -114,7 +118,7 @@ fn rejections() -> Vec<(Rejection, Code)> {
 fn every_refusal_has_its_code_and_is_read_back_as_itself() {
     let table = rejections();
     let codes: BTreeSet<_> = table.iter().map(|(rejection, _)| rejection.code()).collect();
-    assert_eq!(codes.len(), 52, "a refusal is missing from this table, or two share a code");
+    assert_eq!(codes.len(), 53, "a refusal is missing from this table, or two share a code");
     for (rejection, expected) in table {
         let (code, message) = (rejection.code(), rejection.to_string());
         let status = Status::from(ApiError::from(rejection));
@@ -131,6 +135,9 @@ fn every_refusal_has_its_code_and_is_read_back_as_itself() {
             }
             (_, Failure::Refused { code: got, message: text }) => {
                 assert_eq!((got, text), (code.into(), message));
+            }
+            (_, Failure::StaleStart { message: text, .. }) => {
+                assert_eq!(("STALE_INCARNATION", text), (code, message));
             }
             (_, other) => panic!("{code} was read as {other:?}"),
         }
@@ -388,4 +395,30 @@ fn the_text_of_a_status_is_bounded() {
     let status = Status::from(ApiError::Rejected(Rejection::NoEligibleBackup { group: group(), reasons }));
     assert!(status.message().len() <= 1_024);
     assert!(status.details().len() <= 4_096);
+}
+
+#[test]
+fn a_refusal_does_not_tell_a_stranger_how_to_speak_for_the_host() {
+    let status =
+        Status::from(ApiError::from(Rejection::HostIdInUse { host: host(), instance: "5ec2e700".into() }));
+    let told = format!("{status:?} {}", String::from_utf8_lossy(status.details()));
+    assert!(!told.contains("5ec2e700"), "{told}");
+}
+
+#[test]
+fn a_number_that_is_too_high_names_the_field_and_the_remedy() {
+    let refusal =
+        Rejection::StartNumberTooHigh { host: host(), offered: Incarnation(u64::MAX), most: Incarnation(9) };
+    let status = Status::from(ApiError::from(refusal));
+    assert!(status.message().contains("quorate host reset"), "{status:?}");
+    let violations = status.get_details_bad_request().unwrap().field_violations;
+    assert_eq!(violations[0].field, "hello.incarnation");
+}
+
+#[test]
+fn an_agent_reads_how_far_behind_its_start_is() {
+    let refusal =
+        Rejection::StaleIncarnation { host: host(), recorded: Incarnation(41), offered: Incarnation(7) };
+    let failure = classify(&Status::from(ApiError::from(refusal)));
+    assert!(matches!(failure, Failure::StaleStart { recorded: Incarnation(41), .. }), "{failure:?}");
 }

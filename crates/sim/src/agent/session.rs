@@ -35,7 +35,6 @@ pub(super) struct Session {
     hint: Option<usize>,
     hints_followed: usize,
     failures: u32,
-    stale: u32,
     /// A leader has taken this start in.
     taken_in: bool,
     state: State,
@@ -44,16 +43,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(coordinators: usize) -> Self {
         let state = State::Waiting { until: BootMs(0) };
-        Self {
-            coordinators,
-            next: 0,
-            hint: None,
-            hints_followed: 0,
-            failures: 0,
-            stale: 0,
-            taken_in: false,
-            state,
-        }
+        Self { coordinators, next: 0, hint: None, hints_followed: 0, failures: 0, taken_in: false, state }
     }
 
     pub(super) fn is_welcomed(&self) -> bool {
@@ -100,7 +90,7 @@ impl Session {
 fn quorum_word(why: Option<Why>) -> QuorumWord {
     match why {
         Some(Why::NoQuorum | Why::NotLeader(None)) => QuorumWord::Lacks,
-        Some(Why::NotLeader(Some(_)) | Why::StaleIncarnation | Why::HostIdInUse) => QuorumWord::Has,
+        Some(Why::NotLeader(Some(_)) | Why::StaleIncarnation(_) | Why::HostIdInUse) => QuorumWord::Has,
         Some(Why::Refused | Why::Nobody) | None => QuorumWord::Nothing,
     }
 }
@@ -221,7 +211,6 @@ impl Agent {
                     *welcomed = true;
                 }
                 (process.session.failures, process.session.hints_followed) = (0, 0);
-                process.session.stale = 0;
                 process.session.taken_in = true;
                 process.next_heartbeat = now;
                 process.report_due = true;
@@ -250,8 +239,8 @@ impl Agent {
     /// The session is over: the next is opened after a while.
     pub(super) fn session_over(&mut self, why: Option<Why>, env: &mut Env) {
         match (why, self.process.as_ref().is_some_and(|process| process.session.taken_in)) {
-            (Some(Why::StaleIncarnation | Why::HostIdInUse), true) => self.give_way(env),
-            (Some(Why::StaleIncarnation), false) => self.raise_incarnation(env),
+            (Some(Why::StaleIncarnation(_) | Why::HostIdInUse), true) => self.give_way(env),
+            (Some(Why::StaleIncarnation(recorded)), false) => self.raise_incarnation(recorded, env),
             _ => {}
         }
         let now = self.now(env);
@@ -278,13 +267,11 @@ impl Agent {
         }
     }
 
-    /// The refusal does not say how far behind the incarnation is, so each try goes twice as far.
-    fn raise_incarnation(&mut self, env: &mut Env) {
+    /// No higher than it must be: how far a number may be above the one on record is bounded.
+    fn raise_incarnation(&mut self, recorded: Incarnation, env: &mut Env) {
         let now = self.now(env);
         let Some(process) = &mut self.process else { return };
-        let ahead = 1_u64 << process.session.stale.min(40);
-        process.session.stale += 1;
-        let raised = Incarnation(self.folder.incarnation.0 + ahead);
+        let raised = self.folder.incarnation.max(recorded).next();
         self.folder.incarnation = raised;
         let steps = process.core.renumbered(raised, now);
         env.counts.add("agents/incarnation-raised");

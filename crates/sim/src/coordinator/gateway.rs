@@ -130,7 +130,7 @@ impl Process {
     fn refuse(&mut self, connection: Connection, rejection: &Rejection, desk: &Desk, env: &mut Env) {
         self.note_refused(connection, rejection);
         let why = match rejection {
-            Rejection::StaleIncarnation { .. } => Why::StaleIncarnation,
+            Rejection::StaleIncarnation { recorded, .. } => Why::StaleIncarnation(*recorded),
             Rejection::HostIdInUse { .. } => Why::HostIdInUse,
             _ => Why::Refused,
         };
