@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.include_imports(true).include_source_info(true).open_files(&protos)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("quorate_descriptor.bin"), compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure().bytes(".").compile_fds(compiler.file_descriptor_set())?;
+    let services = tonic_prost_build::configure().codec_path("crate::codec::Readable");
+    services.bytes(".").compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 

@@ -4,11 +4,14 @@ use anyhow::Result;
 use quorate_rpc::{
     ClientError, ClientOptions,
     pb::{
-        control::{CreateGroupRequest, SetGroupLabelsRequest},
+        control::{
+            CreateGroupRequest, SetGroupLabelsRequest, WatchEventsRequest, events_client::EventsClient,
+        },
         types::Member,
     },
 };
 use quorate_tests::{Cluster, Plan};
+use tonic::Code;
 
 fn member(host: &str) -> Member {
     Member { host: host.to_owned(), disk: String::new() }
@@ -60,5 +63,35 @@ async fn impossible_groups_and_oversized_messages_are_refused_and_change_nothing
     assert_eq!(cluster.group("g").await?.labels, before.labels);
     assert!(cluster.group("bad").await.is_err());
     cluster.set_label("fine", "g", "key", "value").await?;
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_begins_at_nothing_that_does_not_exist_and_the_watches_of_a_coordinator_are_limited()
+-> Result<()> {
+    let cluster = Cluster::start(Plan::with_agents(1)).await?;
+    let leader = cluster.leader().await?;
+    let mut events = EventsClient::connect(format!("http://{}", cluster.api_address(leader))).await?;
+    let mut watch = async |start_revision| events.watch_events(WatchEventsRequest { start_revision }).await;
+
+    let refused = watch(u64::MAX).await.expect_err("there is no such revision");
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+    assert!(refused.message().contains("start_revision"), "{refused:?}");
+
+    let mut open = Vec::new();
+    let beyond = loop {
+        match watch(0).await {
+            Ok(answer) => open.push(answer.into_inner()),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((open.len(), beyond.code()), (256, Code::ResourceExhausted), "{beyond:?}");
+    // Who closes one makes room, as soon as the coordinator has noticed it.
+    open.pop();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while let Err(full) = watch(0).await {
+        assert!(tokio::time::Instant::now() < deadline, "{full:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     cluster.finish().await
 }

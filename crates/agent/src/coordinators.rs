@@ -8,6 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 const NAMED_MAX: usize = 8;
 const RETRY_BASE: Duration = Duration::from_millis(50);
 const RETRY_CAP: Duration = Duration::from_secs(1);
+/// The longest that a coordinator puts an agent off.
+const PUT_OFF_MAX: Duration = Duration::from_secs(5);
 /// How long a coordinator may take to accept a session: a leader commits the registration first.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
 /// The same for one that said nothing the last time; twice as long after each time.
@@ -120,7 +122,14 @@ impl Coordinators {
             }
         }
         self.hints_followed = 0;
-        self.backoff.next_delay().unwrap_or(RETRY_CAP)
+        let pause = self.backoff.next_delay().unwrap_or(RETRY_CAP);
+        match failure {
+            // It says when there is room again; a number from outside is not waited for without end.
+            Some(Failure::Overloaded { retry_after: Some(after), .. }) => {
+                pause.max((*after).min(PUT_OFF_MAX))
+            }
+            _ => pause,
+        }
     }
 }
 
@@ -149,6 +158,17 @@ mod tests {
         assert_eq!([known.target(), known.target(), known.target()], ["c:1", "b:1", "a:1"]);
         known.welcomed(&["a:1".into(), "c:1".into()]);
         assert_eq!([known.target(), known.target(), known.target()], ["c:1", "a:1", "b:1"]);
+    }
+
+    #[test]
+    fn one_that_was_put_off_comes_back_when_it_was_told_to() {
+        let mut known = Coordinators::new(addresses(&["a"]), &[]);
+        let put_off = |seconds| Failure::Overloaded {
+            retry_after: Some(Duration::from_secs(seconds)),
+            message: String::new(),
+        };
+        assert_eq!(known.failed("a:1", Some(&put_off(2))), Duration::from_secs(2));
+        assert_eq!(known.failed("a:1", Some(&put_off(u64::MAX))), PUT_OFF_MAX);
     }
 
     #[test]

@@ -289,7 +289,8 @@ async fn a_fresh_folder_raises_its_incarnation_above_the_recorded_one() {
     assert!(agent.incarnation < Incarnation(recorded));
     until("a report", async || leader.book().reports.first().map(drop)).await;
     let accepted = leader.book().hellos.last().unwrap().incarnation;
-    assert_eq!(accepted, Incarnation(recorded + 1), "no higher than it must be");
+    assert!(accepted > Incarnation(recorded));
+    assert!(accepted < Incarnation(recorded + 100), "a few above, one for each refusal: {accepted}");
     leader.assign(5, Role::Primary, accepted);
     leader.reported(5, GroupState::Acting).await;
     agent.stop().await.unwrap();

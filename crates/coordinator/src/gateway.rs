@@ -4,7 +4,7 @@
 use crate::memory::{Memory, Outbox};
 use quorate_consensus::{Consensus, Leadership, ProposeError, View};
 use quorate_domain::{Cause, InstanceId, Outcome, RefusalReason, Rejection, State, Term};
-use quorate_leader_core::{Assignments, Hello, Report, SessionId};
+use quorate_leader_core::{Assignments, Hello, Report, SessionId, TooOften};
 use quorate_planner::{DiskObservation, GroupObservation};
 use quorate_rpc::{
     ApiError, InvalidField,
@@ -61,6 +61,9 @@ impl Gateway {
     /// a quorum has agreed that this coordinator leads.
     async fn register(&self, hello: Hello, term: Term) -> Result<View, Status> {
         let known = self.consensus.feed().view();
+        self.memory
+            .tell(|leader, now| leader.admit(&hello, &known.state, term, now))
+            .map_err(|too_often| held_back(&too_often))?;
         if !known.state.hosts.contains_key(&hello.host) {
             self.memory.tell(|leader, now| leader.expect_host(&hello.host, hello.incarnation, term, now));
         }
@@ -183,6 +186,11 @@ pub(crate) fn refusal(leadership: &Leadership) -> ApiError {
         return ApiError::NoQuorum;
     }
     ApiError::NotLeader { leader: leadership.leader_hint() }
+}
+
+fn held_back(too_often: &TooOften) -> Status {
+    let TooOften { haste, retry_after_ms, .. } = too_often;
+    ApiError::HeldBack { what: haste.to_string(), retry_after_ms: *retry_after_ms }.into()
 }
 
 fn propose_error(error: ProposeError) -> Status {

@@ -2,9 +2,10 @@
 
 use crate::{
     look::STALL_MS,
+    pace::{Pace, TooOften},
     reach::Reach,
     renewals::{Acknowledgement, Judged, Renewals, Round},
-    session::{Report, Session, SessionId},
+    session::{Hello, Report, Session, SessionId},
 };
 use quorate_domain::{
     CoordinatorId, Host, HostId, HostStatus, Incarnation, RefusalReason, Revision, ServiceMode, StartId,
@@ -19,6 +20,7 @@ pub struct Leader {
     pub(crate) observations: Observations,
     sessions: BTreeMap<HostId, Session>,
     renewals: Renewals,
+    pace: Pace,
     pub(crate) ready: bool,
     numbered: u64,
     pub(crate) last_look: Option<Mono>,
@@ -156,6 +158,21 @@ impl Leader {
         if self.observations.term == term {
             self.observations.refused.add(state, host, reason, address);
         }
+    }
+
+    /// A hello arrived in the leadership of this term: may it cost what it would by this state?
+    ///
+    /// # Errors
+    /// [`TooOften`] when too many came before it; it costs nothing then.
+    pub fn admit(&mut self, hello: &Hello, state: &State, term: Term, now: Mono) -> Result<(), TooOften> {
+        if self.observations.term != term {
+            return Ok(());
+        }
+        let admitted = self.pace.admit(hello, state, now);
+        if let Err(TooOften { haste, host, .. }) = &admitted {
+            self.observations.held_back.note(*haste, host.clone(), now);
+        }
+        admitted
     }
 
     /// Opens a session; an earlier one of the same host is over. None when this is not the leadership of that term.

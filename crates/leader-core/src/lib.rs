@@ -11,6 +11,7 @@
 mod assignments;
 mod leader;
 mod look;
+mod pace;
 mod reach;
 mod renewals;
 mod session;
@@ -18,5 +19,6 @@ mod session;
 pub use assignments::Assignments;
 pub use leader::Leader;
 pub use look::{Leading, Look, Next, STALL_MS};
+pub use pace::TooOften;
 pub use renewals::{Acknowledgement, RENEWALS_MAX, Round};
 pub use session::{Hello, Report, Session, SessionId};

@@ -414,6 +414,68 @@ fn a_hello_that_the_state_refuses_is_known_without_an_entry() {
     assert_eq!(hello("h1", 3).refusal(&nowhere.state), None);
 }
 
+impl Desk {
+    /// How many of so many hellos are let in at this moment; those that are registered are applied.
+    fn let_in(&mut self, hellos: impl IntoIterator<Item = Hello>, now: u64) -> usize {
+        let mut count = 0;
+        for hello in hellos {
+            if self.leader.admit(&hello, &self.state, Term(self.term), Mono(now)).is_err() {
+                continue;
+            }
+            count += 1;
+            if hello.refusal(&self.state).is_none()
+                && let Some(command) = hello.registration(&self.state)
+            {
+                self.apply(command);
+            }
+        }
+        count
+    }
+}
+
+#[test]
+fn what_the_starts_of_one_host_cost_is_bounded_and_no_other_host_pays_for_it() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    desk.session("h1", 1, 0);
+    desk.session("h2", 1, 0);
+    let starts = |from: u64| (from..from + 6_000).map(|number| hello("h1", number));
+    assert_eq!(desk.let_in(starts(2), 10_000), 30);
+    assert_eq!(desk.let_in(starts(7_000), 20_000), 5, "one in two seconds");
+    assert_eq!(desk.let_in([hello("h2", 2)], 20_000), 1);
+    let known = desk.state.hosts[&host("h1")].incarnation.0;
+    assert_eq!(desk.let_in((0..100).map(|_| hello("h1", known)), 20_000), 100, "nothing new costs no entry");
+}
+
+#[test]
+fn a_stranger_who_is_refused_again_and_again_keeps_no_agent_out() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    desk.session("h1", 3, 0);
+    let stranger = |number| Hello { instance: InstanceId::new("another").unwrap(), ..hello("h1", number) };
+    assert_eq!(desk.let_in((0..6_000).map(stranger), 10_000), 60);
+    assert_eq!(desk.let_in([hello("h1", 4)], 10_000), 1, "its own agent starts anew");
+}
+
+#[test]
+fn hosts_that_are_new_are_bounded_all_together_and_racks_that_start_anew_are_not() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let names = |count: u64| (0..count).map(|number| format!("n{number}"));
+    assert_eq!(desk.let_in(names(6_000).map(|name| hello(&name, 1)), 10_000), 512);
+    assert_eq!(desk.let_in(names(512).map(|name| hello(&name, 2)), 10_000), 512, "all of them at once");
+    assert_eq!(desk.let_in(names(6_000).skip(512).map(|name| hello(&name, 1)), 70_000), 120);
+}
+
+#[test]
+fn another_leadership_counts_nothing() {
+    let mut desk = Desk::new();
+    desk.look(0);
+    let many = (0..1_000).map(|number| hello(&format!("n{number}"), 1));
+    let admitted = many.filter(|hello| desk.leader.admit(hello, &desk.state, Term(9), Mono(0)).is_ok());
+    assert_eq!(admitted.count(), 1_000);
+}
+
 fn told(epoch: u64, state: GroupState) -> (GroupId, GroupObservation) {
     (GroupId::new("g").unwrap(), GroupObservation { epoch: Epoch(epoch), state, reason: String::new() })
 }

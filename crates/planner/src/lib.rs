@@ -18,12 +18,14 @@
 pub mod coordinators;
 pub mod disks;
 pub mod failover;
+mod held_back;
 pub mod incidents;
 pub mod liveness;
 mod observations;
 mod plan;
 pub mod warnings;
 
+pub use held_back::{HELD_BACK_TOLD_MS, Haste, Held, HeldBack};
 pub use observations::{
     DiskObservation, FailedStart, GroupObservation, HostObservation, Mono, Observations, StateClock,
     TURNS_MAX, remember,

@@ -1,6 +1,9 @@
 //! What the leader has seen with its own eyes: the one input of a planner that is not agreed by anybody.
 
-use crate::incidents::{RefusedAgents, SeenOutage};
+use crate::{
+    held_back::HeldBack,
+    incidents::{RefusedAgents, SeenOutage},
+};
 use quorate_domain::{
     CoordinatorId, DiskIdentity, DiskName, Epoch, Group, GroupId, GroupState, Host, HostId, Incarnation,
     Phase, ServiceMode, StartId, State, Term, Timestamp, Verdict, VerdictReason, operation::FailoverReason,
@@ -54,6 +57,8 @@ pub struct Observations {
     pub outage: Option<SeenOutage>,
     /// Agents that were refused, until that is on record.
     pub refused: RefusedAgents,
+    /// Agents that came too often.
+    pub held_back: HeldBack,
 }
 
 /// A start of a group's service that failed, in this leadership.

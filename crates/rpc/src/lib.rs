@@ -5,6 +5,7 @@
 //! [`InvalidField`]; nothing is decided here.
 
 pub mod client;
+pub mod codec;
 pub mod convert;
 mod field;
 mod incoming;

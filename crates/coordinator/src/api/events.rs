@@ -1,7 +1,7 @@
 //! What happened, revision by revision.
 
-use super::{Api, STOPPING};
-use quorate_consensus::{Archived, Consensus};
+use super::{Api, STOPPING, WATCHES_MAX};
+use quorate_consensus::{Archived, Consensus, View};
 use quorate_domain::{Committed, Revision};
 use quorate_rpc::{
     ApiError, InvalidField,
@@ -10,8 +10,8 @@ use quorate_rpc::{
         ListEventsRequest, ListEventsResponse, WatchEventsRequest, WatchEventsResponse, events_server::Events,
     },
 };
-use std::{pin::Pin, sync::Arc};
-use tokio::sync::mpsc;
+use std::{pin::Pin, sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
@@ -19,6 +19,8 @@ use tonic::{Request, Response, Status};
 const OUTBOX_MAX: usize = 16;
 /// Revisions in one answer of a watch.
 const WATCH_PAGE: usize = 256;
+/// How long a watch waits for a coordinator that may be behind.
+const BEHIND_FOR: Duration = Duration::from_secs(5);
 
 async fn since(consensus: &Consensus, start: Revision, limit: usize) -> Result<Vec<Arc<Committed>>, Status> {
     match consensus.feed().since(start, limit).await {
@@ -71,17 +73,53 @@ impl Events for Api {
         &self,
         request: Request<WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let room = Arc::clone(&self.watches).try_acquire_owned();
+        let room = room.map_err(|_| ApiError::TooManyWatches { limit: WATCHES_MAX })?;
         let asked = Revision(request.into_inner().start_revision);
         let consensus = self.consensus.clone();
-        let start = if asked.0 == 0 { consensus.feed().view().state.revision().next() } else { asked };
+        let start = if asked.0 == 0 {
+            consensus.feed().view().state.revision().next()
+        } else {
+            follows_what_exists(&consensus, asked).await?;
+            asked
+        };
         let (outbox, answers) = mpsc::channel(OUTBOX_MAX);
         tokio::spawn(async move {
             if let Err(status) = watch(&consensus, start, &outbox).await {
                 // A watcher that has gone needs no reason.
                 let _ = outbox.send(Err(status)).await;
             }
+            drop(room);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+/// Returns once the revision before this one exists here. The first answer of a watch says that all before its start were
+/// seen, and that must not be said of what does not exist.
+async fn follows_what_exists(consensus: &Consensus, start: Revision) -> Result<(), Status> {
+    let exists = |view: &View| start <= view.state.revision().next();
+    if exists(&consensus.feed().view()) {
+        return Ok(());
+    }
+    if let Ok(newest) = consensus.confirmed_view().await {
+        let last = newest.state.revision();
+        return if exists(&newest) {
+            Ok(())
+        } else {
+            Err(ApiError::RevisionAhead { asked: start, last }.into())
+        };
+    }
+    // One that does not lead may only be behind.
+    let mut views = consensus.feed().watch();
+    match timeout(BEHIND_FOR, views.wait_for(exists)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(STOPPING.into()),
+        Err(_) => Err(ApiError::TooLate {
+            what: "the revision before start_revision",
+            remedy: "this coordinator is behind, or there is none; ask the leader",
+        }
+        .into()),
     }
 }
 

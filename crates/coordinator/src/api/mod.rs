@@ -18,8 +18,11 @@ use quorate_rpc::{
     pb::types,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tonic::Status;
+
+/// The most watches of events that are served at a time; each reads the archive at its own pace.
+pub(crate) const WATCHES_MAX: usize = 256;
 
 /// All client services of one coordinator.
 #[derive(Clone)]
@@ -35,6 +38,8 @@ pub(crate) struct Api {
     /// What was last found to be wrong.
     warned: Arc<warnings::Warned>,
     lost: Arc<warnings::Lost>,
+    /// Room for watches of events.
+    watches: Arc<Semaphore>,
 }
 
 /// What an accepted mutation led to.
@@ -53,7 +58,8 @@ impl Api {
         proposal_deadline: Duration,
     ) -> Self {
         let (digesting, warned, lost) = (Arc::default(), Arc::default(), Arc::default());
-        Self { consensus, memory, peers, watch, lease, proposal_deadline, digesting, warned, lost }
+        let watches = Arc::new(Semaphore::new(WATCHES_MAX));
+        Self { consensus, memory, peers, watch, lease, proposal_deadline, digesting, warned, lost, watches }
     }
 
     /// A view as recent as the request wants it, and what the answer says of it.

@@ -81,6 +81,10 @@ codes! {
     MemberChangeWaits = "MEMBER_CHANGE_WAITS",
     /// Two processes take one host from each other.
     HostIdentityFlapping = "HOST_IDENTITY_FLAPPING",
+    /// The agent of a host, or a stranger under its name, comes too often.
+    HostHeldBack = "HOST_HELD_BACK",
+    /// More hosts are new than are taken in at once.
+    NewHostsHeldBack = "NEW_HOSTS_HELD_BACK",
     /// A host's status or its agent changes again and again.
     HostFlapping = "HOST_FLAPPING",
     /// A host's lease must be over.

@@ -4,7 +4,7 @@ use super::{
     Code, Severity, Sight, Since, Subject,
     list::{Drafts, Words},
 };
-use crate::{HostObservation, Mono, liveness};
+use crate::{Haste, HostObservation, Mono, liveness};
 use quorate_domain::{Host, HostStatus, ServiceMode};
 
 /// Two processes that take a host from each other come back within this time.
@@ -37,6 +37,27 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
         if let Some(observed) = observed {
             flapping(found, sight, host, observed);
         }
+    }
+    held_back(found, sight);
+}
+
+/// Agents that came more often than they were let in.
+fn held_back<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
+    let Some(seen) = sight.seen else { return };
+    for (haste, host, held) in seen.held_back.told(sight.now) {
+        let (code, subject) = match host {
+            Some(host) => (Code::HostHeldBack, Subject::Host(host.clone())),
+            None => (Code::NewHostsHeldBack, Subject::Cluster),
+        };
+        let (times, since) = (held.times, sight.since_seen(held.since));
+        found.add((Severity::Warning, code), subject, Some(since), move || {
+            let remedy = match haste {
+                Haste::Starts => "look why its agent is started again and again (its log, its unit), or who else says that it is this host",
+                Haste::Refusals => "another agent asks for its name again and again: `quorate events` and the log of its own agent say where it is; stop that one",
+                Haste::NewHosts => "none where many hosts are new: they are let in one after the other; otherwise look who may reach the coordinators' API",
+            };
+            Words::new(format!("{haste} come faster than they are taken: {times} were put off"), remedy)
+        });
     }
 }
 

@@ -6,6 +6,7 @@ mod coordinators;
 mod disks;
 mod driver;
 mod failover;
+mod held_back;
 mod liveness;
 mod orders;
 mod own_warnings;

@@ -18,6 +18,9 @@ const LEADER_HINT_TYPE_URL: &str = "type.googleapis.com/quorate.types.v1.LeaderH
 const NOT_LEADER_RETRY: Duration = Duration::from_millis(100);
 const NO_QUORUM_RETRY: Duration = Duration::from_millis(500);
 const OVERLOADED_RETRY: Duration = Duration::from_millis(200);
+const WATCHES_RETRY: Duration = Duration::from_secs(1);
+/// The field of a watch that says where it begins.
+const START_REVISION: &str = "start_revision";
 
 /// What a service answers when it does not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,9 +53,33 @@ pub enum ApiError {
         /// The first that is.
         first_kept: Revision,
     },
+    /// The revision asked for does not exist: whoever asks has seen it in another cluster, or has made it up.
+    #[error("start_revision {asked} does not exist, the last one is {last}; begin at {} at most, or at 0 for what is new", .last.next())]
+    RevisionAhead {
+        /// The one asked for.
+        asked: Revision,
+        /// The last one.
+        last: Revision,
+    },
+    /// There are as many watches as one coordinator serves.
+    #[error(
+        "{limit} watches are open here already, the most that are served; close some, or watch at another coordinator"
+    )]
+    TooManyWatches {
+        /// How many.
+        limit: usize,
+    },
     /// Too much waits already; nothing was proposed.
     #[error("too many requests wait already; nothing was changed, try again later")]
     Overloaded,
+    /// An agent came too often: its hello cost nothing.
+    #[error("{what} come faster than they are taken; nothing was changed, try again in {retry_after_ms} ms")]
+    HeldBack {
+        /// What comes too often, in words.
+        what: String,
+        /// When it may fare better.
+        retry_after_ms: u64,
+    },
     /// A field was refused.
     #[error(transparent)]
     Invalid(#[from] InvalidField),
@@ -214,8 +241,20 @@ impl ApiError {
             }
             Self::Compacted { first_kept } => Parts::new(Code::OutOfRange, Reason::Compacted.as_str())
                 .with(key::FIRST_KEPT_REVISION, first_kept),
+            Self::RevisionAhead { last, .. } => Parts::new(Code::OutOfRange, Reason::RevisionAhead.as_str())
+                .with(key::FIELD, &START_REVISION)
+                .with(key::LAST_REVISION, last),
+            Self::TooManyWatches { limit } => {
+                Parts::new(Code::ResourceExhausted, Reason::TooManyWatches.as_str())
+                    .retry(WATCHES_RETRY)
+                    .with(key::LIMIT, limit)
+            }
             Self::Overloaded => {
                 Parts::new(Code::ResourceExhausted, Reason::Overloaded.as_str()).retry(OVERLOADED_RETRY)
+            }
+            Self::HeldBack { retry_after_ms, .. } => {
+                Parts::new(Code::ResourceExhausted, Reason::HeldBack.as_str())
+                    .retry(Duration::from_millis(*retry_after_ms))
             }
             Self::Invalid(field) => Parts::new(Code::InvalidArgument, Reason::InvalidField.as_str())
                 .with(key::FIELD, &field.field),
@@ -274,6 +313,15 @@ impl ApiError {
                 details.set_precondition_failure(vec![violation]);
             }
             Self::Rejected(rejection) => add_specifics_of(rejection, details, message),
+            Self::RevisionAhead { .. } => {
+                details.add_bad_request_violation(START_REVISION, message);
+            }
+            Self::TooManyWatches { .. } => {
+                details.set_quota_failure(vec![QuotaViolation::new("watches", message)]);
+            }
+            Self::HeldBack { what, .. } => {
+                details.set_quota_failure(vec![QuotaViolation::new(bounded(what), message)]);
+            }
             Self::NotFound { what, id } => {
                 details.set_resource_info(*what, bounded(id), "", message);
             }

@@ -136,8 +136,12 @@ fn by_reason(status: &Status, info: &ErrorInfo, retry_after: Option<Duration>) -
         Some(Reason::TooLate) => Failure::Unreachable { sent: true, message },
         Some(Reason::NoQuorum) => Failure::NoQuorum { message },
         Some(Reason::OutcomeUnknown) => Failure::OutcomeUnknown { message },
-        Some(Reason::Overloaded) => Failure::Overloaded { retry_after, message },
-        Some(Reason::InvalidField) => Failure::Invalid { field: word(key::FIELD), message },
+        Some(Reason::Overloaded | Reason::HeldBack | Reason::TooManyWatches) => {
+            Failure::Overloaded { retry_after, message }
+        }
+        Some(Reason::InvalidField | Reason::RevisionAhead) => {
+            Failure::Invalid { field: word(key::FIELD), message }
+        }
         Some(Reason::Internal | Reason::SessionReplaced | Reason::SlowReader) => {
             Failure::Other { code: status.code(), message }
         }

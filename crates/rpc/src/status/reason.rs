@@ -39,6 +39,12 @@ reasons! {
     Compacted = "COMPACTED",
     /// Too much waits already; nothing was proposed.
     Overloaded = "OVERLOADED",
+    /// An agent came too often.
+    HeldBack = "HELD_BACK",
+    /// There are as many watches as one coordinator serves.
+    TooManyWatches = "TOO_MANY_WATCHES",
+    /// The revision asked for does not exist yet.
+    RevisionAhead = "REVISION_AHEAD",
     /// A field was refused.
     InvalidField = "INVALID_FIELD",
     /// The one asked is stopping; nothing was proposed.
@@ -68,6 +74,7 @@ pub(super) mod key {
     pub(in crate::status) const LEADER_ID: &str = "leader_id";
     pub(in crate::status) const LEADER_API_ADDRESS: &str = "leader_api_address";
     pub(in crate::status) const FIRST_KEPT_REVISION: &str = "first_kept_revision";
+    pub(in crate::status) const LAST_REVISION: &str = "last_revision";
     pub(in crate::status) const FIELD: &str = "field";
     pub(in crate::status) const WHAT: &str = "what";
     pub(in crate::status) const ID: &str = "id";

@@ -4,7 +4,7 @@ use crate::fake::{FakeCoordinator, Reply, nobody, soon};
 use quorate_domain::{CoordinatorId, GroupId, Rejection};
 use quorate_rpc::{
     ApiError, Client, ClientError, ClientOptions,
-    pb::control::{CreateGroupRequest, GetGroupRequest, RequestFailoverRequest},
+    pb::control::{CreateGroupRequest, GetGroupRequest, GetGroupResponse, RequestFailoverRequest},
 };
 use std::time::{Duration, Instant};
 
@@ -215,4 +215,22 @@ async fn waiting_for_an_operation_ends_with_it_or_with_the_timeout() {
 async fn refuses_endpoints_that_are_none() {
     let error = Client::connect(["nowhere"], patient()).unwrap_err();
     assert!(matches!(&error, ClientError::Invalid { field, .. } if field == "endpoint"), "{error:?}");
+}
+
+/// Bytes in the place of the first field: a service that has text there cannot read them.
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_a_bad_request_and_no_fault_of_the_coordinator() {
+    let leader = FakeCoordinator::start([Reply::Accept(1)]).await;
+    let channel = quorate_rpc::transport::endpoint(&leader.address).unwrap().connect_lazy();
+    let mut raw = tonic::client::Grpc::new(channel);
+    raw.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<Vec<u8>, GetGroupResponse>::default();
+    let path = http::uri::PathAndQuery::from_static("/quorate.control.v1.Groups/GetGroup");
+    let status = raw.unary(tonic::Request::new(vec![0xff, 0xfe]), path, codec).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
+    let failure = quorate_rpc::classify(&status);
+    assert!(
+        matches!(&failure, quorate_rpc::Failure::Invalid { field, .. } if field == "message"),
+        "{failure:?}"
+    );
 }

@@ -83,8 +83,12 @@ impl Process {
             return self.over(connection, self.refusal(desk, env), desk, env);
         }
         let (host, term) = (&hello.host, Term(self.published.term));
+        let now = Mono(env.local_ms(desk.node));
+        if self.leader.admit(hello, self.raft.state(), term, now).is_err() {
+            env.counts.add("agents/held-back");
+            return self.over(connection, Why::Refused, desk, env);
+        }
         if !self.raft.state().hosts.contains_key(host) {
-            let now = Mono(env.local_ms(desk.node));
             self.leader.expect_host(host, hello.incarnation, term, now);
         }
         self.register(connection, hello, desk, env);
