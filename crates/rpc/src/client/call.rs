@@ -11,6 +11,10 @@ use tonic::{Request, Response, Status, transport::Channel};
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(1);
 
+/// The time that is left is shared with so many of those that were not asked yet: one that says nothing, as a process that
+/// was stopped does, leaves some to the others.
+const SHARES_MAX: u32 = 3;
+
 /// Waits between rounds of tries.
 pub(super) fn backoff() -> Backoff {
     Backoff::new(BACKOFF_BASE, BACKOFF_CAP)
@@ -24,8 +28,20 @@ pub(super) struct Call<'a, Req> {
     pub(super) request_id: Option<&'a str>,
     /// How long one try may take.
     pub(super) per_try: Duration,
+    /// How long a coordinator may hold the request before it answers, as was asked of it.
+    pub(super) held: Duration,
     /// How long all tries may take.
     pub(super) deadline: Duration,
+}
+
+impl<Req> Call<'_, Req> {
+    /// How long a try may take when so much time is left, and so many were not asked yet, the one that is to be asked among
+    /// them.
+    fn patience(&self, left: Duration, unasked: usize) -> Duration {
+        let shares = u32::try_from(unasked).unwrap_or(SHARES_MAX).clamp(1, SHARES_MAX);
+        let share = left.saturating_sub(self.held) / shares;
+        self.per_try.min(self.held + share).min(left)
+    }
 }
 
 /// Who answered, and what.
@@ -66,14 +82,18 @@ impl Client {
         // Drawing a seed costs more than all the rest of a call that is answered at once.
         let mut pauses = None;
         while Instant::now() < end {
-            let picked = self.pool().pick(&tries.round);
+            let (picked, unasked) = {
+                let pool = self.pool();
+                (pool.pick(&tries.round), pool.count_unasked(&tries.round))
+            };
             let Some(target) = picked else {
                 tries.round.clear();
                 wait(pauses.get_or_insert_with(backoff).next_delay(), end).await;
                 continue;
             };
             let Target { address, channel } = target;
-            let outcome = self.attempt(&call, channel.clone(), end, &send).await;
+            let patience = call.patience(end.saturating_duration_since(Instant::now()), unasked);
+            let outcome = self.attempt(&call, channel.clone(), patience, &send).await;
             tries.note_asked(&address);
             match outcome.map_err(ClientError::answer) {
                 Ok(body) => {
@@ -115,7 +135,7 @@ impl Client {
         &self,
         call: &Call<'_, Req>,
         channel: Channel,
-        end: Instant,
+        patience: Duration,
         send: &F,
     ) -> Result<Res, Failure>
     where
@@ -124,7 +144,7 @@ impl Client {
         Fut: Future<Output = Result<Response<Res>, Status>>,
     {
         let started = Instant::now();
-        let limit = (started + call.per_try).min(end);
+        let limit = started + patience;
         let mut request = Request::new(call.request.clone());
         request.set_timeout(limit - started);
         self.options.name_cluster(request.metadata_mut());
@@ -189,4 +209,32 @@ impl Tries {
 
 async fn wait(delay: Option<Duration>, end: Instant) {
     sleep_until((Instant::now() + delay.unwrap_or(BACKOFF_CAP)).min(end)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_the_deadline_is_shared_with_those_that_were_not_asked() {
+        let ms = Duration::from_millis;
+        let call =
+            |held| Call { request: &(), request_id: None, per_try: ms(3_000) + held, held, deadline: ms(0) };
+        let usual = call(Duration::ZERO);
+        for (left_ms, unasked, expected_ms) in [
+            (10_000, 3, 3_000),
+            (1_500, 3, 500),
+            (1_000, 2, 500),
+            (500, 1, 500),
+            (500, 0, 500),
+            (1_500, 9, 500),
+            (10_000, 1, 3_000),
+        ] {
+            assert_eq!(usual.patience(ms(left_ms), unasked), ms(expected_ms), "{left_ms} {unasked}");
+        }
+        // Whoever holds it as long as it was asked to is not given up before.
+        let waits = call(ms(20_000));
+        assert_eq!(waits.patience(ms(26_000), 3), ms(22_000));
+        assert_eq!(waits.patience(ms(15_000), 3), ms(15_000));
+    }
 }

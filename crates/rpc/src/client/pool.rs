@@ -61,6 +61,11 @@ impl Pool {
         from.iter().chain(before).find(|target| !tried.contains(&target.address)).cloned()
     }
 
+    /// How many there are beside those that were tried.
+    pub(super) fn count_unasked(&self, tried: &[String]) -> usize {
+        self.targets.iter().filter(|target| !tried.contains(&target.address)).count()
+    }
+
     /// Believes a hint. False when it is not an address.
     pub(super) fn follow(&mut self, hint: &str) -> bool {
         let Ok(address) = parse_endpoint(hint) else { return false };

@@ -42,6 +42,7 @@ macro_rules! reads {
                 request: &request,
                 request_id: None,
                 per_try: self.options.per_try_timeout,
+                held: Duration::ZERO,
                 deadline: self.options.deadline,
             };
             let answer = self
@@ -73,6 +74,7 @@ macro_rules! mutations {
                 request: &request,
                 request_id: Some(&request.request_id),
                 per_try: self.options.per_try_timeout,
+                held: Duration::ZERO,
                 deadline: self.options.deadline,
             };
             let answer = self
@@ -185,6 +187,7 @@ impl Client {
             request: &request,
             request_id: None,
             per_try: part + self.options.per_try_timeout,
+            held: part,
             deadline: part + self.options.deadline,
         };
         let answer = self

@@ -13,7 +13,7 @@ use crate::{
     status::{Failure, classify},
 };
 use quorate_runtime::retry::Backoff;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
 
@@ -98,6 +98,7 @@ impl EventWatch {
             request: &WatchEventsRequest { start_revision: self.resume_from },
             request_id: None,
             per_try: options.per_try_timeout,
+            held: Duration::ZERO,
             deadline: options.deadline,
         };
         let Answer { address, body } = self.client.call(call, open_stream).await?;

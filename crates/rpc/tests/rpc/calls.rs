@@ -144,6 +144,18 @@ async fn the_deadline_ends_a_mutation_without_an_answer_as_unknown() {
 }
 
 #[tokio::test]
+async fn one_that_says_nothing_leaves_time_for_another_one_however_short_the_deadline_is() {
+    let stopped = FakeCoordinator::start([Reply::Hang]).await;
+    let leader = FakeCoordinator::start([Reply::Accept(7)]).await;
+    let deadline = Duration::from_millis(900);
+    let options = ClientOptions { deadline, per_try_timeout: deadline, ..ClientOptions::default() };
+    let client = Client::connect([&stopped.address, &leader.address], options).unwrap();
+    soon(client.get_group(GetGroupRequest::default())).await.unwrap();
+    let request = CreateGroupRequest { request_id: "r-1".into(), ..CreateGroupRequest::default() };
+    soon(client.create_group(request)).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_unknown_outcome_stays_unknown_when_nobody_leads_afterwards() {
     let unknown = Reply::Fail(ApiError::Unknown { request_id: None, timeout_ms: 1 });
     let lost = FakeCoordinator::start([unknown, not_leader(None)]).await;
