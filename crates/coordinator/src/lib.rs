@@ -16,6 +16,7 @@ mod driver;
 mod gateway;
 mod health;
 mod lease_record;
+mod lost_lines;
 mod members;
 mod memory;
 mod message_limit;

@@ -6,7 +6,7 @@
 use crate::peer::Peers;
 use quorate_consensus::{Consensus, types::MemberNode};
 use quorate_domain::CoordinatorId;
-use quorate_planner::warnings::{self, Finding};
+use quorate_planner::warnings::{self, Finding, LostLines};
 use quorate_rpc::pb::raft::IdentifyResponse;
 use quorate_runtime::clock::Clock;
 use std::{
@@ -37,6 +37,10 @@ enum Problem {
     DoesNotReachThis { message: String },
     /// It has met another process under the node id of this one.
     RunsTwice { message: String },
+    /// A part of it stands still.
+    StandsStill,
+    /// Lines that it said are not in its log.
+    LostLines(LostLines),
 }
 
 /// What is known of one other coordinator.
@@ -78,6 +82,10 @@ impl Seen {
                  address in members, or the network between them"
             ),
             Problem::RunsTwice { message } => format!("coordinator {id} says: {message}"),
+            Problem::StandsStill => format!("coordinator {id} says that a part of it stands still"),
+            Problem::LostLines(lost) => {
+                format!("coordinator {id} says that {} lines of its log are lost", lost.count)
+            }
         }
     }
 }
@@ -206,6 +214,8 @@ impl From<Problem> for warnings::Problem {
             Problem::ClockApart { ahead_ms } => Self::ClockApart(ahead_ms),
             Problem::DoesNotReachThis { message } => Self::DoesNotReachThis(message),
             Problem::RunsTwice { message } => Self::MetACopyOfThis(message),
+            Problem::StandsStill => Self::StandsStill,
+            Problem::LostLines(lost) => Self::LostLines(lost),
         }
     }
 }
@@ -269,6 +279,13 @@ fn judge(answer: Result<IdentifyResponse, Status>, sent_ms: u64, took: Duration)
     if !answer.asker_runs_twice.is_empty() {
         problems.push(Problem::RunsTwice { message: answer.asker_runs_twice });
     }
+    if answer.stands_still {
+        problems.push(Problem::StandsStill);
+    }
+    if answer.log_lines_lost > 0 {
+        let (count, lately_ms) = (answer.log_lines_lost, answer.log_lines_lost_ms_ago);
+        problems.push(Problem::LostLines(LostLines { count, lately_ms }));
+    }
     problems
 }
 
@@ -327,6 +344,18 @@ mod tests {
         for (answer, problems) in table {
             assert_eq!(judge(answer.clone(), SENT, Duration::from_millis(100)), problems, "{answer:?}");
         }
+    }
+
+    #[test]
+    fn what_another_one_says_of_itself_is_told() {
+        let answer = IdentifyResponse {
+            stands_still: true,
+            log_lines_lost: 7,
+            log_lines_lost_ms_ago: Some(40),
+            ..answered(SENT, "")
+        };
+        let lost = LostLines { count: 7, lately_ms: Some(40) };
+        assert_eq!(judge(Ok(answer), SENT, Duration::ZERO), [Problem::StandsStill, Problem::LostLines(lost)]);
     }
 
     #[test]

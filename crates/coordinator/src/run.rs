@@ -8,6 +8,7 @@ use crate::{
     gateway::{self, Gateway},
     health,
     lease_record::LeaseRecord,
+    lost_lines::Lost,
     members::{self, MembersDriver},
     memory::Memory,
     message_limit::Measured,
@@ -112,21 +113,29 @@ pub async fn run(
         return Err(CoordinatorError::UnsafeElection(danger));
     }
     let memory = Memory::new(Arc::clone(&clock));
-    let watch = PeerWatch::default();
+    let (watch, lost) = (PeerWatch::default(), Lost::default());
 
     let raft = RaftServer::new(PeerService::new(
         options.raft.members.keys().copied().collect(),
         consensus.clone(),
         peers.clone(),
         watch.clone(),
+        lost.clone(),
         Arc::clone(&clock),
     ))
     .max_decoding_message_size(peer::MAX_MESSAGE_BYTES)
     .max_encoding_message_size(peer::MAX_MESSAGE_BYTES);
     serve("peer server", server().add_service(raft), peer_listener, &shutdown, on_lane);
     let deadline = options.raft.proposal_deadline;
-    let api =
-        Api::new(consensus.clone(), memory.clone(), peers.clone(), watch.clone(), lease.clone(), deadline);
+    let api = Api::new(
+        consensus.clone(),
+        memory.clone(),
+        peers.clone(),
+        watch.clone(),
+        lease.clone(),
+        lost,
+        deadline,
+    );
     let gateway = Gateway::new(consensus.clone(), memory.clone(), shutdown.token());
     let (reporter, health_service) = health::begin().await;
     let guard = ClusterGuard(options.cluster.clone());

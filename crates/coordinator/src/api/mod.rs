@@ -9,7 +9,9 @@ mod members;
 mod operations;
 mod warnings;
 
-use crate::{lease_record::LeaseRecord, memory::Memory, peer::Peers, peer_watch::PeerWatch};
+use crate::{
+    lease_record::LeaseRecord, lost_lines::Lost, memory::Memory, peer::Peers, peer_watch::PeerWatch,
+};
 use quorate_consensus::{Consensus, ProposeError, ReadError, View};
 use quorate_domain::{Cause, OperationId, RequestId, Revision};
 use quorate_rpc::{
@@ -37,7 +39,7 @@ pub(crate) struct Api {
     digesting: Arc<Mutex<()>>,
     /// What was last found to be wrong.
     warned: Arc<warnings::Warned>,
-    lost: Arc<warnings::Lost>,
+    lost: Lost,
     /// Room for watches of events.
     watches: Arc<Semaphore>,
 }
@@ -55,9 +57,10 @@ impl Api {
         peers: Peers,
         watch: PeerWatch,
         lease: LeaseRecord,
+        lost: Lost,
         proposal_deadline: Duration,
     ) -> Self {
-        let (digesting, warned, lost) = (Arc::default(), Arc::default(), Arc::default());
+        let (digesting, warned) = (Arc::default(), Arc::default());
         let watches = Arc::new(Semaphore::new(WATCHES_MAX));
         Self { consensus, memory, peers, watch, lease, proposal_deadline, digesting, warned, lost, watches }
     }

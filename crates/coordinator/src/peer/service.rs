@@ -4,7 +4,7 @@ use super::{
     INSTANCE_HEADER, Peers, REASON_OTHER_INSTANCE, REASON_REMOVED, START_HEADER, acquaintances::whole_ms,
     convert,
 };
-use crate::peer_watch::PeerWatch;
+use crate::{lost_lines::Lost, peer_watch::PeerWatch};
 use openraft::error::{InstallSnapshotError, RaftError};
 use quorate_consensus::{Consensus, folder::PeerRefused};
 use quorate_domain::{CoordinatorId, InstanceId, starts::Start};
@@ -30,6 +30,7 @@ pub(crate) struct PeerService {
     consensus: Consensus,
     peers: Peers,
     watch: PeerWatch,
+    lost: Lost,
     clock: Arc<dyn Clock>,
 }
 
@@ -39,9 +40,10 @@ impl PeerService {
         consensus: Consensus,
         peers: Peers,
         watch: PeerWatch,
+        lost: Lost,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { initial, consensus, peers, watch, clock }
+        Self { initial, consensus, peers, watch, lost, clock }
     }
 
     /// True when it may have promised something to this cluster: by the configuration, by Raft, or by the record.
@@ -275,6 +277,7 @@ impl Raft for PeerService {
             _ => (false, false),
         };
         let known = folder.known_peer(asker);
+        let lost = self.lost.look();
         self.answer(pb::IdentifyResponse {
             cluster_id: folder.cluster().to_string(),
             node: folder.node().0,
@@ -289,6 +292,9 @@ impl Raft for PeerService {
             refuses_start,
             takes_start,
             asker_runs_twice: self.peers.runs_twice(asker).unwrap_or_default(),
+            stands_still: self.consensus.leadership().borrow().stands_still,
+            log_lines_lost: lost.count,
+            log_lines_lost_ms_ago: lost.lately_ms,
         })
     }
 }

@@ -97,6 +97,10 @@ pub enum Problem {
     DoesNotReachThis(String),
     /// It has met another process under the id of this coordinator.
     MetACopyOfThis(String),
+    /// A part of it stands still.
+    StandsStill,
+    /// Lines that it said are not in its log.
+    LostLines(LostLines),
 }
 
 /// How another coordinator stands, in one word.
@@ -259,6 +263,8 @@ fn elsewhere<'a>(found: &mut Drafts<'a>, id: CoordinatorId, finding: &'a Finding
                 )
             });
         }
+        Problem::StandsStill => stands_still(found, id, since),
+        Problem::LostLines(lost) => lost_lines(found, id, *lost),
         Problem::MetACopyOfThis(why) => {
             let code = (Severity::Warning, Code::CoordinatorRunsTwice);
             found.add(code, Subject::Coordinator(id), since, move || {
@@ -277,6 +283,27 @@ fn elsewhere<'a>(found: &mut Drafts<'a>, id: CoordinatorId, finding: &'a Finding
     }
 }
 
+fn stands_still(found: &mut Drafts<'_>, id: CoordinatorId, since: Option<Since>) {
+    found.add((Severity::Warning, Code::PartStandsStill), Subject::Coordinator(id), since, move || {
+        Words::new(
+            format!("a part of coordinator {id} stands still: it leads nobody until that goes on"),
+            "its log names the part and what to do: look at its disk, and at the load of its machine",
+        )
+    });
+}
+
+fn lost_lines(found: &mut Drafts<'_>, id: CoordinatorId, lost: LostLines) {
+    let LostLines { count, lately_ms } = lost;
+    let severity = if lately_ms.is_some() { Severity::Warning } else { Severity::Note };
+    found.add((severity, Code::LogLinesLost), Subject::Coordinator(id), None, move || {
+        let ago = lately_ms.map_or_else(String::new, |ms| format!(", the last {} ago", seconds(ms)));
+        Words::new(
+            format!("{count} lines of the log of coordinator {id} are lost since it started{ago}"),
+            "let whoever reads its stderr read on, or make room on the disk that it goes to",
+        )
+    });
+}
+
 /// What is to be said of this coordinator's configuration and of a change under way.
 fn own<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
     let this = || Subject::Coordinator(all.this);
@@ -291,29 +318,10 @@ fn own<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
         });
     }
     if all.stands_still {
-        found.add((Severity::Warning, Code::PartStandsStill), this(), None, move || {
-            Words::new(
-                format!(
-                    "a part of coordinator {} stands still: it leads nobody until that goes on",
-                    all.this
-                ),
-                "its log names the part and what to do: look at its disk, and at the load of its machine",
-            )
-        });
+        stands_still(found, all.this, None);
     }
     if all.lost_lines.count > 0 {
-        let LostLines { count, lately_ms } = all.lost_lines;
-        let severity = if lately_ms.is_some() { Severity::Warning } else { Severity::Note };
-        found.add((severity, Code::LogLinesLost), this(), None, move || {
-            let last = lately_ms.map_or_else(String::new, |ms| format!(", the last {} ago", seconds(ms)));
-            Words::new(
-                format!(
-                    "{count} lines of the log of coordinator {} are lost since it started{last}",
-                    all.this
-                ),
-                "let whoever reads its stderr read on, or make room on the disk that it goes to",
-            )
-        });
+        lost_lines(found, all.this, all.lost_lines);
     }
     for reason in &all.change_waits {
         found.add((Severity::Warning, Code::MemberChangeWaits), Subject::Cluster, None, move || {

@@ -4,7 +4,7 @@ use crate::{
     warnings::{short, well},
     world::World,
 };
-use quorate_planner::warnings::{Code, Coordinators, LostLines};
+use quorate_planner::warnings::{Code, Coordinators, Finding, LostLines, Problem};
 
 #[test]
 fn a_coordinator_that_stands_still_or_loses_lines_of_its_log_says_so() {
@@ -25,4 +25,17 @@ fn a_coordinator_that_stands_still_or_loses_lines_of_its_log_says_so() {
     };
     let expected = "7 lines of the log of coordinator 1 are lost since it started, the last 2.0 s ago";
     assert_eq!(text(&lost(Some(2_000))).as_deref(), Some(expected));
+}
+
+#[test]
+fn what_stands_still_or_is_lost_at_another_coordinator_is_told_under_its_own_id() {
+    let told = |problem| -> Vec<String> {
+        let mut all = well();
+        all.others[1].findings = vec![Finding { problem, address: "c:1".into(), for_ms: 4_000 }];
+        World::new().warned_by(&all).listed.iter().map(short).collect()
+    };
+    let lost = |lately_ms| Problem::LostLines(LostLines { count: 7, lately_ms });
+    assert_eq!(told(Problem::StandsStill), ["warning PART_STANDS_STILL coordinator 3"]);
+    assert_eq!(told(lost(Some(2_000))), ["warning LOG_LINES_LOST coordinator 3"]);
+    assert_eq!(told(lost(None)), ["note LOG_LINES_LOST coordinator 3"]);
 }
