@@ -55,6 +55,8 @@ codes! {
     FailoverBlocked = "FAILOVER_BLOCKED",
     /// A group has backups, and none of them could follow now.
     NoEligibleBackup = "NO_ELIGIBLE_BACKUP",
+    /// A backup is not known to hold a copy, and waits for an operator's word.
+    MemberNotAccepted = "MEMBER_NOT_ACCEPTED",
     /// A group is being deleted for longer than that takes.
     GroupNotDeleted = "GROUP_NOT_DELETED",
     /// A service is not known to have stopped on a host that was primary.
@@ -101,6 +103,8 @@ codes! {
     DiskDegraded = "DISK_DEGRADED",
     /// The checks of a disk give no answer.
     DiskUnknown = "DISK_UNKNOWN",
+    /// Disks of several hosts say that they are the same medium.
+    DiskIdentityShared = "DISK_IDENTITY_SHARED",
     /// The clocks of two coordinators differ.
     ClockOff = "CLOCK_OFF",
     /// This coordinator is configured otherwise than the cluster was formed.

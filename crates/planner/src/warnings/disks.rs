@@ -1,12 +1,17 @@
-//! Disks that are not healthy.
+//! Disks that are not healthy, and disks that are not what they say.
 
 use super::{
-    Code, Severity, Sight, Subject,
+    Code, Severity, Sight, Subject, groups,
     list::{Drafts, Words},
 };
 use quorate_domain::{Disk, Verdict};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most disks of one identity that are named.
+const NAMED_MAX: usize = 8;
 
 pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
+    shared(found, sight);
     for disk in sight.state.disks.values() {
         let disk: &Disk = disk;
         let (code, remedy) = match disk.verdict {
@@ -45,4 +50,53 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
             Words::new(format!("it is {}{why}; {copies}", disk.verdict), remedy)
         });
     }
+}
+
+/// Disks of several hosts under one identity: one was copied from another, or was moved. Whoever puts a copy in the place of
+/// a group's disk is believed to have put the disk itself back.
+fn shared<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
+    let known = || sight.state.disks.values().filter(|disk| !disk.identity.0.is_empty());
+    // All of them are looked at each time, so numbers are compared first, and names only where two are alike.
+    let mut numbers: Vec<u64> = known().map(|disk| number_of(&disk.identity.0)).collect();
+    numbers.sort_unstable();
+    let alike: BTreeSet<u64> = numbers.windows(2).filter(|two| two[0] == two[1]).map(|two| two[0]).collect();
+    if alike.is_empty() {
+        return;
+    }
+    let mut by_identity: BTreeMap<&str, Vec<&Disk>> = BTreeMap::new();
+    for disk in known().filter(|disk| alike.contains(&number_of(&disk.identity.0))) {
+        by_identity.entry(&disk.identity.0).or_default().push(disk);
+    }
+    for (identity, disks) in by_identity {
+        let first = disks[0];
+        if disks.iter().all(|disk| disk.id.host == first.id.host) {
+            continue;
+        }
+        let mut members = disks.iter().flat_map(|disk| {
+            let groups = sight.state.groups_of(&disk.id.host);
+            groups
+                .filter(|group| group.member(&disk.id.host).is_some_and(|member| member.disk == disk.id.name))
+        });
+        let severity = if members.all(|group| groups::is_served(sight, group)) {
+            Severity::Note
+        } else {
+            Severity::Warning
+        };
+        found.add((severity, Code::DiskIdentityShared), Subject::Disk(first.id.clone()), None, move || {
+            let named: Vec<_> = disks.iter().take(NAMED_MAX).map(|disk| disk.id.to_string()).collect();
+            let rest = disks.len().saturating_sub(NAMED_MAX);
+            let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+            Words::new(
+                format!("{}{more} say that they are one medium, {identity}: one is a copy of another, or was moved", named.join(", ")),
+                "where one was moved, `quorate disk forget` its old place; where one is a copy, `quorate disk prepare` gives it an \
+                 identity of its own once nothing uses it, and its groups' members are accepted when they hold a copy",
+            )
+        });
+    }
+}
+
+/// FNV-1a: equal texts have equal numbers, and two different ones hardly ever.
+fn number_of(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

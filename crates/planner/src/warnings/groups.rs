@@ -7,7 +7,7 @@ use super::{
 use crate::{FailedStart, GroupObservation, HostObservation, liveness, observations};
 use quorate_domain::{
     Failover, Group, GroupState, Host, OperationId, Phase, StepName,
-    eligibility::{eligibility, eligible_backups},
+    eligibility::{Ineligible, eligibility, eligible_backups},
 };
 use std::collections::BTreeMap;
 
@@ -369,5 +369,33 @@ fn succession<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
                 "bring one of these hosts or disks back",
             )
         });
+    } else if !group.unaccepted.is_empty() {
+        not_accepted(found, sight, group);
     }
+}
+
+/// Another medium sits in the place of a backup's disk, or it never had the copy: somebody else could follow, and it could
+/// not.
+fn not_accepted<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
+    for member in &group.backups {
+        if !matches!(eligibility(sight.state, group, member), Err(Ineligible::NotAccepted { .. })) {
+            continue;
+        }
+        let severity = if is_served(sight, group) { Severity::Note } else { Severity::Warning };
+        let subject = Subject::Group(group.id.clone());
+        found.add((severity, Code::MemberNotAccepted), subject, None, move || {
+            Words::new(
+                format!("{member} is not promoted: its medium is not known to hold a copy of the group"),
+                format!(
+                    "put the one back that held it, or, once a copy is on it, `quorate group member accept {} {} --reason TEXT`",
+                    group.id, member.host
+                ),
+            )
+        });
+    }
+}
+
+/// True where nobody says otherwise: a coordinator that does not lead cannot know.
+pub(super) fn is_served(sight: Sight<'_>, group: &Group) -> bool {
+    group.phase == Phase::Active && matches!(served(sight, group), None | Some(Served::Yes))
 }

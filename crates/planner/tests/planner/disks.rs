@@ -11,7 +11,7 @@ impl World {
     }
 
     fn report(&mut self, change: impl FnOnce(&mut DiskObservation)) {
-        let mut report = disk_report(Verdict::Healthy);
+        let mut report = disk_report("h1", Verdict::Healthy);
         change(&mut report);
         self.observed("h1").disks.insert(d1(), report);
     }
@@ -33,7 +33,7 @@ fn finding(code: &str, at: u64) -> VerdictReason {
 fn a_disk_seen_for_the_first_time_is_recorded() {
     let mut world = World::new();
     let name = DiskName::new("d2").unwrap();
-    world.observed("h1").disks.insert(name, disk_report(Verdict::Unknown));
+    world.observed("h1").disks.insert(name, disk_report("h1", Verdict::Unknown));
     assert_eq!(world.recorded(), ["disk h1/d2 unknown"]);
 }
 
@@ -123,7 +123,7 @@ fn a_disk_that_is_no_longer_named_is_unknown_once_the_report_is_complete() {
     assert_eq!((disk.verdict, disk.reasons[0].code.as_str()), (Verdict::Unknown, "not_reported"));
     assert_eq!((disk.capacity_bytes, disk.identity.0.as_str()), (1_000, "medium"));
     assert_eq!(world.recorded(), Vec::<String>::new());
-    world.observed("h1").disks.insert(d1(), disk_report(Verdict::Healthy));
+    world.observed("h1").disks.insert(d1(), disk_report("h1", Verdict::Healthy));
     assert_eq!(world.recorded(), ["disk h1/d1 healthy"]);
 }
 

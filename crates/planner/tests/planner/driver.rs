@@ -152,7 +152,7 @@ fn a_restarted_primary_gets_the_group_back_under_a_new_epoch() {
     driver.tick();
     driver.tick();
     assert!(!driver.world.group().phase.grants(), "it has not read its disk yet: {:#?}", driver.trace);
-    let read = disk_report(Verdict::Healthy);
+    let read = disk_report("h1", Verdict::Healthy);
     driver.world.observed("h1").disks.insert(d1(), read);
     driver.run_until(1_000, |world| world.group().epoch > first && acts("h1")(world));
     assert_eq!(driver.world.group().epoch, first.next());

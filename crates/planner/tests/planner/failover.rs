@@ -553,7 +553,7 @@ fn who_follows_depends_on_the_reason_the_target_and_the_disks() {
             "the first backup's disk is degraded",
             |world| {
                 world.request_failover(None);
-                let mut report = crate::world::disk_report(Verdict::Degraded);
+                let mut report = crate::world::disk_report("h2", Verdict::Degraded);
                 report.path = "/data".into();
                 world.observed("h2").disks.insert(crate::world::d1(), report);
                 for planned in quorate_planner::disks::plan(&world.state, &world.seen, world.now).commands {

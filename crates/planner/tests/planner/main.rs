@@ -8,6 +8,7 @@ mod driver;
 mod failover;
 mod held_back;
 mod liveness;
+mod media;
 mod orders;
 mod own_warnings;
 mod properties;

@@ -407,7 +407,7 @@ fn a_disk_is_a_warning_where_a_group_has_a_copy_on_it_and_a_note_elsewhere() {
             world.apply(Command::RecordDisk {
                 disk: DiskId { host: host("h2"), name: name.clone() },
                 incarnation: Incarnation(1),
-                identity: quorate_domain::DiskIdentity("medium".into()),
+                identity: quorate_domain::DiskIdentity(format!("medium-h2{name}")),
                 path: "/data".into(),
                 capacity_bytes: 1,
                 verdict,

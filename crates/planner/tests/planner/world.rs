@@ -53,7 +53,7 @@ impl World {
             world.register(id, 1);
             world.heard(id);
             let disk = &mut world.observed(id).disks;
-            disk.insert(d1(), disk_report(Verdict::Healthy));
+            disk.insert(d1(), disk_report(id, Verdict::Healthy));
         }
         world.settle();
         world.apply(Command::CreateGroup {
@@ -163,10 +163,10 @@ impl World {
     }
 
     pub(crate) fn fail_disk(&mut self, id: &str) {
-        self.observed(id).disks.insert(d1(), disk_report(Verdict::Failed));
+        self.observed(id).disks.insert(d1(), disk_report(id, Verdict::Failed));
         let incarnation = self.observed(id).incarnation;
         let DiskObservation { identity, path, capacity_bytes, verdict, reasons, .. } =
-            disk_report(Verdict::Failed);
+            disk_report(id, Verdict::Failed);
         let disk = DiskId { host: host(id), name: d1() };
         self.apply(Command::RecordDisk {
             disk,
@@ -183,7 +183,7 @@ impl World {
     pub(crate) fn read_disk(&mut self, id: &str) {
         let incarnation = self.state.hosts.get(&host(id)).expect("a host of this world").incarnation;
         let DiskObservation { identity, path, capacity_bytes, verdict, reasons, .. } =
-            disk_report(Verdict::Healthy);
+            disk_report(id, Verdict::Healthy);
         let disk = DiskId { host: host(id), name: d1() };
         self.apply(Command::RecordDisk {
             disk,
@@ -242,9 +242,11 @@ impl World {
     }
 }
 
-pub(crate) fn disk_report(verdict: Verdict) -> DiskObservation {
+/// Every host has a medium of its own.
+pub(crate) fn disk_report(id: &str, verdict: Verdict) -> DiskObservation {
+    let identity = if id == "h1" { "medium".to_owned() } else { format!("medium-{id}") };
     DiskObservation {
-        identity: DiskIdentity("medium".into()),
+        identity: DiskIdentity(identity),
         path: "/data".into(),
         capacity_bytes: 1_000,
         free_bytes: 500,
