@@ -67,7 +67,7 @@ pub(crate) fn quorum_word(failure: Option<&Failure>) -> QuorumWord {
     }
 }
 
-fn bounded(text: &str) -> String {
+pub(crate) fn bounded(text: &str) -> String {
     text.chars().take(REASON_MAX_CHARS).collect()
 }
 

@@ -65,6 +65,10 @@ pub(crate) struct Driver {
     report_due: bool,
     /// When a report is due although nothing but times and free space has changed.
     refresh_at: BootMs,
+    /// When the state folder is looked at again.
+    look_at: BootMs,
+    /// What is wrong with it; empty when nothing is.
+    folder_problem: String,
     start: StartId,
     complained: Option<(String, BootMs)>,
     /// What a coordinator of another cluster said since a leader last took the agent in.
@@ -106,6 +110,8 @@ impl Driver {
             next_heartbeat: BootMs(0),
             report_due: false,
             refresh_at: BootMs(0),
+            look_at: BootMs(0),
+            folder_problem: String::new(),
             // Never zero, which means that it was not told.
             start: StartId(rand::random_range(1..=u64::MAX)),
             complained: None,
@@ -130,7 +136,8 @@ impl Driver {
         let lapse = (self.mode == ServiceMode::Normal).then(|| self.core.lapses_at());
         // One that gave way opens no session any more: its link is always due.
         let link = self.superseded.is_none().then(|| self.link.next_wake());
-        let wakes = [link, self.core.next_wake(), heartbeat, lapse, self.stop_by];
+        let look = (self.superseded.is_none() && self.lost.is_none()).then_some(self.look_at);
+        let wakes = [link, self.core.next_wake(), heartbeat, lapse, self.stop_by, look];
         wakes.into_iter().flatten().min().unwrap_or_default()
     }
 
@@ -149,6 +156,28 @@ impl Driver {
         if self.link.is_welcomed() && now >= self.next_heartbeat {
             self.heartbeat();
         }
+        if now >= self.look_at {
+            self.keeper.look();
+            self.look_at = now.after_ms(millis(self.options.probe.interval));
+        }
+    }
+
+    /// Roles go on: what this start knows it knows. What could no longer be stored ends them.
+    fn folder_seen(&mut self, problem: String) {
+        if problem == self.folder_problem {
+            return;
+        }
+        if problem.is_empty() {
+            tracing::info!("the state folder is there again as it was left");
+        } else {
+            tracing::error!(
+                problem,
+                "the state folder is not as it was left: put it back; a start without it knows no epochs, and is another agent \
+                 to the coordinators"
+            );
+        }
+        self.folder_problem = problem;
+        self.report_due = true;
     }
 
     /// Takes in what a part says.
@@ -164,6 +193,7 @@ impl Driver {
                 let steps = self.core.renumbered(incarnation, now);
                 self.perform(steps);
             }
+            Event::FolderSeen(problem) => self.folder_seen(problem.unwrap_or_default()),
             Event::StateLost(error) => {
                 tracing::error!(error = %error, "the state folder cannot be written: ending every role");
                 let steps = self.core.storage_failed("the agent cannot keep its state", now);
@@ -558,6 +588,7 @@ impl Driver {
             disks: self.disks.values().map(convert::disk_report).collect(),
             installed: self.core.installed_revision(),
             stopping: self.core.stopping(),
+            state_folder_problem: convert::bounded(&self.folder_problem),
             disks_complete: self.disks.len() == self.options.disks.len(),
         };
         if self.link.send(&ParsedAgentMessage::Report(report)) {

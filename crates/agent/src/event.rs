@@ -16,6 +16,8 @@ pub(crate) enum Event {
     Stored(u64),
     /// The agent has a later incarnation, on disk.
     Renumbered(Incarnation),
+    /// The state folder was looked at: what is wrong with it, if anything is.
+    FolderSeen(Option<String>),
     /// What the agent must keep could not be kept.
     StateLost(StateError),
     /// Something of the warden.

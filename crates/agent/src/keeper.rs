@@ -21,6 +21,7 @@ enum Request {
     Disk(DiskName, String),
     RaiseAbove(Incarnation),
     Supersede,
+    Look,
 }
 
 /// The way to the thread.
@@ -78,6 +79,13 @@ impl Keeper {
         self.requests.try_send(Request::Supersede).is_ok()
     }
 
+    /// Asks for a look at the folder; [`Event::FolderSeen`] answers. Nothing waits for it.
+    pub(crate) fn look(&self) {
+        if self.requests.capacity() > REQUESTS_RESERVED {
+            let _ = self.requests.try_send(Request::Look);
+        }
+    }
+
     /// Ends the thread and waits until the folder is free, though not for ever: its disk may hang.
     pub(crate) async fn close(self) {
         drop(self.requests);
@@ -100,6 +108,7 @@ fn keep(mut folder: StateFolder, mut requests: mpsc::Receiver<Request>, events: 
             }
             Request::Coordinators(addresses) => folder.learn_coordinators(addresses).map(|()| None),
             Request::Disk(name, identity) => folder.record_disk(&name, &identity).map(|()| None),
+            Request::Look => Ok(Some(Event::FolderSeen(folder.problem()))),
             Request::Supersede => folder.supersede().map(|()| None),
             Request::RaiseAbove(above) => {
                 folder.raise_incarnation(above).map(|incarnation| Some(Event::Renumbered(incarnation)))

@@ -157,7 +157,7 @@ pub struct StateFolder {
     folder: PathBuf,
     identity: Identity,
     /// Holds the lock as long as it is open.
-    _lock: File,
+    lock: File,
 }
 
 impl StateFolder {
@@ -204,7 +204,7 @@ impl StateFolder {
             identity.place = place;
         }
         identity.incarnation = after(identity.incarnation).max(Incarnation(unix_ms));
-        let mut state = Self { folder: folder.to_owned(), identity: identity.clone(), _lock: lock };
+        let mut state = Self { folder: folder.to_owned(), identity: identity.clone(), lock };
         state.replace_identity(identity)?;
         Ok((state, epochs))
     }
@@ -212,6 +212,29 @@ impl StateFolder {
     /// Who the agent is.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// What is wrong with the folder, if it is not there as this start left it: a start that follows would not know what
+    /// this one does, and another agent could take the folder beside it.
+    pub fn problem(&self) -> Option<String> {
+        let (folder, file) = (self.folder.display(), self.folder.join(IDENTITY));
+        let inode = |data: &fs::Metadata| (data.dev(), data.ino());
+        let locked = self.lock.metadata().map(|data| inode(&data)).ok();
+        match fs::metadata(self.folder.join(LOCK)).map(|data| inode(&data)) {
+            Ok(there) if Some(there) == locked => {}
+            Ok(_) => return Some(format!("another folder is in the place of {folder}")),
+            Err(error) => return Some(format!("{folder}: {LOCK}: {error}")),
+        }
+        match read_file::<Identity>(&file) {
+            Ok(Some(found)) if found == self.identity => None,
+            Ok(Some(_)) => Some(format!("{} was written by somebody else", file.display())),
+            Ok(None) => Some(format!("{} is gone", file.display())),
+            Err(error) => Some(error.to_string()),
+        }
+        .or_else(|| {
+            let epochs = self.folder.join(EPOCHS);
+            (!epochs.exists()).then(|| format!("{} is gone", epochs.display()))
+        })
     }
 
     /// Makes the incarnation greater than one that the coordinators have recorded.

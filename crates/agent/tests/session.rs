@@ -351,6 +351,31 @@ async fn a_disk_whose_directory_is_gone_is_reported_as_failed() {
 }
 
 #[tokio::test]
+async fn a_state_folder_that_is_removed_under_a_running_agent_is_told_and_its_roles_go_on() {
+    let leader = Leader::start().await;
+    let place = Place::new(&leader);
+    let agent = place.start().await;
+    promoted(&leader, &agent, 5).await;
+    let told = async |wanted: fn(&str) -> bool| {
+        until("a report of the folder", async || {
+            leader.book().reports.last().filter(|last| wanted(&last.state_folder_problem)).map(drop)
+        })
+        .await;
+    };
+    told(str::is_empty).await;
+    std::fs::rename(place.path("state"), place.path("lost")).unwrap();
+    told(|problem| problem.contains("lock")).await;
+    std::fs::create_dir(place.path("state")).unwrap();
+    std::fs::write(place.path("state").join("lock"), "").unwrap();
+    told(|problem| problem.contains("another folder")).await;
+    std::fs::remove_dir_all(place.path("state")).unwrap();
+    std::fs::rename(place.path("lost"), place.path("state")).unwrap();
+    told(str::is_empty).await;
+    assert_eq!(leader.last_state(5), Some(GroupState::Acting));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_state_folder_that_cannot_be_written_ends_every_role_and_the_agent() {
     let leader = Leader::start().await;
     let place = Place::new(&leader);

@@ -327,6 +327,7 @@ fn observed(report: ParsedReport) -> Report {
         disks_complete: report.disks_complete,
         disks: disks.collect(),
         groups: groups.collect(),
+        state_folder_problem: report.state_folder_problem,
     }
 }
 

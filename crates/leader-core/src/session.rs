@@ -129,6 +129,8 @@ pub struct Report {
     pub disks: BTreeMap<DiskName, DiskObservation>,
     /// Its groups; one may appear with several epochs.
     pub groups: Vec<(GroupId, GroupObservation)>,
+    /// What is wrong with its state folder; empty when nothing is.
+    pub state_folder_problem: String,
 }
 
 impl Report {
@@ -147,6 +149,7 @@ impl Report {
         seen.stopping = self.stopping;
         seen.disks_complete = self.disks_complete;
         seen.disks = self.disks;
+        seen.state_folder_problem = self.state_folder_problem;
         seen.groups.clear();
         let mut all_not_stopped = BTreeMap::new();
         for (group, told) in self.groups {

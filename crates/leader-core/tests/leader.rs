@@ -500,6 +500,7 @@ fn a_report_takes_the_place_of_the_one_before_and_the_last_epoch_counts() {
         disks_complete: true,
         disks: [(DiskName::new("d1").unwrap(), medium)].into(),
         groups: vec![told(5, GroupState::Acting), told(4, GroupState::Ended)],
+        state_folder_problem: String::new(),
     };
     assert!(desk.leader.report(&id, first));
     let seen = desk.leader.seen(&host("h1")).unwrap();

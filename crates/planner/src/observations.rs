@@ -126,6 +126,8 @@ pub struct HostObservation {
     pub changed_at: Timestamp,
     /// It said that it stops for good; what it still holds it lets go of.
     pub stopping: bool,
+    /// What it last said is wrong with the folder that its agent keeps its state in; empty when nothing is.
+    pub state_folder_problem: String,
     /// `disks` names all its disks; before that nothing is concluded from a disk's absence.
     pub disks_complete: bool,
     /// What it last said of its disks.

@@ -77,6 +77,8 @@ pub struct ParsedReport {
     pub stopping: bool,
     /// `disks` is the full list.
     pub disks_complete: bool,
+    /// What is wrong with the agent's state folder; empty when nothing is.
+    pub state_folder_problem: String,
 }
 
 /// What a host says of one group.

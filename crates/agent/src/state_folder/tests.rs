@@ -188,3 +188,24 @@ fn a_later_format_is_refused() {
     let error = StateFolder::open(dir.path(), &host("h1"), 0).unwrap_err();
     assert!(matches!(error, StateError::NewerFormat { found: 2, .. }), "{error}");
 }
+
+#[test]
+fn a_folder_that_is_not_as_it_was_left_says_what_is_wrong_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = StateFolder::open(dir.path(), &host("h1"), 0).unwrap();
+    assert_eq!(state.problem(), None);
+    let problem = |file: &str, word: &str| {
+        let (there, away) = (dir.path().join(file), dir.path().join("away"));
+        fs::rename(&there, &away).unwrap();
+        let told = state.problem().unwrap();
+        assert!(told.contains(file) && told.contains(word), "{told}");
+        fs::rename(&away, &there).unwrap();
+        assert_eq!(state.problem(), None);
+    };
+    problem(LOCK, "No such file");
+    problem(IDENTITY, "gone");
+    problem(EPOCHS, "gone");
+    let other = Identity { incarnation: Incarnation(9), ..state.identity().clone() };
+    write_file(dir.path(), IDENTITY, &other).unwrap();
+    assert!(state.problem().unwrap().contains("somebody else"));
+}

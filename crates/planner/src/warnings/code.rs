@@ -89,6 +89,8 @@ codes! {
     NewHostsHeldBack = "NEW_HOSTS_HELD_BACK",
     /// A host's status or its agent changes again and again.
     HostFlapping = "HOST_FLAPPING",
+    /// The folder that a host's agent keeps its state in is not there as the agent left it.
+    HostStateFolder = "HOST_STATE_FOLDER",
     /// A host's lease must be over.
     HostOffline = "HOST_OFFLINE",
     /// A host's renewals stay away.

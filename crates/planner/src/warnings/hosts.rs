@@ -37,8 +37,29 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
         if let Some(observed) = observed {
             flapping(found, sight, host, observed);
         }
+        if let Some(observed) = sight.seen.and_then(|seen| seen.current(host)).filter(|seen| seen.connected) {
+            state_folder(found, host, observed);
+        }
     }
     held_back(found, sight);
+}
+
+/// An agent that has lost what it must know after a restart.
+fn state_folder<'a>(found: &mut Drafts<'a>, host: &'a Host, observed: &'a HostObservation) {
+    if observed.state_folder_problem.is_empty() {
+        return;
+    }
+    let id = &host.id;
+    let subject = Subject::Host(id.clone());
+    found.add((Severity::Warning, Code::HostStateFolder), subject, None, move || {
+        Words::new(
+            format!("its agent's state folder is not as it was left: {}", observed.state_folder_problem),
+            format!(
+                "put the folder back as it was; or move its groups away (`quorate host cordon {id}`, `quorate group failover`), \
+                 stop its agent, and start it on an empty state_dir once it is offline"
+            ),
+        )
+    });
 }
 
 /// Agents that came more often than they were let in.

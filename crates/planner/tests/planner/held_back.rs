@@ -1,4 +1,4 @@
-//! Agents that come more often than they are let in.
+//! Agents that come more often than they are let in, and agents that have lost their state folder.
 
 use crate::{
     warnings::short,
@@ -45,4 +45,16 @@ fn what_is_remembered_of_them_is_bounded() {
     }
     let listed = world.warned_by(&crate::warnings::well());
     assert!(listed.listed.len() + listed.unlisted <= 20_001, "{}", listed.unlisted);
+}
+
+#[test]
+fn an_agent_without_its_state_folder_is_told_of_while_it_says_so() {
+    let mut world = World::new();
+    world.observed("h2").connected = true;
+    assert_eq!(world.held_back(), [] as [&str; 0]);
+    world.observed("h2").state_folder_problem = "/state: lock: No such file or directory".into();
+    assert_eq!(world.held_back(), ["warning HOST_STATE_FOLDER host h2"]);
+    assert!(world.one(Code::HostStateFolder).text.contains("/state: lock"));
+    world.observed("h2").connected = false;
+    assert_eq!(world.held_back(), [] as [&str; 0], "it may be another agent by now");
 }

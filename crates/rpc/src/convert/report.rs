@@ -30,6 +30,7 @@ impl TryFrom<wire::Report> for ParsedReport {
             installed: Revision(report.installed_revision),
             stopping: report.stopping,
             disks_complete: report.disks_complete,
+            state_folder_problem: text("state_folder_problem", report.state_folder_problem)?,
         })
     }
 }
@@ -57,6 +58,7 @@ impl From<&ParsedReport> for wire::Report {
             installed_revision: report.installed.0,
             stopping: report.stopping,
             disks_complete: report.disks_complete,
+            state_folder_problem: report.state_folder_problem.clone(),
         }
     }
 }

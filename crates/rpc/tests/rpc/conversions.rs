@@ -66,6 +66,7 @@ fn report() -> wire::Report {
         installed_revision: 7,
         stopping: true,
         disks_complete: true,
+        state_folder_problem: "it is gone".into(),
     }
 }
 
@@ -285,7 +286,14 @@ proptest! {
         disks in prop::collection::vec(any_disk(), 0..3),
         stopping: bool,
     ) {
-        let given = wire::Report { groups, disks, installed_revision: 1, stopping, disks_complete: !stopping };
+        let given = wire::Report {
+            groups,
+            disks,
+            installed_revision: 1,
+            stopping,
+            disks_complete: !stopping,
+            state_folder_problem: String::new(),
+        };
         match ParsedReport::try_from(given.clone()) {
             Ok(parsed) => prop_assert_eq!(wire::Report::from(&parsed), given),
             Err(refused) => prop_assert!(

@@ -184,6 +184,7 @@ impl Agent {
             installed: process.core.installed_revision(),
             stopping: process.core.stopping(),
             disks_complete: true,
+            state_folder_problem: String::new(),
         };
         self.say(AgentSays::Report(report), env);
     }
