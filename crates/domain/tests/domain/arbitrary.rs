@@ -241,7 +241,13 @@ impl Move {
         match self.kind {
             0 => {
                 let restart = u64::from(self.flag);
-                let incarnation = Incarnation(known.map_or(0, |host| host.incarnation.0) + restart);
+                let next = known.map_or(0, |host| host.incarnation.0) + restart;
+                // Now and then it is forged, or of a clock that is far ahead.
+                let incarnation = Incarnation(match (self.luck % 32, self.choice % 3) {
+                    (31, 0) => u64::MAX,
+                    (31, 1) => next.saturating_add(u64::from(self.luck) << 32),
+                    _ => next,
+                });
                 Command::RegisterHost {
                     host: id,
                     zone: Zone::new(format!("z{}", self.choice % 2)).expect("a valid name"),

@@ -2,7 +2,9 @@ use crate::arbitrary::{Move, any_move, opening};
 use proptest::{collection::vec, prelude::*};
 use quorate_domain::{
     Applied, Command, Led, Outcome, Proposal, RefusedAgent, Rejection, RequestId, State, Term, apply,
-    invariants, rows::Row,
+    host::{STARTS_AHEAD_OF_RECORD_MAX, highest_start},
+    invariants,
+    rows::Row,
 };
 use std::collections::BTreeMap;
 
@@ -81,6 +83,18 @@ proptest! {
                 prop_assert_eq!(committed.at, after.now());
                 prop_assert!(!committed.events.is_empty());
             }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn whatever_numbers_starts_come_with_there_is_room_for_those_that_follow(moves in any_moves()) {
+        let mut steps = 0;
+        run(&moves, |_, _, _, after| {
+            steps += 1;
+            let most = highest_start(after.now(), None).0 + steps * STARTS_AHEAD_OF_RECORD_MAX;
+            let highest = after.hosts.values().map(|host| host.incarnation.0).max().unwrap_or(0);
+            prop_assert!(highest <= most, "{highest} > {most}");
             Ok(())
         })?;
     }
