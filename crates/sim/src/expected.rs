@@ -4,6 +4,7 @@ use crate::fault::Kind;
 
 /// Counts of decisions and refusals that a few hundred runs always reach.
 const DECISIONS: &[&str] = &[
+    "agents/forged-number-refused",
     "agents/incarnation-raised",
     "agents/normal-again",
     "agents/safe",

@@ -304,12 +304,16 @@ impl World {
 
     /// There is one machine for copies: while it is in use, nothing is copied.
     fn copy_folder(&mut self, index: usize, place: usize) -> Effect {
+        let leader = self.leader();
         let Some((copy, originals)) = self.agents.split_last_mut() else { return Effect::AtOnce(false) };
         if !copy.is_up() {
             let original = &originals[place];
             copy.take_folder(original.host.clone(), original.copied_folder());
             copy.was_welcomed = false;
             self.active[index].shown = 0;
+            if let Some(leader) = leader {
+                copy.forge_a_hello(leader, &mut self.env);
+            }
             copy.start(&mut self.env);
             self.active[index].undo.push(Undo::EndCopy(place));
         }

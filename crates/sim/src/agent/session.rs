@@ -4,10 +4,11 @@ use super::Agent;
 use crate::{
     env::Env,
     message::{AgentSays, Connection, CoordinatorSays, Packet, Why},
+    network::Node,
     oracle::Fact,
 };
 use quorate_agent_core::{BootMs, QuorumWord};
-use quorate_domain::{DiskIdentity, DiskName, Incarnation, Timestamp, Zone};
+use quorate_domain::{DiskIdentity, DiskName, Incarnation, StartId, Timestamp, Zone};
 use quorate_leader_core::{Hello, Report};
 use quorate_planner::{DiskObservation, GroupObservation};
 
@@ -122,16 +123,29 @@ impl Agent {
         let with = process.session.target();
         let silent_at = now.after_ms(OPEN_MS);
         process.session.state = State::Open { connection, with, welcomed: false, silent_at };
-        let hello = Hello {
+        let (incarnation, start) = (process.core.incarnation(), process.start);
+        let hello = self.hello(incarnation, start, env);
+        env.send(self.node, with, Packet::FromAgent(connection, AgentSays::Hello(hello)));
+    }
+
+    fn hello(&self, incarnation: Incarnation, start: StartId, env: &Env) -> Hello {
+        Hello {
             host: self.host.clone(),
             zone: Zone::new(format!("z{}", self.node % 3)).expect("a letter and a digit make a name"),
             address: format!("{}:7500", self.host),
             instance: self.folder.instance.clone(),
-            incarnation: process.core.incarnation(),
-            start: process.start,
+            incarnation,
+            start,
             hook_times: env.plan.habits.hook_times(),
-        };
-        env.send(self.node, with, Packet::FromAgent(connection, AgentSays::Hello(hello)));
+        }
+    }
+
+    /// Whoever has the folder says hello under a number that no later start can exceed. Nothing comes of it, or the host
+    /// never serves again.
+    pub(crate) fn forge_a_hello(&self, to: Node, env: &mut Env) {
+        let connection = env.new_connection();
+        let hello = self.hello(Incarnation(u64::MAX), StartId(u64::MAX), env);
+        env.send(self.node, to, Packet::FromAgent(connection, AgentSays::Hello(hello)));
     }
 
     fn say(&self, says: AgentSays, env: &mut Env) {

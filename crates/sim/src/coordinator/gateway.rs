@@ -133,6 +133,9 @@ impl Process {
 
     fn refuse(&mut self, connection: Connection, rejection: &Rejection, desk: &Desk, env: &mut Env) {
         self.note_refused(connection, rejection);
+        if matches!(rejection, Rejection::StartNumberTooHigh { .. }) {
+            env.counts.add("agents/forged-number-refused");
+        }
         let why = match rejection {
             Rejection::StaleIncarnation { recorded, .. } => Why::StaleIncarnation(*recorded),
             Rejection::HostIdInUse { .. } => Why::HostIdInUse,
