@@ -3,11 +3,12 @@
 
 use crate::memory::{Memory, Outbox};
 use quorate_consensus::{Consensus, Leadership, ProposeError, View};
-use quorate_domain::{Cause, InstanceId, Outcome, RefusalReason, Rejection, State, Term};
+use quorate_domain::{Cause, Outcome, RefusalReason, Rejection, State, Term};
 use quorate_leader_core::{Assignments, Hello, Report, SessionId, TooOften};
 use quorate_planner::{DiskObservation, GroupObservation};
 use quorate_rpc::{
     ApiError, InvalidField,
+    convert::beginning,
     pb::agent::{AgentMessage, CoordinatorMessage, agent_gateway_server::AgentGateway},
     session::{
         ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHeartbeat, ParsedHello, ParsedReport,
@@ -24,8 +25,6 @@ use tonic::{Request, Response, Status, Streaming};
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 /// Messages to one agent that may wait; an agent that does not read loses its session.
 const OUTBOX_MAX: usize = 64;
-/// How much of a state folder's name is shown: whoever knows the whole name can speak for its host.
-const INSTANCE_SHOWN_BYTES: usize = 4;
 
 /// The service that agents speak to.
 #[derive(Clone)]
@@ -98,7 +97,7 @@ impl Gateway {
             "another agent asked for host {host} and was refused: start {incarnation} on state folder {folder}.., at {address}; stop it, or give it a host.id and a state_dir of its own"
         );
         if self.memory.notice(host, &text) {
-            tracing::warn!(host.id = %host, incarnation = incarnation.0, instance = folder, address, code = refusal.code(), "two agents want one host");
+            tracing::warn!(host.id = %host, incarnation = incarnation.0, instance = %folder, address, code = refusal.code(), "two agents want one host");
         }
     }
 
@@ -168,12 +167,6 @@ impl Gateway {
         tracing::info!(host.id = %session.id.host, incarnation = incarnation.0, "agent session open");
         Ok(session)
     }
-}
-
-/// Enough of a state folder's name to tell two apart, and too little to speak for one.
-fn beginning(instance: &InstanceId) -> &str {
-    let name = instance.as_str();
-    name.get(..INSTANCE_SHOWN_BYTES).unwrap_or(name)
 }
 
 /// True for a leader that has not lost its quorum; one that waits for the first acknowledgement may have it.

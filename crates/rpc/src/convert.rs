@@ -25,3 +25,4 @@ pub use read::{
     Consistency, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, WAIT_DEFAULT_MS, WAIT_MAX_MS, consistency, disk_id,
     group_id, host_id, operation_id, page_size, wait_ms,
 };
+pub use revision::beginning;
