@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 const STARTS: Measure = Measure { at_once: 30, then_every_ms: 2_000 };
 /// So often a start under a host's name is refused with a reason that a quorum confirmed.
 const REFUSALS: Measure = Measure { at_once: 60, then_every_ms: 1_000 };
-/// So many hosts may be new, all together: several racks at once, and two more each second.
-const NEW_HOSTS: Measure = Measure { at_once: 512, then_every_ms: 500 };
+/// So many hosts may be new, all together: several racks at once, and a rack more each half minute.
+const NEW_HOSTS: Measure = Measure { at_once: 512, then_every_ms: 100 };
 
 /// How often something may happen.
 #[derive(Debug, Clone, Copy)]

@@ -88,8 +88,8 @@ fn shared<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
             let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
             Words::new(
                 format!("{}{more} say that they are one medium, {identity}: one is a copy of another, or was moved", named.join(", ")),
-                "where one was moved, `quorate disk forget` its old place; where one is a copy, `quorate disk prepare` gives it an \
-                 identity of its own once nothing uses it, and its groups' members are accepted when they hold a copy",
+                "where one was moved, `quorate disk forget` its old place; where one is a copy, take it away: in the place of a group's \
+                 disk it is taken for the disk itself, and `quorate disk prepare` makes a new disk of an empty directory",
             )
         });
     }
