@@ -1,6 +1,7 @@
 //! Folds events into the state. Never fails, never decides: an event about something unknown changes nothing.
 
 mod coordinator;
+mod flapping;
 mod incidents;
 mod member;
 
@@ -270,6 +271,8 @@ fn group(state: &mut State, committed: &Committed, event: &Event) {
 fn revoke(state: &mut State, committed: &Committed, event: &Event) {
     match event {
         Event::FailoverBegun { operation, group, from, epoch, reason, target, evidence } => {
+            let known = state.groups.get(group);
+            let attempts = known.map(|known| flapping::attempts(state, known, *reason, committed.at));
             let record = Operation {
                 id: *operation,
                 work: Work::Failover(Failover {
@@ -279,7 +282,7 @@ fn revoke(state: &mut State, committed: &Committed, event: &Event) {
                     from_epoch: *epoch,
                     target: target.clone(),
                     to: None,
-                    attempts: BTreeMap::new(),
+                    attempts: attempts.unwrap_or_default(),
                 }),
                 status: OperationStatus::Running,
                 steps: steps(&StepName::FAILOVER, committed.at),
@@ -416,7 +419,8 @@ fn promote(state: &mut State, committed: &Committed, event: &Event) {
             });
             change_operation(state, *operation, |record| {
                 if let Work::Failover(failover) = &mut record.work {
-                    *failover.attempts.entry(host.clone()).or_default() += 1;
+                    let failed = failover.attempts.entry(host.clone()).or_default();
+                    *failed = failed.saturating_add(1);
                 }
                 restart_after_failed_start(record, at, &format!("{host} could not start: {reason}"));
             });

@@ -4,9 +4,9 @@ use crate::stage::{
     D, Stage, TERM, begin, create_group, g, h, mark, register, register_with_hooks, report, request, waited,
 };
 use quorate_domain::{
-    Command, Event, HostId, HostStatus, Incarnation, OperationId, OperationStatus, Phase, Role, StepName,
-    StepStatus, Term, Verdict, assignment::assignment, command::Fencing, ids::Epoch,
-    operation::FailoverReason,
+    Cause, Command, Event, HostId, HostStatus, Incarnation, OperationId, OperationStatus, Outcome, Phase,
+    Proposal, Role, StepName, StepStatus, Term, Timestamp, Verdict, apply, assignment::assignment,
+    command::Fencing, ids::Epoch, operation::FailoverReason,
 };
 
 /// A disk's report as that start of its agent makes it.
@@ -510,6 +510,26 @@ fn a_start_that_failed_needs_no_wait_and_leaves_the_choice_open() {
     let events = first.ok(first.clone().start_failed("h1"));
     assert_eq!(events[0], expected, "the first primary of a group has no operation yet");
     assert_eq!(events.len(), 2);
+}
+
+#[test]
+fn a_service_that_ends_by_itself_soon_after_its_start_counts_with_the_failed_starts_before_it() {
+    for (settles, expected) in [(false, vec![("h1", 1), ("h2", 1)]), (true, vec![("h2", 1)])] {
+        let mut stage = Stage::active();
+        stage.ok(stage.clone().start_failed("h1"));
+        stage.ok(stage.clone().choose("h2", Fencing::Released));
+        stage.ok(stage.clone().promote("h2", Fencing::Released));
+        stage.ok(stage.clone().acknowledge("h2"));
+        let acted_ms = if settles { 61_000 } else { 59_000 };
+        let at = Timestamp(1_000 + stage.state.revision().0 + acted_ms);
+        let failed = Proposal::new(at, Cause::Cluster, stage.start_failed("h2"));
+        let applied = apply(&mut stage.state, stage.term, &failed);
+        assert!(matches!(applied.outcome, Outcome::Accepted { .. }), "{:?}", applied.outcome);
+        let failover = stage.state.operations[&stage.operation()].failover().expect("a failover");
+        let attempts: Vec<_> =
+            failover.attempts.iter().map(|(host, count)| (host.as_str(), *count)).collect();
+        assert_eq!(attempts, expected);
+    }
 }
 
 #[test]
