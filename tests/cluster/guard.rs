@@ -25,24 +25,31 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Starts it; the group is served by h1, whose service writes.
+    /// Starts it with two hosts; the group is served by h1, whose service writes.
     pub(crate) async fn start(guarded: services::Guarded) -> Result<(Self, Group)> {
-        let cluster = Cluster::start(Plan::with_agents(2)).await?;
+        Self::start_with(2, guarded).await
+    }
+
+    /// The same with so many hosts.
+    pub(crate) async fn start_with(hosts: u64, guarded: services::Guarded) -> Result<(Self, Group)> {
+        let cluster = Cluster::start(Plan::with_agents(hosts)).await?;
+        let numbers: Vec<u64> = (1..=hosts).collect();
         let services = Services::new(&cluster.root().join("services"), SERVICE.as_ref())?;
         let command = services.command(guarded)?;
-        cluster.create_group(GROUP, &[1, 2]).await?;
+        cluster.create_group(GROUP, &numbers).await?;
         cluster.wait_for_active(GROUP, PATIENCE).await?;
         let mut guards = BTreeMap::new();
-        for number in [1, 2] {
+        for &number in &numbers {
             let agent = cluster.agent_address(number);
             let words = ["guard", "--agent", &agent, GROUP, "--", &command.display().to_string()];
             let mut guard = cluster.other(&format!("guard{number}"), words.map(Into::into).to_vec()).await?;
             guard.start()?;
             guards.insert(number, guard);
         }
-        // That of h1 may have come after its promotion, and that of h2 has nothing to do.
+        // That of h1 may have come after its promotion, and the others have nothing to do.
         let guarded = Self { cluster, services, guards };
-        for (number, wanted) in [(1, "the service runs"), (2, "waiting")] {
+        for number in numbers {
+            let wanted = if number == 1 { "the service runs" } else { "waiting" };
             guarded.wait_for_word(number, wanted).await?;
         }
         let group = guarded.wait_for_writes(0).await?;
@@ -65,7 +72,7 @@ impl Guarded {
     }
 
     /// The only process that a guard with a service starts itself.
-    fn keeper(&self, number: u64) -> Result<Pid> {
+    pub(crate) fn keeper(&self, number: u64) -> Result<Pid> {
         let children = self.guards.get(&number).context("a guard of the test")?.children()?;
         children.first().copied().filter(|_| children.len() == 1).with_context(|| format!("{children:?}"))
     }
@@ -102,7 +109,7 @@ impl Guarded {
     }
 
     /// Every old primary is known to have stopped.
-    async fn wait_until_whole(&self) -> Result<()> {
+    pub(crate) async fn wait_until_whole(&self) -> Result<()> {
         self.cluster.wait_for_hosts().await?;
         wait_until("every old primary is known to have stopped", PATIENCE, async || {
             let group = self.cluster.group(GROUP).await?;

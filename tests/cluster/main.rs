@@ -11,6 +11,8 @@ mod disk_failure;
 mod disk_faults;
 mod disk_recovery;
 mod guard;
+mod guard_silence;
+mod guard_starts;
 mod guard_words;
 mod health;
 mod hung_leader;

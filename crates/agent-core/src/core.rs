@@ -98,6 +98,7 @@ impl Core {
         let here = start.on_disk.primary_of.iter().cloned().map(|held| (held, over_here_by, by_hooks));
         let elsewhere = start.on_disk.elsewhere.iter().cloned().map(|held| (held, NEVER, false));
         let left: Vec<_> = here.chain(elsewhere).collect();
+        let guarded = start.on_disk.guarded.clone();
         #[cfg(planted)]
         let left = if planted::is(Bug::ActAfterRestart) { Vec::new() } else { left };
         let ledger = Ledger::new(start.on_disk, start.demotion_ms);
@@ -120,10 +121,14 @@ impl Core {
         };
         for ((group, epoch), over_by, only_here) in left {
             core.ledger.ended(&group, epoch);
-            let slot = core.slots.entry(group).or_default();
+            let slot = core.slots.entry(group.clone()).or_default();
             slot.past.extend(slot.tenure.take());
             let reason = "the agent was restarted".to_owned();
-            slot.tenure = Some(Tenure::inherited(epoch, over_by, only_here, reason));
+            let mut tenure = Tenure::inherited(epoch, over_by, only_here, reason);
+            if guarded.contains_key(&(group, epoch)) {
+                tenure.inherited_by_guard();
+            }
+            slot.tenure = Some(tenure);
         }
         let steps = core.reconcile(start.at);
         (core, steps)

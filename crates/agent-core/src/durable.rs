@@ -1,5 +1,6 @@
 //! What must be on disk before a host acts.
 
+use crate::seat::Seat;
 use quorate_domain::{Epoch, GroupId, LeaseSettings};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,9 @@ pub struct DurableEpochs {
     /// Some such start had no hooks: processes of the platform act by what they were told, or under a guard, and no demote
     /// hook ends those.
     pub hookless: bool,
+    /// The epochs that a guard was told of, written before it is, and where it runs: none is over before it is known that
+    /// nothing is left of what the guard ran.
+    pub guarded: BTreeMap<(GroupId, Epoch), Seat>,
 }
 
 impl Default for DurableEpochs {
@@ -37,6 +41,7 @@ impl Default for DurableEpochs {
             lease_ms,
             demotion_ms: 0,
             hookless: true,
+            guarded: BTreeMap::new(),
         }
     }
 }
@@ -145,9 +150,23 @@ impl Ledger {
         let held = (group.clone(), epoch);
         self.wanted.primary_of.remove(&held);
         self.wanted.elsewhere.remove(&held);
+        self.wanted.guarded.remove(&held);
         if self.wanted.holds_nothing() {
             self.wanted.cover(self.demotion_ms);
         }
+    }
+
+    /// A guard is to be told of an epoch. True once a restart would know of it.
+    pub(crate) fn guards(&mut self, group: &GroupId, epoch: Epoch, seat: &Seat) -> bool {
+        let held = (group.clone(), epoch);
+        let is_stored = self.stored.guarded.get(&held) == Some(seat);
+        self.wanted.guarded.insert(held, seat.clone());
+        is_stored
+    }
+
+    /// Where the guard runs that was told of an epoch.
+    pub(crate) fn seat(&self, group: &GroupId, epoch: Epoch) -> Option<&Seat> {
+        self.wanted.guarded.get(&(group.clone(), epoch))
     }
 
     /// The longest demotion that a start which shares this folder's past allowed itself.

@@ -34,7 +34,13 @@ pub(crate) const RETRY_FIRST_MS: u64 = 1_000;
 /// The longest pause before a failed demotion is tried again.
 pub(crate) const RETRY_MAX_MS: u64 = 8_000;
 
+/// How long after its deadline the word of a guard may come before its service is not known to have stopped.
+pub(crate) const GUARD_WORD_MS: u64 = 500;
+/// What is said of a service whose guard gives no word.
+const NO_WORD: &str = "its guard has not said that nothing is left of the service";
+
 /// One epoch on this host.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about what may run")]
 #[derive(Debug, Clone)]
 pub(crate) struct Tenure {
     pub(crate) epoch: Epoch,
@@ -45,7 +51,7 @@ pub(crate) struct Tenure {
     pub(crate) reason: String,
     /// How often its demotion has failed.
     failed_demotions: u32,
-    /// What the demote hook said last; empty while it has not failed.
+    /// Why its demotion failed last; empty while it has not.
     last_words: String,
     /// Its service is known to have stopped.
     gone: bool,
@@ -55,9 +61,12 @@ pub(crate) struct Tenure {
     promised: BootMs,
     /// False when another start elsewhere may act under it, which no hook run here can end.
     only_here: bool,
-    /// The latest end of the lease that a guard of the group was told: by then it has ended its service, if it does not
-    /// say so before.
+    /// The latest end of the lease that a guard of the group was told: by then it has ended its service, if it runs at all.
     guarded_until: BootMs,
+    /// A guard was told of it, and nobody has said since that nothing is left of what it ran.
+    awaits_guard: bool,
+    /// It begins with the service of a guard, which may be told while that has not begun.
+    pub(crate) by_guard: bool,
 }
 
 impl Tenure {
@@ -75,6 +84,8 @@ impl Tenure {
             promised: BootMs(0),
             only_here: true,
             guarded_until: BootMs(0),
+            awaits_guard: false,
+            by_guard: false,
         }
     }
 
@@ -90,9 +101,14 @@ impl Tenure {
         }
     }
 
+    /// A guard was told of it by the start of the agent that held it.
+    pub(crate) fn inherited_by_guard(&mut self) {
+        self.tell_guard(self.told);
+    }
+
     /// It has become known when the lease of a start elsewhere is over.
     pub(crate) fn over_at_last(&mut self, over_by: BootMs) {
-        for moment in [&mut self.told, &mut self.promised] {
+        for moment in [&mut self.told, &mut self.promised, &mut self.guarded_until] {
             if *moment == NEVER {
                 *moment = over_by;
             }
@@ -137,19 +153,39 @@ impl Tenure {
     /// A guard on this host was told that it may run its service until `lease_deadline`.
     pub(crate) fn tell_guard(&mut self, lease_deadline: BootMs) {
         self.guarded_until = self.guarded_until.max(lease_deadline);
+        self.awaits_guard = true;
     }
 
-    /// Nothing is left of what the guard ran.
+    /// Nothing is left of what the guard ran, and it runs nothing more under this epoch.
     pub(crate) fn guard_stopped(&mut self) {
         self.guarded_until = BootMs(0);
         if let Stage::Lingering(until) = &mut self.stage {
             *until = self.told;
         }
+        self.guard_left_nothing();
     }
 
-    /// True while a guard may run its service: the end of the epoch waits for it.
+    /// Nothing is left of what the guard ran. Should it be there yet, it may begin until the deadline that it was told.
+    pub(crate) fn guard_left_nothing(&mut self) {
+        self.awaits_guard = false;
+        if let Stage::Retrying(_) = self.stage {
+            self.stage = Stage::Stopped;
+        }
+    }
+
+    /// True while it is not known that nothing is left of what a guard ran.
+    pub(crate) fn awaits_guard(&self) -> bool {
+        self.awaits_guard
+    }
+
+    /// Until when a guard may run its service and say that it has ended: the end of the epoch waits for it.
+    fn guarded_by(&self) -> BootMs {
+        self.guarded_until.after_ms(if self.awaits_guard { GUARD_WORD_MS } else { 0 })
+    }
+
+    /// True while a guard may run its service, or is about to say that it has ended.
     pub(crate) fn is_guarded(&self, now: BootMs) -> bool {
-        now < self.guarded_until
+        self.guarded_until > BootMs(0) && now < self.guarded_by()
     }
 
     /// Ends it for good. True when its promote hook must be killed.
@@ -175,7 +211,7 @@ impl Tenure {
         if self.failed_demotions == 0 || self.over() {
             return self.reason.clone();
         }
-        format!("{}; the demote hook failed: {}", self.reason, self.last_words)
+        format!("{}; {}", self.reason, self.last_words)
     }
 
     /// Takes in the end of a hook. An end that nobody waits for changes nothing.
@@ -207,6 +243,12 @@ impl Tenure {
             self.stage = Stage::Over;
             return;
         }
+        // A demote hook that succeeded has ended whatever ran here; where there is none, only the guard knows.
+        let outcome = match outcome {
+            HookOutcome::NotConfigured if self.awaits_guard => HookOutcome::Failed(NO_WORD.to_owned()),
+            HookOutcome::Failed(why) => HookOutcome::Failed(format!("the demote hook failed: {why}")),
+            known => known,
+        };
         self.stage = match outcome {
             HookOutcome::Succeeded if self.only_here => Stage::Over,
             HookOutcome::Succeeded | HookOutcome::NotConfigured => Stage::Lingering(self.told),
@@ -247,7 +289,7 @@ impl Tenure {
         match self.stage {
             Stage::Lingering(until) if now >= until => self.stage = Stage::Over,
             Stage::Retrying(at) if now >= at => self.stage = Stage::Stopped,
-            Stage::Stopped if now >= self.guarded_until => self.guarded_until = BootMs(0),
+            Stage::Stopped if now >= self.guarded_by() => self.guarded_until = BootMs(0),
             _ => {}
         }
     }
@@ -256,7 +298,7 @@ impl Tenure {
     pub(crate) fn passes_at(&self) -> Option<BootMs> {
         match self.stage {
             // A moment that has passed wakes nobody: then the demotion runs.
-            Stage::Stopped if self.guarded_until > BootMs(0) => Some(self.guarded_until),
+            Stage::Stopped if self.guarded_until > BootMs(0) => Some(self.guarded_by()),
             Stage::Lingering(at) | Stage::Retrying(at) => Some(at),
             _ => None,
         }

@@ -137,7 +137,8 @@ impl Driver {
         // One that gave way opens no session any more: its link is always due.
         let link = self.superseded.is_none().then(|| self.link.next_wake());
         let look = (self.superseded.is_none() && self.lost.is_none()).then_some(self.look_at);
-        let wakes = [link, self.core.next_wake(), heartbeat, lapse, self.stop_by, look];
+        let guards = self.guards.next_wake();
+        let wakes = [link, self.core.next_wake(), heartbeat, lapse, self.stop_by, look, guards];
         wakes.into_iter().flatten().min().unwrap_or_default()
     }
 
@@ -301,16 +302,11 @@ impl Driver {
                 }
                 Step::RunHook { group, epoch, kind, reason } => {
                     tracing::info!(group.id = %group, epoch = epoch.0, hook = %kind, reason, "running hook");
-                    let disk = self.disk_of(&group);
-                    let outcome = match self.without_guard(&group, kind) {
-                        Some(failed) => Some(failed),
-                        None => self.hooks.run(&group, epoch, kind, reason, disk),
-                    };
-                    if let Some(outcome) = outcome {
+                    if let Some(outcome) = self.run_hook(&group, epoch, kind, reason) {
                         steps.extend(self.core.hook_finished(&group, epoch, kind, outcome, self.now()));
                     }
                 }
-                Step::KillHook { group, epoch } => self.hooks.kill(&group, epoch),
+                Step::KillHook { group, epoch } => steps.extend(self.kill_hook(&group, epoch)),
                 Step::Report => self.report_due = true,
                 Step::Resync => {
                     let message = "the assignment does not follow from what is installed".to_owned();

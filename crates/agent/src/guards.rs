@@ -1,9 +1,9 @@
 //! Guards that are attached: processes on this host, each of which runs one group's service under its lease. They are told
 //! what the host is to the group whenever that changes; each ends its service by itself at the deadline that it was told
-//! last, so that nothing here is waited for any longer.
+//! last. One that is to begin a service is asked first whether it is there: what it was not told it does not run.
 
-use quorate_agent_core::{BootMs, LocalRole, RoleAnswer};
-use quorate_domain::{Epoch, GroupId};
+use quorate_agent_core::{BootMs, LocalRole, RoleAnswer, Seat};
+use quorate_domain::{Epoch, GroupId, InstanceId};
 use quorate_rpc::ApiError;
 use quorate_warden::protocol::Disk;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) const GUARDS_MAX: usize = 1_000;
 /// The most roles that wait for a guard: it reads them as they come, or has stood still for as many renewals.
 pub(crate) const ROLES_MAX: usize = 64;
+/// How long one may take to say that it is there.
+const READY_MS: u64 = 2_000;
 
 /// What a guard is told, or why it is told nothing any more.
 pub(crate) type Told = Result<GuardRole, ApiError>;
@@ -23,6 +25,10 @@ pub(crate) struct GuardRole {
     pub(crate) role: RoleAnswer,
     /// Of the group's member on this host, where it is known.
     pub(crate) disk: Option<Disk>,
+    /// The epoch that it is asked to be ready for.
+    pub(crate) asks: Option<Epoch>,
+    /// Of the agent's state folder.
+    pub(crate) instance: InstanceId,
 }
 
 /// What the service for local processes tells of a guard.
@@ -33,9 +39,18 @@ pub(crate) enum GuardEvent {
         group: GroupId,
         /// For people.
         name: String,
+        seat: Seat,
         roles: mpsc::Sender<Told>,
         answer: oneshot::Sender<Result<u64, ApiError>>,
     },
+    /// It is there for an epoch that is to begin.
+    Ready { group: GroupId, number: u64, epoch: Epoch },
+    /// The service runs.
+    Started { group: GroupId, number: u64, epoch: Epoch },
+    /// Nothing is left of what other guards ran; an operator vouches for it, or it was looked for.
+    NothingLeft { group: GroupId, number: u64, vouched: bool },
+    /// A keeper has outlived its guard and ended the service.
+    KeeperStopped { group: GroupId, epoch: Epoch, reason: String },
     /// It knows the deadline.
     Knows { group: GroupId, number: u64, epoch: Epoch, deadline: BootMs },
     /// Nothing is left of its service.
@@ -49,11 +64,31 @@ pub(crate) enum GuardEvent {
 struct Guard {
     number: u64,
     name: String,
+    seat: Seat,
     roles: mpsc::Sender<Told>,
     /// What it was told last.
     last: Option<GuardRole>,
-    /// The epoch that it may run its service under, and the last deadline that it is known to have taken in.
-    runs: Option<(Epoch, BootMs)>,
+    runs: Option<Runs>,
+}
+
+/// What a guard may run.
+#[derive(Debug, Clone, Copy)]
+struct Runs {
+    epoch: Epoch,
+    /// The last deadline that it is known to have taken in.
+    known: BootMs,
+    /// That has passed. It may still say that nothing is left.
+    lost: bool,
+}
+
+/// An epoch that begins with the service of a guard.
+#[derive(Debug, Clone, Copy)]
+struct Beginning {
+    epoch: Epoch,
+    /// It has said that it is there.
+    ready: bool,
+    /// When it has failed.
+    by: BootMs,
 }
 
 /// All that are attached.
@@ -62,6 +97,7 @@ pub(crate) struct Guards {
     attached: BTreeMap<GroupId, Guard>,
     /// Groups that have had one since the agent started.
     known: BTreeSet<GroupId>,
+    beginning: BTreeMap<GroupId, Beginning>,
     numbers: u64,
 }
 
@@ -79,9 +115,12 @@ impl Guards {
         &mut self,
         group: GroupId,
         name: String,
+        seat: Seat,
         roles: mpsc::Sender<Told>,
     ) -> Result<u64, ApiError> {
-        if let Some(guard) = self.attached.get(&group) {
+        let is_lost = |guard: &&Guard| guard.runs.is_some_and(|runs| runs.lost);
+        // One that stands still keeps no other from ending what it has left.
+        if let Some(guard) = self.attached.get(&group).filter(|guard| !is_lost(guard)) {
             return Err(ApiError::Guarded { group, guard: guard.name.clone() });
         }
         let is_new = !self.known.contains(&group);
@@ -90,7 +129,7 @@ impl Guards {
         }
         self.numbers += 1;
         self.known.insert(group.clone());
-        let guard = Guard { number: self.numbers, name, roles, last: None, runs: None };
+        let guard = Guard { number: self.numbers, name, seat, roles, last: None, runs: None };
         self.attached.insert(group, guard);
         Ok(self.numbers)
     }
@@ -112,17 +151,91 @@ impl Guards {
     /// It has taken a deadline in.
     pub(crate) fn knows(&mut self, group: &GroupId, number: u64, epoch: Epoch, deadline: BootMs) {
         if let Some(guard) = self.get(group, number)
-            && let Some((running, known)) = &mut guard.runs
-            && *running == epoch
+            && let Some(runs) = guard.runs.as_mut().filter(|runs| runs.epoch == epoch)
         {
-            *known = deadline.max(*known);
+            runs.known = deadline.max(runs.known);
         }
+    }
+
+    /// Where the guard of a group runs.
+    pub(crate) fn seat(&self, group: &GroupId) -> Option<&Seat> {
+        self.attached.get(group).map(|guard| &guard.seat)
+    }
+
+    /// Where an attached guard runs, and the epoch that it was told of.
+    pub(crate) fn speaker(&self, group: &GroupId, number: u64) -> Option<(Seat, Option<Epoch>)> {
+        let guard = self.attached.get(group).filter(|guard| guard.number == number)?;
+        Some((guard.seat.clone(), guard.runs.map(|runs| runs.epoch)))
+    }
+
+    /// The guard of a group is to begin the service of an epoch. False when there is none.
+    pub(crate) fn begin(&mut self, group: &GroupId, epoch: Epoch, now: BootMs) -> bool {
+        if !self.attached.contains_key(group) {
+            return false;
+        }
+        let beginning = Beginning { epoch, ready: false, by: now.after_ms(READY_MS) };
+        self.beginning.insert(group.clone(), beginning);
+        true
+    }
+
+    /// The epoch that the guard of a group is asked to be ready for.
+    pub(crate) fn asks(&self, group: &GroupId) -> Option<Epoch> {
+        self.beginning.get(group).filter(|beginning| !beginning.ready).map(|beginning| beginning.epoch)
+    }
+
+    /// It is there, and has until then to start its service. True when it was asked.
+    pub(crate) fn ready(&mut self, group: &GroupId, number: u64, epoch: Epoch, by: BootMs) -> bool {
+        if self.get(group, number).is_none() {
+            return false;
+        }
+        let asked =
+            self.beginning.get_mut(group).filter(|beginning| beginning.epoch == epoch && !beginning.ready);
+        let Some(beginning) = asked else { return false };
+        *beginning = Beginning { epoch, ready: true, by };
+        true
+    }
+
+    /// Its service runs. True when that was waited for.
+    pub(crate) fn started(&mut self, group: &GroupId, number: u64, epoch: Epoch) -> bool {
+        self.get(group, number).is_some() && self.interrupt(group, epoch)
+    }
+
+    /// The beginning of an epoch is waited for no more. True when it was.
+    pub(crate) fn interrupt(&mut self, group: &GroupId, epoch: Epoch) -> bool {
+        let begins = self.beginning.get(group).is_some_and(|beginning| beginning.epoch == epoch);
+        begins && self.beginning.remove(group).is_some()
+    }
+
+    /// The beginnings that took too long, and why they have failed.
+    pub(crate) fn late(&mut self, now: BootMs) -> Vec<Lost> {
+        let late = self.beginning.extract_if(.., |_, beginning| now >= beginning.by);
+        let attached = &self.attached;
+        let lost = late.map(|(group, Beginning { epoch, ready, .. })| {
+            let name = attached.get(&group).map_or_else(String::new, |guard| guard.name.clone());
+            let what = if ready { "has not started its service in time" } else { "does not answer" };
+            Lost { group, epoch, reason: format!("its guard ({name}) {what}") }
+        });
+        lost.collect()
+    }
+
+    /// When [`Guards::late`] or [`Guards::silent`] has something to say.
+    pub(crate) fn next_wake(&self) -> Option<BootMs> {
+        let late = self.beginning.values().map(|beginning| beginning.by);
+        let runs = self.attached.values().filter_map(|guard| guard.runs).filter(|runs| !runs.lost);
+        late.chain(runs.map(|runs| runs.known)).min()
     }
 
     /// Nothing is left of its service under the epoch. True when that is its word to give.
     pub(crate) fn stopped(&mut self, group: &GroupId, number: u64, epoch: Epoch) -> bool {
         let Some(guard) = self.get(group, number) else { return false };
-        guard.runs.take_if(|(running, _)| *running == epoch).is_some()
+        guard.runs.take_if(|runs| runs.epoch == epoch).is_some()
+    }
+
+    /// Nothing is left of the service of an epoch, by the word of another than its guard.
+    pub(crate) fn stopped_without(&mut self, group: &GroupId, epoch: Epoch) {
+        if let Some(guard) = self.attached.get_mut(group) {
+            guard.runs.take_if(|runs| runs.epoch == epoch);
+        }
     }
 
     /// It is gone; the epoch that its service ran under.
@@ -133,7 +246,8 @@ impl Guards {
 
     fn remove(&mut self, group: &GroupId, what: &str) -> Option<Lost> {
         let guard = self.attached.remove(group)?;
-        let (epoch, _) = guard.runs?;
+        let begins = || self.beginning.get(group).map(|beginning| beginning.epoch);
+        let epoch = guard.runs.map(|runs| runs.epoch).or_else(begins)?;
         Some(Lost { group: group.clone(), epoch, reason: format!("its guard ({}) {what}", guard.name) })
     }
 
@@ -148,10 +262,10 @@ impl Guards {
         let begins =
             guard.last.as_ref().map(|told| &told.role).filter(|role| role.role == LocalRole::Primary);
         if let Some(role) = begins
-            && guard.runs.is_none_or(|(epoch, _)| epoch != role.epoch)
+            && guard.runs.is_none_or(|runs| runs.epoch != role.epoch)
         {
             // It may act on what it is about to be told, whether it says so or not.
-            guard.runs = Some((role.epoch, role.lease_deadline));
+            guard.runs = Some(Runs { epoch: role.epoch, known: role.lease_deadline, lost: false });
         }
         let sent = guard.roles.try_send(role).is_ok();
         if sent && !is_refusal {
@@ -160,10 +274,13 @@ impl Guards {
         self.remove(group, "does not read what it is told")
     }
 
-    /// The guards that have taken in no deadline for so long that the last one has passed: each has ended its service.
+    /// The guards that have taken in no deadline for so long that the last one has passed: each has ended its service, if it
+    /// runs at all.
     pub(crate) fn silent(&mut self, now: BootMs) -> Vec<Lost> {
         let silent = self.attached.iter_mut().filter_map(|(group, guard)| {
-            let (epoch, _) = guard.runs.take_if(|(_, known)| now >= *known)?;
+            let runs = guard.runs.as_mut().filter(|runs| !runs.lost && now >= runs.known)?;
+            runs.lost = true;
+            let epoch = runs.epoch;
             let reason = format!("its guard ({}) did not answer for a whole lease", guard.name);
             Some(Lost { group: group.clone(), epoch, reason })
         });
@@ -188,26 +305,30 @@ mod tests {
             lease_deadline: BootMs(deadline),
             reason: "r".to_owned(),
         };
-        GuardRole { role, disk: None }
+        GuardRole { role, disk: None, asks: None, instance: InstanceId::new("i").unwrap() }
     }
 
     fn attached() -> (Guards, mpsc::Receiver<Told>) {
         let (roles, told) = mpsc::channel(2);
         let mut guards = Guards::default();
-        assert_eq!(guards.attach(group(), "process 7".into(), roles), Ok(1));
+        assert_eq!(guards.attach(group(), "process 7".into(), Seat::default(), roles), Ok(1));
         (guards, told)
+    }
+
+    fn attach(guards: &mut Guards) -> Result<u64, ApiError> {
+        guards.attach(group(), "process 8".into(), Seat::default(), mpsc::channel(1).0)
     }
 
     #[test]
     fn a_second_guard_is_refused_by_the_name_of_the_first() {
         let (mut guards, _told) = attached();
-        let refused = guards.attach(group(), "process 8".into(), mpsc::channel(1).0).unwrap_err();
+        let refused = attach(&mut guards).unwrap_err();
         assert_eq!(refused, ApiError::Guarded { group: group(), guard: "process 7".into() });
         assert_eq!(guards.gone(&group(), 2), None, "not its word");
         assert!(!guards.is_missing(&group()));
         assert_eq!(guards.gone(&group(), 1), None, "it ran nothing");
         assert!(guards.is_missing(&group()));
-        assert_eq!(guards.attach(group(), "process 8".into(), mpsc::channel(1).0), Ok(2));
+        assert_eq!(attach(&mut guards), Ok(2));
     }
 
     #[test]
@@ -250,6 +371,38 @@ mod tests {
         assert_eq!(guards.silent(BootMs(199)), []);
         assert_eq!(guards.silent(BootMs(200)).len(), 1);
         assert_eq!(guards.silent(BootMs(300)), [], "said once");
+        assert!(guards.stopped(&group(), 1, Epoch(5)), "its word counts when it comes at last");
+    }
+
+    #[test]
+    fn one_that_stands_still_keeps_no_other_from_its_place() {
+        let (mut guards, told) = attached();
+        guards.tell(&group(), Ok(role(LocalRole::Primary, 5, 100)));
+        attach(&mut guards).unwrap_err();
+        assert_eq!(guards.silent(BootMs(100)).len(), 1);
+        assert_eq!(attach(&mut guards), Ok(2));
+        assert!(told.is_closed(), "and is told nothing any more");
+        assert!(!guards.stopped(&group(), 1, Epoch(5)));
+        assert_eq!(guards.speaker(&group(), 2), Some((Seat::default(), None)));
+    }
+
+    #[test]
+    fn one_that_is_to_begin_is_asked_first_and_has_its_time() {
+        let (mut guards, _told) = attached();
+        assert!(guards.begin(&group(), Epoch(5), BootMs(0)));
+        assert_eq!((guards.asks(&group()), guards.next_wake()), (Some(Epoch(5)), Some(BootMs(READY_MS))));
+        assert!(!guards.ready(&group(), 1, Epoch(4), BootMs(9_000)));
+        assert!(!guards.ready(&group(), 2, Epoch(5), BootMs(9_000)));
+        assert!(guards.ready(&group(), 1, Epoch(5), BootMs(9_000)));
+        assert_eq!((guards.asks(&group()), guards.late(BootMs(8_999))), (None, vec![]));
+        assert!(guards.started(&group(), 1, Epoch(5)));
+        assert!(!guards.started(&group(), 1, Epoch(5)), "said once");
+        guards.begin(&group(), Epoch(6), BootMs(0));
+        let lost = guards.late(BootMs(READY_MS)).pop().unwrap();
+        assert_eq!((lost.epoch, lost.reason.as_str()), (Epoch(6), "its guard (process 7) does not answer"));
+        guards.begin(&group(), Epoch(7), BootMs(0));
+        assert_eq!(guards.gone(&group(), 1).unwrap().epoch, Epoch(7));
+        assert!(!guards.begin(&group(), Epoch(8), BootMs(0)), "none is there");
     }
 
     #[test]

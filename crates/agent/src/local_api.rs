@@ -11,8 +11,8 @@ use quorate_rpc::{
     convert::group_id,
     pb::{
         agent::{
-            GetRoleRequest, GetRoleResponse, GroupRole, GuardRequest, GuardResponse, ListRolesRequest,
-            ListRolesResponse, local_agent_server::LocalAgent,
+            GetRoleRequest, GetRoleResponse, GroupRole, GuardRequest, GuardResponse, GuardStoppedRequest,
+            GuardStoppedResponse, ListRolesRequest, ListRolesResponse, local_agent_server::LocalAgent,
         },
         types,
     },
@@ -86,6 +86,15 @@ impl LocalAgent for LocalApi {
         guard::check_local(&request)?;
         let answers = guard::attach(self.host.clone(), self.events.clone(), request.into_inner()).await?;
         Ok(Response::new(ReceiverStream::new(answers)))
+    }
+
+    async fn guard_stopped(
+        &self,
+        request: Request<GuardStoppedRequest>,
+    ) -> Result<Response<GuardStoppedResponse>, Status> {
+        guard::check_local(&request)?;
+        guard::stopped(&self.events, request.into_inner()).await?;
+        Ok(Response::new(GuardStoppedResponse {}))
     }
 
     async fn get_role(&self, request: Request<GetRoleRequest>) -> Result<Response<GetRoleResponse>, Status> {

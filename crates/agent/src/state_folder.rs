@@ -3,7 +3,7 @@
 //! Each file is one line that names format, length and CRC-32 of the rest, then JSON. A file is replaced whole:
 //! temporary name, fsync, rename, fsync of the folder.
 
-use quorate_agent_core::DurableEpochs;
+use quorate_agent_core::{DurableEpochs, Seat};
 use quorate_domain::{ClusterId, DiskName, Epoch, FormationId, GroupId, HostId, Incarnation, InstanceId};
 use quorate_runtime::lack::opened;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -145,6 +145,8 @@ struct EpochsFile {
     /// Builds that did not know better may have been without.
     #[serde(default = "yes")]
     hookless: bool,
+    #[serde(default)]
+    guarded: Vec<(GroupId, Epoch, Seat)>,
 }
 
 fn yes() -> bool {
@@ -200,6 +202,10 @@ impl StateFolder {
             // The lock says that the start before is gone only if it was in this very place. Before the identity, so
             // that a start that is cut short here does it again.
             epochs = epochs.moved();
+            if boot_of(&identity.place) != boot_of(&place) {
+                // Nothing that ran here has outlived the machine.
+                epochs.guarded.clear();
+            }
             write_epochs(folder, &epochs)?;
             identity.place = place;
         }
@@ -337,6 +343,10 @@ fn place(lock: &File) -> io::Result<String> {
     Ok(format!("{}:{}:{}", boot.trim(), file.dev(), file.ino()))
 }
 
+fn boot_of(place: &str) -> Option<&str> {
+    place.split(':').next()
+}
+
 fn random_instance() -> InstanceId {
     InstanceId::new(random_name()).expect("hexadecimal digits make a name")
 }
@@ -373,6 +383,7 @@ fn read_epochs(folder: &Path) -> Result<DurableEpochs, StateError> {
         lease_ms: epochs.lease_ms,
         demotion_ms: epochs.demotion_ms,
         hookless: epochs.hookless,
+        guarded: epochs.guarded.into_iter().map(|(group, epoch, seat)| ((group, epoch), seat)).collect(),
     })
 }
 
@@ -384,6 +395,11 @@ fn write_epochs(folder: &Path, epochs: &DurableEpochs) -> Result<(), StateError>
         lease_ms: epochs.lease_ms,
         demotion_ms: epochs.demotion_ms,
         hookless: epochs.hookless,
+        guarded: epochs
+            .guarded
+            .iter()
+            .map(|((group, epoch), seat)| (group.clone(), *epoch, seat.clone()))
+            .collect(),
     };
     write_file(folder, EPOCHS, &file)
 }

@@ -153,6 +153,10 @@ pub(crate) struct GuardArgs {
     /// End with exit code 3 when the agent does not answer at first, instead of waiting for it.
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// Your word that nothing is left on this host of what earlier guards of the group ran, for when `quorate status` says
+    /// that it is not known and this guard cannot see it itself.
+    #[arg(long)]
+    pub(crate) nothing_left: bool,
 }
 
 /// Questions about a configuration.

@@ -80,7 +80,7 @@ fn hidden() -> Option<ExitCode> {
         return Some(quorate_warden::exec(words));
     }
     if verb == quorate_warden::keeper::VERB {
-        let kept = quorate_warden::keeper::keep(words);
+        let kept = quorate_warden::keeper::keep(words).map(guard::kept);
         return Some(ended("guard-keeper", kept, |error| matches!(error, KeeperError::Words)));
     }
     if verb != quorate_warden::VERB {

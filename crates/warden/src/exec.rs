@@ -10,9 +10,10 @@ use rustix::process::{
 use std::{
     ffi::OsString,
     fs,
-    os::unix::process::CommandExt,
+    io::{self, Write},
+    os::{fd::AsFd, unix::process::CommandExt},
     path::PathBuf,
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
 };
 
 /// The hidden verb.
@@ -29,6 +30,8 @@ pub(crate) struct Preparation {
     pub(crate) with_parent: Option<u32>,
     /// Not to be run from this moment on the boot clock on.
     pub(crate) not_after_ms: Option<u64>,
+    /// The standard input is closed once the program is what runs, and written to before if it cannot be. Its own is empty.
+    pub(crate) tells: bool,
     /// The priority of whoever started the warden.
     pub(crate) nice: i32,
     /// Its soft limit of open files.
@@ -48,6 +51,7 @@ impl Preparation {
         word("--door", self.door.clone().map(Into::into));
         word("--with-parent", self.with_parent.map(|pid| pid.to_string().into()));
         word("--not-after", self.not_after_ms.map(|ms| ms.to_string().into()));
+        word("--tells", self.tells.then(|| "exec".into()));
         word("--files", self.files.map(|files| files.to_string().into()));
         word("--oom-score", self.oom_score.clone().map(Into::into));
         words.push("--".into());
@@ -67,6 +71,7 @@ impl Preparation {
                 "--door" => preparation.door = Some(value.into()),
                 "--with-parent" => preparation.with_parent = Some(number()?.try_into().ok()?),
                 "--not-after" => preparation.not_after_ms = Some(number()?),
+                "--tells" => preparation.tells = true,
                 "--files" => preparation.files = Some(number()?),
                 "--nice" => preparation.nice = value.to_str()?.parse().ok()?,
                 "--oom-score" => preparation.oom_score = Some(value.into_string().ok()?),
@@ -79,7 +84,16 @@ impl Preparation {
 /// Becomes the program that the words after `--` name; returns only when it could not.
 pub fn exec(mut words: impl Iterator<Item = OsString>) -> ExitCode {
     let why = match (Preparation::parse(&mut words), words.next()) {
-        (Some(preparation), Some(program)) => become_program(&preparation, &program, words),
+        (Some(preparation), Some(program)) => {
+            // This copy is closed by the kernel at the very moment that the program is what runs.
+            let tell = preparation.tells.then(|| io::stdin().as_fd().try_clone_to_owned());
+            let why = become_program(&preparation, &program, words);
+            if let Some(Ok(tell)) = tell {
+                // The keeper may be gone.
+                let _ = fs::File::from(tell).write_all(b"!");
+            }
+            why
+        }
         _ => format!("{VERB} is for the warden alone"),
     };
     eprintln!("quorate: {why}");
@@ -108,7 +122,11 @@ fn become_program(
     if preparation.not_after_ms.is_some_and(|end| boot_ms() >= end) {
         return format!("{} was not run: its lease has run out", program.display());
     }
-    let error = Command::new(program).args(words).exec();
+    let mut command = Command::new(program);
+    if preparation.tells {
+        command.stdin(Stdio::null());
+    }
+    let error = command.args(words).exec();
     format!("cannot run {}: {error}", program.display())
 }
 
@@ -142,6 +160,7 @@ mod tests {
             door: Some("/sys/fs/cgroup/g/cgroup.procs".into()),
             with_parent: Some(12),
             not_after_ms: Some(17),
+            tells: true,
             nice: -3,
             files: Some(1_024),
             oom_score: Some("0".into()),

@@ -4,8 +4,10 @@
 //!
 //! Architecture invariant: one keeper, one service. Whatever descends from it is the service.
 
+mod others;
 mod words;
 
+pub use others::{GUARD_MARK, KEEPER_MARK, end_what_others_left, seat};
 pub use words::{End, FromKeeper, MESSAGE_MAX_BYTES, ToKeeper, Until};
 
 use crate::{
@@ -21,10 +23,10 @@ use crate::{
 };
 use quorate_agent_core::{
     BootMs,
-    kept::{Act, Kept},
+    kept::{Act, Kept as Service},
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, OwnedFd},
     process::{
         Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, setsid, waitid,
@@ -32,7 +34,7 @@ use rustix::{
 };
 use std::{
     ffi::OsString,
-    io::{self, Read, Write},
+    io::{self, PipeReader, Read, Write, pipe},
     os::unix::net::UnixStream,
     process::{Command, Stdio},
     thread,
@@ -41,6 +43,8 @@ use std::{
 
 /// The hidden verb.
 pub const VERB: &str = "guard-keeper";
+/// How long a guard may take to hear the last word: less than a second.
+const HEARD_WITHIN_MS: u64 = 300;
 /// From one round of killing to the next.
 const ROUND_MS: u64 = 10;
 /// So many rounds find nothing before nothing is left: what forks while it is looked at may be missed once.
@@ -66,12 +70,21 @@ impl From<rustix::io::Errno> for KeeperError {
     }
 }
 
+/// How a keeper has ended: nothing is left of its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Its guard has heard it.
+    Told,
+    /// Its guard is gone, or stands still.
+    Alone,
+}
+
 /// Keeps one service until nothing of it is left. The words are the service's command; the guard is at the other end of the
 /// standard input.
 ///
 /// # Errors
 /// [`KeeperError`].
-pub fn keep(words: impl Iterator<Item = OsString>) -> Result<(), KeeperError> {
+pub fn keep(words: impl Iterator<Item = OsString>) -> Result<Kept, KeeperError> {
     let command: Vec<OsString> = words.collect();
     if command.is_empty() {
         return Err(KeeperError::Words);
@@ -87,11 +100,25 @@ pub fn keep(words: impl Iterator<Item = OsString>) -> Result<(), KeeperError> {
     let signals = Signals::new()?;
     let given = Limits::take()?.given;
     let decoder = Decoder::new(MESSAGE_MAX_BYTES);
-    let (timer, kept) = (Timer::new()?, Kept::default());
+    let (timer, kept) = (Timer::new()?, Service::default());
     let (main, rounds) = (None, Rounds::default());
     let asked_by = Signal::TERM;
-    let keeper =
-        Keeper { command, guard, decoder, timer, signals, given, kept, main, rounds, asked_by, over: false };
+    let (exec, over, alone) = (None, false, false);
+    let keeper = Keeper {
+        command,
+        guard,
+        decoder,
+        timer,
+        signals,
+        given,
+        kept,
+        main,
+        exec,
+        rounds,
+        asked_by,
+        over,
+        alone,
+    };
     keeper.run()
 }
 
@@ -116,23 +143,28 @@ struct Keeper {
     timer: Timer,
     signals: Signals,
     given: Preparation,
-    kept: Kept,
+    kept: Service,
     main: Option<Main>,
+    /// Closed, without a word, once the service is what runs.
+    exec: Option<PipeReader>,
     rounds: Rounds,
     /// By which signal the service is asked to end.
     asked_by: Signal,
     /// There is nothing to keep, and never will be.
     over: bool,
+    /// The guard is gone.
+    alone: bool,
 }
 
 impl Keeper {
-    fn run(mut self) -> Result<(), KeeperError> {
+    fn run(mut self) -> Result<Kept, KeeperError> {
         loop {
             let now = boot_ms();
             let act = self.kept.pass(BootMs(now));
             self.perform(act);
             if self.kept.is_killing() && now >= self.rounds.next && self.kill_round(now) {
-                return Ok(());
+                self.await_heard();
+                return Ok(self.how());
             }
             let round = self.kept.is_killing().then_some(self.rounds.next);
             self.timer.ring_at(round.or(self.kept.next_wake().map(|due| due.0)));
@@ -140,28 +172,69 @@ impl Keeper {
                 Heard::Nothing => {}
                 Heard::Child => self.reap(),
                 Heard::Guard => self.hear()?,
-                // Nobody is there any more to say when it must end.
-                Heard::Over => {
-                    let act = self.kept.kill();
-                    self.perform(act);
-                    self.over |= self.main.is_none();
-                }
+                Heard::Exec => self.executed(),
+                Heard::Over => self.is_alone(),
             }
             if self.over {
-                return Ok(());
+                return Ok(self.how());
             }
+        }
+    }
+
+    fn how(&self) -> Kept {
+        if self.alone { Kept::Alone } else { Kept::Told }
+    }
+
+    /// A guard that hears the last word says so at once.
+    fn await_heard(&mut self) {
+        let end = boot_ms() + HEARD_WITHIN_MS;
+        while !self.alone {
+            let left = end.saturating_sub(boot_ms());
+            let limit = Timespec { tv_sec: 0, tv_nsec: i64::try_from(left).unwrap_or(0) * 1_000_000 };
+            let mut fds = [PollFd::new(&self.guard, PollFlags::IN)];
+            let said = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&limit)));
+            let mut bytes = [0; 4_096];
+            match (said, self.guard.read(&mut bytes)) {
+                (Ok(1..), Ok(count @ 1..)) => self.decoder.take(&bytes[..count]),
+                _ => self.alone = true,
+            }
+            while let Ok(Some(message)) = self.decoder.next_message::<ToKeeper>() {
+                if message == ToKeeper::Heard {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Nobody is there any more to say when it must end.
+    fn is_alone(&mut self) {
+        self.alone = true;
+        let act = self.kept.kill();
+        self.perform(act);
+        self.over |= self.main.is_none();
+    }
+
+    /// What prepares the service has become it, or has ended.
+    fn executed(&mut self) {
+        self.reap();
+        let (Some(mut exec), Some(main)) = (self.exec.take(), &self.main) else { return };
+        let pid = main.pid;
+        let is_silent = matches!(exec.read(&mut [0]), Ok(0));
+        if is_silent && main.end.is_none() {
+            self.say(&FromKeeper::Started { pid });
         }
     }
 
     fn wait(&mut self) -> Result<Heard, KeeperError> {
         // A guard that is gone would wake us without end.
         let guard = if self.kept.is_killing() { PollFlags::empty() } else { PollFlags::IN };
-        let mut fds = [
+        let mut fds = vec![
             PollFd::new(&self.guard, guard),
             PollFd::new(&self.timer, PollFlags::IN),
             PollFd::new(&self.signals.children.0, PollFlags::IN),
             PollFd::new(&self.signals.ends.0, PollFlags::IN),
         ];
+        fds.extend(self.exec.as_ref().map(|exec| PollFd::new(exec, PollFlags::IN)));
         if self.kept.is_killing() {
             fds[0].clear_revents();
             wait_for(&mut fds[1..])?;
@@ -169,6 +242,8 @@ impl Keeper {
             wait_for(&mut fds)?;
         }
         let (said, child) = (fds[0].revents(), fds[2].revents().contains(PollFlags::IN));
+        let executed = fds.get(4).is_some_and(|exec| !exec.revents().is_empty());
+        drop(fds);
         self.timer.clear();
         drain(&mut self.signals.children.0);
         // Whoever stops the whole control group of a unit at once reaches the keeper too, which has its own order of things.
@@ -176,6 +251,7 @@ impl Keeper {
         Ok(match said {
             // What the guard says waits for the next look.
             _ if child => Heard::Child,
+            _ if executed => Heard::Exec,
             said if said.contains(PollFlags::IN) => Heard::Guard,
             said if said.is_empty() => Heard::Nothing,
             _ => Heard::Over,
@@ -196,9 +272,7 @@ impl Keeper {
             self.said(message);
         }
         if over {
-            let act = self.kept.kill();
-            self.perform(act);
-            self.over |= self.main.is_none();
+            self.is_alone();
         }
         Ok(())
     }
@@ -206,14 +280,11 @@ impl Keeper {
     fn said(&mut self, message: ToKeeper) {
         match message {
             ToKeeper::Start { until, environment } => {
-                let answer = match self.start(until, &environment) {
-                    Ok(pid) => FromKeeper::Started { pid },
-                    Err(why) => {
-                        self.over = self.main.is_none();
-                        FromKeeper::NotStarted { why }
-                    }
-                };
-                self.say(&answer);
+                // It is started once it is what runs.
+                if let Err(why) = self.start(until, &environment) {
+                    self.over = self.main.is_none();
+                    self.say(&FromKeeper::NotStarted { why });
+                }
             }
             ToKeeper::Until(until) => {
                 self.kept.renewed(until.into());
@@ -229,6 +300,7 @@ impl Keeper {
                     self.signal(signal);
                 }
             }
+            ToKeeper::Heard => {}
             ToKeeper::Kill => {
                 let act = self.kept.kill();
                 self.perform(act);
@@ -236,7 +308,7 @@ impl Keeper {
         }
     }
 
-    fn start(&mut self, until: Until, environment: &[(String, String)]) -> Result<u32, String> {
+    fn start(&mut self, until: Until, environment: &[(String, String)]) -> Result<(), String> {
         self.kept.start(until.into(), BootMs(boot_ms()))?;
         let started = self.spawn(until, environment);
         if started.is_err() {
@@ -245,10 +317,12 @@ impl Keeper {
         started
     }
 
-    fn spawn(&mut self, until: Until, environment: &[(String, String)]) -> Result<u32, String> {
+    fn spawn(&mut self, until: Until, environment: &[(String, String)]) -> Result<(), String> {
+        let (exec, tell) = pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
         let preparation = Preparation {
             with_parent: Some(std::process::id()),
             not_after_ms: Some(until.writes_ms),
+            tells: true,
             ..self.given.clone()
         };
         // By the main thread: what is started ends with the thread that started it.
@@ -256,8 +330,9 @@ impl Keeper {
             .args(preparation.words())
             .args(&self.command)
             .env_remove(MARK)
+            .env_remove(KEEPER_MARK)
             .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+            .stdin(Stdio::from(tell))
             .spawn()
             .map_err(|error| format!("cannot run {}: {error}", self.command[0].display()))?;
         let pid = child.id();
@@ -266,7 +341,8 @@ impl Keeper {
         match handle.and_then(|number| pidfd_open(number, PidfdFlags::empty())) {
             Ok(handle) => {
                 self.main = Some(Main { handle, pid, end: None });
-                Ok(pid)
+                self.exec = Some(exec);
+                Ok(())
             }
             Err(error) => {
                 let _ = child.kill();
@@ -341,8 +417,10 @@ impl Keeper {
 
     /// A guard that takes nothing more finds out by the end of its keeper.
     fn say(&mut self, message: &FromKeeper) {
-        if let Ok(bytes) = encode(message, MESSAGE_MAX_BYTES) {
-            let _ = self.guard.write_all(&bytes);
+        if let Ok(bytes) = encode(message, MESSAGE_MAX_BYTES)
+            && let Err(error) = self.guard.write_all(&bytes)
+        {
+            self.alone |= error.kind() == io::ErrorKind::BrokenPipe;
         }
     }
 }
@@ -353,6 +431,8 @@ enum Heard {
     /// A child has ended.
     Child,
     Guard,
+    /// What prepares the service is over.
+    Exec,
     Over,
 }
 

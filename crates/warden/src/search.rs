@@ -86,13 +86,21 @@ fn search(wanted: &Receiver<Search>, tell: &Sender<Found>, waker: &Waker) {
     }
 }
 
-fn mark((pid, started): Identity) -> Option<String> {
+/// What a process was started with.
+///
+/// # Errors
+/// When it cannot be read, or the process is gone.
+pub(crate) fn environment((pid, started): Identity) -> io::Result<Vec<u8>> {
     let mut environment = Vec::new();
-    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
-    file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment).ok()?;
+    let file = File::open(format!("/proc/{pid}/environ"))?;
+    file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment)?;
     // The number may have been used again meanwhile.
-    processes::look(pid).filter(|process| process.started == started)?;
-    environment.split(|byte| *byte == 0).find_map(|variable| {
+    let is_same = processes::look(pid).is_some_and(|process| process.started == started);
+    if is_same { Ok(environment) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+fn mark(process: Identity) -> Option<String> {
+    environment(process).ok()?.split(|byte| *byte == 0).find_map(|variable| {
         let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
         (name == MARK).then(|| value.to_owned())
     })

@@ -68,14 +68,7 @@ impl Core {
             reason,
         };
         Some(match self.why_fenced(group, now) {
-            None => RoleAnswer {
-                write_deadline: self.lease.write_deadline(),
-                lease_deadline: self.lease.deadline(),
-                ..answer(
-                    LocalRole::Primary,
-                    "the assignment names this host and the lease is valid".to_owned(),
-                )
-            },
+            None => self.primary(answer(LocalRole::Primary, String::new())),
             Some(_) if self.service_mode(now) == ServiceMode::Safe => answer(LocalRole::Fenced, self.safe()),
             Some(_) if self.is_quiet_backup(group) => {
                 let primary = entry.map(|entry| entry.primary.to_string()).unwrap_or_default();
@@ -83,6 +76,17 @@ impl Core {
             }
             Some(reason) => answer(LocalRole::Fenced, reason),
         })
+    }
+
+    /// An answer that says primary, until when, and why.
+    pub(super) fn primary(&self, answer: RoleAnswer) -> RoleAnswer {
+        RoleAnswer {
+            role: LocalRole::Primary,
+            write_deadline: self.lease.write_deadline(),
+            lease_deadline: self.lease.deadline(),
+            reason: "the assignment names this host and the lease is valid".to_owned(),
+            ..answer
+        }
     }
 
     /// The same, for somebody outside who only looks: without deadlines, and never to be acted on, so that nothing is owed
@@ -95,21 +99,11 @@ impl Core {
     /// The same, for somebody outside who may act on it: what they are told is remembered, because they may rely on it to
     /// the end.
     pub fn tell_role(&mut self, group: &GroupId, now: BootMs) -> Option<RoleAnswer> {
-        self.tell(group, now, Tenure::tell)
-    }
-
-    /// The role, and what its tenure is to remember of the deadline that is told together with "primary".
-    pub(super) fn tell(
-        &mut self,
-        group: &GroupId,
-        now: BootMs,
-        remember: impl FnOnce(&mut Tenure, BootMs),
-    ) -> Option<RoleAnswer> {
         let answer = self.role(group, now)?;
         if answer.role == LocalRole::Primary
             && let Some(tenure) = self.slots.get_mut(group).and_then(|slot| slot.tenure.as_mut())
         {
-            remember(tenure, answer.lease_deadline);
+            tenure.tell(answer.lease_deadline);
         }
         Some(answer)
     }

@@ -5,7 +5,7 @@
 mod guarded;
 
 use quorate_agent_core::{
-    BootMs, Core, DurableEpochs, GroupReport, HookKind, HookOutcome, LocalRole, RoleAnswer, Start, Step,
+    BootMs, Core, DurableEpochs, GroupReport, HookKind, HookOutcome, LocalRole, RoleAnswer, Seat, Start, Step,
 };
 use std::collections::BTreeSet;
 

@@ -2,18 +2,18 @@
 
 use super::Driver;
 use crate::guards::{GuardEvent, GuardRole, Lost};
-use quorate_agent_core::{BootMs, HookKind, HookOutcome};
-use quorate_domain::{GroupId, Revision};
+use quorate_agent_core::{BootMs, HookKind, HookOutcome, Step};
+use quorate_domain::{Epoch, GroupId, Revision};
 use quorate_rpc::ApiError;
 
 impl Driver {
     /// Takes in what a guard says.
     pub(super) fn guard(&mut self, event: GuardEvent, now: BootMs) {
         match event {
-            GuardEvent::Attach { group, name, roles, answer } => {
+            GuardEvent::Attach { group, name, seat, roles, answer } => {
                 let attached = self.may_be_guarded(&group, now).and_then(|()| {
                     tracing::info!(group.id = %group, guard = name, "a guard runs the group's service");
-                    self.guards.attach(group, name, roles)
+                    self.guards.attach(group, name, seat, roles)
                 });
                 // Whoever asked may have gone, which the end of its stream tells.
                 let _ = answer.send(attached);
@@ -28,10 +28,47 @@ impl Driver {
                     self.perform(steps);
                 }
             }
+            GuardEvent::Ready { group, number, epoch } => {
+                let by = now.after_ms(super::millis(self.options.hooks.promote_limit));
+                if self.guards.ready(&group, number, epoch, by) {
+                    self.core.guard_starts(&group, epoch);
+                }
+            }
+            GuardEvent::Started { group, number, epoch } => {
+                if self.guards.started(&group, number, epoch) {
+                    let outcome = HookOutcome::Succeeded;
+                    let steps = self.core.hook_finished(&group, epoch, HookKind::Promote, outcome, now);
+                    self.perform(steps);
+                }
+            }
+            GuardEvent::NothingLeft { group, number, vouched } => {
+                self.nothing_left(&group, number, vouched, now);
+            }
+            GuardEvent::KeeperStopped { group, epoch, reason } => {
+                tracing::info!(group.id = %group, epoch = epoch.0, reason, "the service of a guard that is gone has stopped");
+                self.guards.stopped_without(&group, epoch);
+                let steps = self.core.guard_stopped(&group, epoch, &reason, true, now);
+                self.perform(steps);
+            }
             GuardEvent::Gone { group, number } => {
                 let lost = self.guards.gone(&group, number);
                 self.lost_guards(lost);
             }
+        }
+    }
+
+    fn nothing_left(&mut self, group: &GroupId, number: u64, vouched: bool, now: BootMs) {
+        let Some((seat, told)) = self.guards.speaker(group, number) else { return };
+        let awaited = self.core.awaits_guard(group);
+        let steps = self.core.guards_left_nothing(group, Some(&seat).filter(|_| !vouched), told, now);
+        self.perform(steps);
+        if !awaited {
+            return;
+        }
+        if self.core.awaits_guard(group) {
+            tracing::warn!(group.id = %group, "the guard cannot see what an earlier one left: it runs as another user, or in another namespace");
+        } else {
+            tracing::info!(group.id = %group, vouched, "nothing is left of what an earlier guard ran");
         }
     }
 
@@ -48,11 +85,22 @@ impl Driver {
     /// Tells every guard what has changed for it.
     pub(crate) fn tell_guards(&mut self) {
         let now = self.now();
+        for Lost { group, epoch, reason } in self.guards.late(now) {
+            tracing::warn!(group.id = %group, epoch = epoch.0, reason, "the start has failed");
+            let steps = self.core.guard_start_failed(&group, epoch, &reason, now);
+            self.perform(steps);
+        }
         let silent = self.guards.silent(now);
         self.lost_guards(silent);
         for group in self.guards.groups() {
-            let told = match self.core.tell_guard(&group, now) {
-                Some(role) => Ok(GuardRole { role, disk: self.disk_of(&group) }),
+            let Some(seat) = self.guards.seat(&group).cloned() else { continue };
+            let (role, steps) = self.core.tell_guard(&group, &seat, now);
+            self.perform(steps);
+            let told = match role {
+                Some(role) => {
+                    let (disk, asks) = (self.disk_of(&group), self.guards.asks(&group));
+                    Ok(GuardRole { role, disk, asks, instance: self.identity.instance.clone() })
+                }
                 // Nothing is known of any group before a leader has said it.
                 None if self.core.installed_revision() == Revision(0) => continue,
                 None => Err(ApiError::NotFound { what: "group", id: group.to_string() }),
@@ -71,13 +119,35 @@ impl Driver {
         }
     }
 
-    /// Why nothing can be started for a group whose service guards run; none where it can.
-    pub(super) fn without_guard(&self, group: &GroupId, kind: HookKind) -> Option<HookOutcome> {
-        let missing = kind == HookKind::Promote && self.guards.is_missing(group);
-        missing.then(|| {
-            HookOutcome::Failed(format!(
-                "its service is run by a guard and none is attached; start `quorate guard {group}` again"
-            ))
-        })
+    /// Runs a hook, or has the guard of the group start its service; gives back how it ended when it has already.
+    pub(super) fn run_hook(
+        &mut self,
+        group: &GroupId,
+        epoch: Epoch,
+        kind: HookKind,
+        reason: String,
+    ) -> Option<HookOutcome> {
+        if kind == HookKind::Promote {
+            if self.guards.begin(group, epoch, self.now()) {
+                return None;
+            }
+            if self.guards.is_missing(group) {
+                return Some(HookOutcome::Failed(format!(
+                    "its service is run by a guard and none is attached; start `quorate guard {group}` again"
+                )));
+            }
+        }
+        let disk = self.disk_of(group);
+        self.hooks.run(group, epoch, kind, reason, disk)
+    }
+
+    /// Ends the start of an epoch that is over before it has begun.
+    pub(super) fn kill_hook(&mut self, group: &GroupId, epoch: Epoch) -> Vec<Step> {
+        self.hooks.kill(group, epoch);
+        if !self.guards.interrupt(group, epoch) {
+            return Vec::new();
+        }
+        let outcome = HookOutcome::Failed("it was interrupted".to_owned());
+        self.core.hook_finished(group, epoch, HookKind::Promote, outcome, self.now())
     }
 }

@@ -5,14 +5,14 @@ use crate::{
     event::Event,
     guards::{GuardEvent, GuardRole, ROLES_MAX, Told},
 };
-use quorate_agent_core::BootMs;
+use quorate_agent_core::{BootMs, Seat};
 use quorate_domain::{Epoch, GroupId, HostId};
 use quorate_rpc::{
     ApiError, InvalidField,
     convert::group_id,
     pb::agent::{
-        GuardRequest, GuardResponse,
-        guard_request::{Attach, Knows, Stopped, Word},
+        GuardRequest, GuardResponse, GuardStoppedRequest,
+        guard_request::{Attach, Knows, NothingLeft, Ready, Started, Stopped, Word},
     },
 };
 use std::time::Duration;
@@ -49,12 +49,15 @@ pub(super) async fn attach(
         let problem = InvalidField::required("attach", "begin with the group to be guarded");
         return Err(ApiError::from(problem).into());
     };
-    let Attach { group, pid, command } = attach;
+    let Attach { group, pid, command, seat } = attach;
+    let seat = seat.unwrap_or_default();
+    let (pid_namespace, user_namespace) = (bounded(seat.pid_namespace), bounded(seat.user_namespace));
+    let seat = Seat { uid: seat.uid, pid_namespace, user_namespace };
     let group = group_id(&group).map_err(ApiError::from)?;
     let name = format!("process {pid}: {}", bounded(command));
     let (roles, told) = mpsc::channel(ROLES_MAX);
     let (answer, answered) = oneshot::channel();
-    let event = GuardEvent::Attach { group: group.clone(), name, roles, answer };
+    let event = GuardEvent::Attach { group: group.clone(), name, seat, roles, answer };
     events.send(Event::Guard(event)).await.map_err(|_| stopping())?;
     let number = answered.await.map_err(|_| stopping())??;
     let (out, answers) = mpsc::channel(1);
@@ -68,6 +71,17 @@ pub(super) async fn attach(
         let _ = events.send(Event::Guard(GuardEvent::Gone { group, number })).await;
     });
     Ok(answers)
+}
+
+/// What has outlived a guard has ended its service.
+pub(super) async fn stopped(
+    events: &mpsc::Sender<Event>,
+    request: GuardStoppedRequest,
+) -> Result<(), ApiError> {
+    let group = group_id(&request.group)?;
+    let (epoch, reason) = (Epoch(request.epoch), bounded(request.reason));
+    let event = Event::Guard(GuardEvent::KeeperStopped { group, epoch, reason });
+    events.send(event).await.map_err(|_| stopping())
 }
 
 async fn tell(
@@ -102,6 +116,13 @@ async fn hear(
                 let (epoch, reason) = (Epoch(epoch), bounded(reason));
                 GuardEvent::Stopped { group, number, epoch, reason, failed }
             }
+            Some(Word::Ready(Ready { epoch })) => GuardEvent::Ready { group, number, epoch: Epoch(epoch) },
+            Some(Word::Started(Started { epoch })) => {
+                GuardEvent::Started { group, number, epoch: Epoch(epoch) }
+            }
+            Some(Word::NothingLeft(NothingLeft { vouched })) => {
+                GuardEvent::NothingLeft { group, number, vouched }
+            }
             // A second attachment, or a word of a later version, changes nothing.
             Some(Word::Attach(_)) | None => continue,
         };
@@ -113,7 +134,14 @@ async fn hear(
 
 fn response(host: &HostId, told: GuardRole) -> GuardResponse {
     let (disk, disk_path) = told.disk.map(|disk| (disk.name, disk.path)).unwrap_or_default();
-    GuardResponse { role: Some(group_role(&told.role)), host: host.to_string(), disk, disk_path }
+    GuardResponse {
+        role: Some(group_role(&told.role)),
+        host: host.to_string(),
+        disk,
+        disk_path,
+        asks_epoch: told.asks.map_or(0, |epoch| epoch.0),
+        instance: told.instance.to_string(),
+    }
 }
 
 fn bounded(mut text: String) -> String {

@@ -10,7 +10,8 @@ fn epochs() -> DurableEpochs {
     let group = GroupId::new("g").unwrap();
     DurableEpochs {
         highest: [(group.clone(), Epoch(7))].into(),
-        primary_of: [(group, Epoch(7))].into(),
+        primary_of: [(group.clone(), Epoch(7))].into(),
+        guarded: [((group, Epoch(7)), Seat { uid: 7, ..Seat::default() })].into(),
         lease_ms: 2_000,
         demotion_ms: 10_000,
         hookless: false,

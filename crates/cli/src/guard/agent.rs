@@ -9,13 +9,17 @@ use quorate_rpc::{
     pb::{
         agent::{
             GroupRole, GuardRequest, GuardResponse,
-            guard_request::{Attach, Knows, Stopped, Word},
+            guard_request::{Attach, Knows, NothingLeft, Ready, Seat, Started, Stopped, Word},
         },
         types::Role,
     },
     transport,
 };
-use quorate_warden::{Told, keeper::Until, protocol::Disk};
+use quorate_warden::{
+    Told,
+    keeper::{Until, seat},
+    protocol::Disk,
+};
 use std::time::Duration;
 use tokio::{
     sync::mpsc,
@@ -46,6 +50,10 @@ pub(super) struct Mandate {
 pub(super) enum FromAgent {
     /// It takes this guard for the group's.
     Attached,
+    /// The name of its state folder.
+    Instance(String),
+    /// An epoch is to begin here: it wants to know whether this guard is there.
+    Asks(u64),
     /// This host is primary, for so long.
     Primary(Mandate),
     /// It is not; why.
@@ -78,8 +86,15 @@ impl Attachment {
             .map_err(|bad| exit::Usage(format!("--agent {}: {}", args.agent, bad.problem)))?;
         let (send, events) = mpsc::channel(WORDS_MAX);
         let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
-        let attach =
-            Attach { group: args.group.to_string(), pid: std::process::id(), command: words.join(" ") };
+        let seat = seat();
+        let seat =
+            Seat { uid: seat.uid, pid_namespace: seat.pid_namespace, user_namespace: seat.user_namespace };
+        let attach = Attach {
+            group: args.group.to_string(),
+            pid: std::process::id(),
+            command: words.join(" "),
+            seat: Some(seat),
+        };
         let line = Line { endpoint, agent: args.agent.clone(), group: args.group.clone(), attach, send };
         Ok(Self { events, words: None, task: tokio::spawn(line.keep()) })
     }
@@ -107,12 +122,27 @@ impl Attachment {
         self.say(Word::Knows(Knows { epoch, lease_deadline_boot_ms }));
     }
 
+    /// This guard is there for an epoch that is to begin.
+    pub(super) fn ready(&self, epoch: u64) {
+        self.say(Word::Ready(Ready { epoch }));
+    }
+
+    /// The service runs.
+    pub(super) fn started(&self, epoch: u64) {
+        self.say(Word::Started(Started { epoch }));
+    }
+
+    /// Nothing is left of what other guards of the group ran on this host, or this one before it was attached.
+    pub(super) fn nothing_left(&self, vouched: bool) {
+        self.say(Word::NothingLeft(NothingLeft { vouched }));
+    }
+
     /// Nothing is left of the service.
     pub(super) fn stopped(&self, epoch: u64, reason: String, failed: bool) {
         self.say(Word::Stopped(Stopped { epoch, reason, failed }));
     }
 
-    /// What cannot be said is known to the agent by the deadline.
+    /// What cannot be said is said again once the guard is attached again.
     fn say(&self, word: Word) {
         if let Some(words) = &self.words {
             let _ = words.try_send(GuardRequest { word: Some(word) });
@@ -196,21 +226,30 @@ impl Line {
         loop {
             match answers.message().await {
                 Ok(Some(answer)) => {
-                    let said = Event::Said(said(&self.group, answer));
-                    if self.send.send(said).await.is_err() {
-                        break;
+                    let asks = Some(answer.asks_epoch).filter(|epoch| *epoch != 0).map(FromAgent::Asks);
+                    let instance = FromAgent::Instance(answer.instance.clone());
+                    for said in [Some(instance), asks, Some(said(&self.group, answer))] {
+                        if let Some(said) = said
+                            && self.send.send(Event::Said(said)).await.is_err()
+                        {
+                            return ended();
+                        }
                     }
                 }
                 Ok(None) => break,
                 Err(status) => return classify(&status),
             }
         }
-        Failure::Unreachable { sent: true, message: "it ended the stream".to_owned() }
+        ended()
     }
 }
 
+fn ended() -> Failure {
+    Failure::Unreachable { sent: true, message: "it ended the stream".to_owned() }
+}
+
 fn said(group: &GroupId, answer: GuardResponse) -> FromAgent {
-    let GuardResponse { role, host, disk, disk_path } = answer;
+    let GuardResponse { role, host, disk, disk_path, .. } = answer;
     let role = role.unwrap_or_default();
     if role.role() != Role::Primary || role.group != group.as_str() {
         return FromAgent::Other(role.reason);
@@ -244,7 +283,7 @@ mod tests {
             reason: "why".into(),
         };
         let (host, disk, disk_path) = ("h1".into(), "d1".into(), "/srv/d1".into());
-        GuardResponse { role: Some(role), host, disk, disk_path }
+        GuardResponse { role: Some(role), host, disk, disk_path, ..GuardResponse::default() }
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The guard's end of the way to its keeper.
 
+use super::last_word::LastWord;
 use quorate_warden::{
     Decoder, encode,
-    keeper::{FromKeeper, MESSAGE_MAX_BYTES, ToKeeper, Until, VERB, kill_what_is_left},
+    keeper::{
+        FromKeeper, GUARD_MARK, KEEPER_MARK, MESSAGE_MAX_BYTES, ToKeeper, Until, VERB, kill_what_is_left,
+    },
 };
 use std::{
     ffi::OsString,
@@ -43,6 +46,8 @@ impl Keeper {
     /// When the operating system refuses.
     pub(super) fn start(
         command: &[OsString],
+        mark: &str,
+        last_word: &LastWord,
         until: Until,
         environment: Vec<(String, String)>,
     ) -> io::Result<Self> {
@@ -53,6 +58,8 @@ impl Keeper {
         let child = Command::new("/proc/self/exe")
             .arg(VERB)
             .args(command)
+            .env(GUARD_MARK, mark)
+            .env(KEEPER_MARK, last_word.to_string())
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()?;
         let decoder = Decoder::new(MESSAGE_MAX_BYTES);
@@ -92,8 +99,9 @@ impl Keeper {
         }
     }
 
-    /// It has said its last word.
-    pub(super) async fn release(self) {
+    /// It has said its last word, and the agent hears it from the guard.
+    pub(super) async fn release(mut self) {
+        self.say(&ToKeeper::Heard);
         let Self { mut child, stream, writer, .. } = self;
         drop((stream, writer));
         let _ = spawn_blocking(move || child.wait()).await;

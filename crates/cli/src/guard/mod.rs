@@ -6,6 +6,8 @@
 
 mod agent;
 mod keeper;
+mod last_word;
+mod others;
 mod program;
 mod signals;
 
@@ -13,6 +15,9 @@ use crate::{Machine, args::GuardArgs, exit, output};
 use agent::{Attachment, FromAgent, Mandate};
 use anyhow::Context;
 use keeper::{Keeper, Said};
+use last_word::LastWord;
+pub(crate) use last_word::kept;
+use others::Others;
 use quorate_rpc::Failure;
 use quorate_runtime::{
     clock::{BootInstant, Clock, sleep_until},
@@ -47,6 +52,8 @@ pub(crate) async fn run(args: GuardArgs, machine: Machine) -> anyhow::Result<u8>
         waits_for: String::new(),
         was_attached: false,
         leaving: None,
+        asked: None,
+        others: Others::default(),
     };
     guard.run().await
 }
@@ -74,6 +81,9 @@ struct Guard {
     was_attached: bool,
     /// The exit code, once nothing is to be started any more.
     leaving: Option<u8>,
+    /// The epoch that the agent has asked about and was not answered for.
+    asked: Option<u64>,
+    others: Others,
 }
 
 impl Guard {
@@ -91,7 +101,9 @@ impl Guard {
                 () = reach(self.clock.as_ref(), late_at) => {
                     self.without_keeper(true, "its keeper did not end it in time").await;
                 }
+                () = self.others.ended() => {}
             }
+            self.say_what_is_left();
             self.start_if_due();
         }
     }
@@ -104,8 +116,11 @@ impl Guard {
         match said {
             FromAgent::Attached => {
                 self.was_attached = true;
+                self.others.attached();
                 tracing::info!(group.id = %self.args.group, agent = self.args.agent, "attached to the agent");
             }
+            FromAgent::Instance(instance) => self.others.are_of(&instance, &self.args.group),
+            FromAgent::Asks(epoch) => self.asked = Some(epoch),
             FromAgent::Primary(mandate) => {
                 self.waits_for.clear();
                 match &mut self.service {
@@ -129,6 +144,8 @@ impl Guard {
             FromAgent::Away(why) => {
                 // What runs goes on until its deadline: an agent that comes back in time has ended the epoch by itself.
                 self.mandate = None;
+                self.asked = None;
+                self.others.away();
                 if self.args.no_wait && !self.was_attached {
                     output::note(&format!("error: {why}"));
                     self.leaving = Some(exit::UNREACHABLE);
@@ -153,6 +170,7 @@ impl Guard {
         };
         output::note(&format!("error: {text}"));
         self.mandate = None;
+        self.others.away();
         self.leaving = Some(code);
         self.end_service(TERMINATE);
     }
@@ -165,14 +183,33 @@ impl Guard {
         }
     }
 
+    /// Says that nothing is left of what ran here before, once that is so, and that this guard is there for what is to come.
+    fn say_what_is_left(&mut self) {
+        if self.service.is_some() {
+            return;
+        }
+        self.others.look();
+        if self.others.are_to_be_told() {
+            self.attachment.nothing_left(self.args.nothing_left);
+        }
+        let may_begin = self.leaving.is_none() && self.others.are_gone();
+        if let Some(epoch) = self.asked.take_if(|epoch| may_begin && *epoch > self.last_epoch) {
+            self.attachment.ready(epoch);
+        }
+    }
+
     fn start_if_due(&mut self) {
         let Some(mandate) = &self.mandate else { return };
-        if self.service.is_some() || self.leaving.is_some() || mandate.epoch <= self.last_epoch {
+        let busy = self.service.is_some() || self.leaving.is_some() || !self.others.are_gone();
+        if busy || mandate.epoch <= self.last_epoch {
             return;
         }
         let (epoch, until) = (mandate.epoch, mandate.until);
         self.last_epoch = epoch;
-        match Keeper::start(&self.args.command, until, mandate.environment.clone()) {
+        let last_word =
+            LastWord { agent: self.args.agent.clone(), epoch, group: self.args.group.to_string() };
+        let (mark, environment) = (self.others.mark(), mandate.environment.clone());
+        match Keeper::start(&self.args.command, mark, &last_word, until, environment) {
             Ok(keeper) => self.service = Some(Service { keeper, epoch, known: until }),
             Err(error) => self.not_started(epoch, &format!("its keeper does not start: {error}")),
         }
@@ -212,6 +249,7 @@ impl Guard {
         match said {
             Said::Word(FromKeeper::Started { pid }) => {
                 tracing::info!(group.id = %self.args.group, epoch, service.pid = pid, "the service runs");
+                self.attachment.started(epoch);
                 self.attachment.knows(epoch, service.known.lease_ms);
             }
             Said::Word(FromKeeper::Knows(until)) => {
@@ -219,12 +257,12 @@ impl Guard {
                 self.attachment.knows(epoch, until.lease_ms);
             }
             Said::Word(FromKeeper::NotStarted { why }) => {
-                self.release_keeper().await;
                 self.not_started(epoch, &why);
+                self.release_keeper().await;
             }
             Said::Word(FromKeeper::Gone { end, asked }) => {
-                self.release_keeper().await;
                 self.service_gone(epoch, end, asked);
+                self.release_keeper().await;
             }
             Said::Lost => self.without_keeper(false, "its keeper is gone").await,
         }
@@ -254,6 +292,7 @@ impl Guard {
             self.attachment.stopped(epoch, format!("the service was killed: {why}"), true);
         } else {
             tracing::error!(group.id = %self.args.group, epoch, "something of the service is not gone: it hangs in the kernel");
+            self.others.are_left();
         }
         if !goes_on {
             self.leaving = Some(exit::FAILED);

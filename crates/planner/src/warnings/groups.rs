@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{FailedStart, GroupObservation, HostObservation, liveness, observations};
 use quorate_domain::{
-    Failover, Group, GroupState, Host, OperationId, Phase, StepName,
+    Failover, Group, GroupId, GroupState, Host, HostId, OperationId, Phase, StepName,
     eligibility::{Ineligible, eligibility, eligible_backups},
 };
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ fn demotions<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
             let severity = if code == Code::DemotionNotDone { Severity::Warning } else { Severity::Note };
             let since = seen.revoked_since.get(&(group.clone(), word.epoch)).map(|at| sight.since_seen(*at));
             found.add((severity, code), Subject::Group(group.clone()), since, move || {
-                demotion(host, word, since)
+                demotion(host, group, word, since)
             });
         }
     }
@@ -79,8 +79,11 @@ fn in_contact<'a>(sight: Sight<'a>, host: &Host) -> Option<&'a HostObservation> 
     sight.seen?.current(host).filter(|observed| liveness::in_contact(lease, observed, sight.now))
 }
 
-fn demotion(host: &Host, word: &GroupObservation, since: Option<Since>) -> Words {
+fn demotion(host: &Host, group: &GroupId, word: &GroupObservation, since: Option<Since>) -> Words {
     let (id, epoch) = (&host.id, word.epoch);
+    if host.hook_times.demotion_ms == 0 {
+        return without_hooks(id, group, word);
+    }
     let at_most = seconds(host.hook_times.demotion_ms);
     if word.state == GroupState::Stopping {
         let lasts = since.map(|since| format!("{} of ", seconds(since.ms))).unwrap_or_default();
@@ -92,6 +95,24 @@ fn demotion(host: &Host, word: &GroupObservation, since: Option<Since>) -> Words
     Words::new(
         format!("{id} could not stop the service of epoch {epoch}, and tries again: {}", word.reason),
         format!("mend what the demote hook trips over on {id}; nobody else is promoted while it says so"),
+    )
+}
+
+/// The service of a host without hooks ends by itself, or a guard ends it, which says so.
+fn without_hooks(id: &HostId, group: &GroupId, word: &GroupObservation) -> Words {
+    let epoch = word.epoch;
+    if word.state == GroupState::Stopping {
+        return Words::new(
+            format!("waiting for the service of epoch {epoch} on {id} to end with what it was told"),
+            "none yet: nobody else is promoted before it has ended",
+        );
+    }
+    Words::new(
+        format!("the service of epoch {epoch} on {id} is not known to have stopped: {}", word.reason),
+        format!(
+            "on {id}, let the guard and its keeper go on if they stand still, or start `quorate guard {group}` again, which ends \
+             what is left and says so; nobody else is promoted before"
+        ),
     )
 }
 
@@ -142,7 +163,12 @@ fn how_far(sight: Sight<'_>, group: &Group) -> Option<String> {
     }
     Some(match observed.groups.get(&group.id).filter(|told| told.epoch == group.epoch) {
         Some(told) if told.state == GroupState::Installed => {
-            format!("{id} has its assignment, and its promote hook has not ended")
+            let what = if host.hook_times.promotion_ms == 0 {
+                "its service was not started"
+            } else {
+                "its promote hook has not ended"
+            };
+            format!("{id} has its assignment, and {what}")
         }
         Some(told) if told.state == GroupState::Acting => format!("{id} says that it acts"),
         Some(told) => format!("{id} says: {}", told.reason),

@@ -180,7 +180,7 @@ fn a_group_in_starting_is_not_served_however_long_and_says_how_far_its_host_is()
     assert!(silent.text.contains(&named), "{silent:?}");
     world.says("h2", GroupState::Installed);
     let hangs = world.one(Code::GroupNotServed);
-    assert!(hangs.text.contains("its promote hook has not ended"), "{hangs:?}");
+    assert!(hangs.text.contains("its service was not started"), "{hangs:?}");
     assert!(hangs.remedy.contains("promote hook") && hangs.remedy.contains("h2"), "{hangs:?}");
     world.says("h2", GroupState::Acting);
     world.settle();
@@ -284,6 +284,12 @@ fn a_deletion_that_does_not_end_is_told_once_it_takes_too_long() {
 #[test]
 fn demotions_that_run_or_fail_are_told_by_what_their_host_says_and_by_what_nobody_knows() {
     let mut world = World::new();
+    let hooks = |world: &mut World, demotion_ms: u64| {
+        let mut h1 = (*world.state.hosts[&host("h1")]).clone();
+        h1.hook_times.demotion_ms = demotion_ms;
+        world.state.hosts.insert(host("h1"), h1.into());
+    };
+    hooks(&mut world, 10_000);
     world.reports_reach();
     let said = |world: &mut World, state: GroupState| {
         let told = GroupObservation { epoch: world.group().epoch, state, reason: "exit status: 9".into() };
@@ -311,6 +317,10 @@ fn demotions_that_run_or_fail_are_told_by_what_their_host_says_and_by_what_nobod
         "{failed:?}"
     );
     assert!(world.one(Code::GroupNotServed).text.contains("nobody can be promoted"), "{failed:?}");
+    hooks(&mut world, 0);
+    let guarded = world.one(Code::DemotionNotDone);
+    assert!(guarded.text.contains("on h1 is not known to have stopped: exit status: 9"), "{guarded:?}");
+    assert!(guarded.remedy.contains("start `quorate guard g1` again"), "{guarded:?}");
 
     // Its agent is gone: after D another host follows, and nobody knows whether it has stopped.
     world.disconnect("h1");

@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match words.next() {
         Some(verb) if verb == EXEC_VERB => exec(words),
         Some(verb) if verb == VERB => ended(serve(words)),
-        Some(verb) if verb == keeper::VERB => ended(keeper::keep(words)),
+        Some(verb) if verb == keeper::VERB => ended(keeper::keep(words).map(drop)),
         _ => ExitCode::from(2),
     }
 }

@@ -56,6 +56,8 @@ pub enum ToKeeper {
     },
     /// Kill it at once.
     Kill,
+    /// The last word was heard, and the agent will hear it.
+    Heard,
 }
 
 /// What the keeper says.

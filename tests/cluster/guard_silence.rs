@@ -1,0 +1,103 @@
+//! A guard that gives no word proves nothing: nobody follows before it is known that nothing is left of its service.
+
+use crate::guard::{GROUP, Guarded, PATIENCE, host};
+use anyhow::{Context, Result, ensure};
+use quorate_rpc::pb::types::Group;
+use quorate_tests::{
+    health::{status, text, warning},
+    services, wait_until,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Stops the guard of h1 and its keeper, and waits until the status says what is not known; the keeper.
+async fn silence(guarded: &Guarded) -> Result<Pid> {
+    let keeper = guarded.keeper(1)?;
+    kill_process(keeper, Signal::STOP)?;
+    guarded.guards.get(&1).context("a guard of the test")?.pause().await?;
+    wait_until_told(guarded).await?;
+    Ok(keeper)
+}
+
+async fn wait_until_told(guarded: &Guarded) -> Result<()> {
+    wait_until("the status says that the service may run", PATIENCE, async || {
+        let (code, document) = status(&guarded.cluster, &[1, 2, 3]).await?;
+        let told = warning(&document, "DEMOTION_NOT_DONE", GROUP)?;
+        let said = text(told);
+        ensure!(code == 1 && said.contains("on h1 is not known to have stopped"), "{code}: {said}");
+        let remedy = told["remedy"].as_str().unwrap_or_default();
+        ensure!(remedy.contains("quorate guard g"), "{told}");
+        Ok(())
+    })
+    .await
+}
+
+async fn wait_until_untold(guarded: &Guarded) -> Result<()> {
+    wait_until("the status says nothing of it any more", PATIENCE, async || {
+        let (_, document) = status(&guarded.cluster, &[1, 2, 3]).await?;
+        ensure!(warning(&document, "DEMOTION_NOT_DONE", GROUP).is_err(), "{document}");
+        Ok(())
+    })
+    .await
+}
+
+/// The old service writes on, and nobody else was made primary meanwhile.
+async fn ensure_alone(guarded: &Guarded, before: &Group) -> Result<()> {
+    let count = || {
+        let mut journal = guarded.services.journal(GROUP);
+        let (last, of_it) = journal.read()?.newest().context("nothing was written")?;
+        anyhow::Ok((last.clone(), of_it))
+    };
+    let (_, at_first) = count()?;
+    wait_until("the old service has written for some time", PATIENCE, async || {
+        let (last, now) = count()?;
+        ensure!(last.epoch == before.epoch, "{last:?}");
+        ensure!(now > at_first + 300, "{now} after {at_first}");
+        Ok(())
+    })
+    .await?;
+    let group = guarded.cluster.group(GROUP).await?;
+    ensure!(group.epoch == before.epoch, "{group:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_follows_while_guard_and_keeper_stand_still_and_they_settle_it_when_they_go_on() -> Result<()>
+{
+    let (guarded, group) = Guarded::start(services::Guarded::Deaf).await?;
+    let keeper = silence(&guarded).await?;
+    ensure_alone(&guarded, &group).await?;
+    kill_process(keeper, Signal::CONT)?;
+    guarded.guards.get(&1).context("a guard of the test")?.resume().await?;
+    guarded.follows(&group).await?;
+    wait_until_untold(&guarded).await?;
+    guarded.wait_until_whole().await?;
+    guarded.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_agent_remembers_it_and_a_later_guard_ends_what_is_left() -> Result<()> {
+    let (mut guarded, group) = Guarded::start(services::Guarded::Deaf).await?;
+    silence(&guarded).await?;
+    guarded.cluster.agent(1).kill()?;
+    guarded.cluster.agent(1).start()?;
+    guarded.cluster.wait_for_hosts().await?;
+    wait_until_told(&guarded).await?;
+    ensure_alone(&guarded, &group).await?;
+    let agent = guarded.cluster.agent_address(1);
+    let command = guarded.services.command(services::Guarded::Deaf)?.display().to_string();
+    let words = ["guard", "--agent", &agent, GROUP, "--", &command];
+    let mut later = guarded.cluster.other("later", words.map(Into::into).to_vec()).await?;
+    later.start()?;
+    let after = guarded.wait_for_writes(group.epoch + 1).await?;
+    ensure!(host(&after)? == 2, "{after:?}");
+    wait_until_untold(&guarded).await?;
+    ensure!(later.said()?.contains("killed what an earlier guard had left running"), "{}", later.said()?);
+    guarded.ensure_none_outlived()?;
+    // The first one goes on, and finds that it has a successor.
+    guarded.guard(1)?.resume().await?;
+    let ended = guarded.guard(1)?.ended(PATIENCE).await?;
+    ensure!(!ended.success(), "{ended}");
+    later.terminate()?;
+    ensure!(later.ended(PATIENCE).await?.success(), "it had nothing to do");
+    guarded.finish().await
+}
