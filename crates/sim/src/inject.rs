@@ -351,8 +351,8 @@ impl World {
                 continue;
             }
             let goes_on = |copy: &&Coordinator| self.coordinators.iter().any(|judge| judge.goes_on_as(copy));
-            let copies = self.clones.iter().filter(|copy| copy.is_copy_of(&self.coordinators[place]));
-            if let Some(copy) = copies.filter(goes_on).next_back() {
+            let mut copies = self.clones.iter().filter(|copy| copy.is_copy_of(&self.coordinators[place]));
+            if let Some(copy) = copies.rfind(goes_on) {
                 self.coordinators[place].start_on_a_copy_of(copy, &mut self.env);
             }
         }

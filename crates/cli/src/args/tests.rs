@@ -115,7 +115,7 @@ fn labels_need_at_least_one() {
 fn flags_of_a_role_are_layers_of_its_configuration() {
     let line = "coordinator --config c.toml --set raft.heartbeat_ms=50 --node-id 2 --data-dir d";
     let Command::Coordinator(args) = parsed(line) else { panic!("not a coordinator") };
-    let sources = crate::config::Sources::from(args);
+    let sources = crate::config::Sources::from(args.config);
     assert_eq!(sources.file.as_deref(), Some(std::path::Path::new("c.toml")));
     assert_eq!(sources.sets, ["raft.heartbeat_ms=50"]);
     let flags: Vec<_> = sources.flags.iter().map(|flag| (flag.key.as_str(), flag.value.as_str())).collect();
