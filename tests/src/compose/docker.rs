@@ -46,6 +46,32 @@ pub(super) async fn run(words: &[&str], input: Option<&str>, variables: &[(&str,
     Ok(Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
 }
 
+/// Takes away what is still attached to the networks of a project after its containers were removed, and names it.
+///
+/// # Errors
+/// When the engine does not say, or does not let go.
+pub(super) async fn free_networks(project: &str) -> Result<Vec<String>> {
+    let filter = format!("label=com.docker.compose.project={project}");
+    let networks = must(&["docker", "network", "ls", "--quiet", "--filter", &filter]).await?;
+    let mut freed = Vec::new();
+    for network in networks.split_whitespace() {
+        let attached = must(&[
+            "docker",
+            "network",
+            "inspect",
+            "--format",
+            "{{range .Containers}}{{println .Name}}{{end}}",
+            network,
+        ])
+        .await?;
+        for name in attached.split_whitespace() {
+            must(&["docker", "network", "disconnect", "--force", network, name]).await?;
+            freed.push(name.to_owned());
+        }
+    }
+    Ok(freed)
+}
+
 /// Runs a program that must succeed; what it said on stdout.
 ///
 /// # Errors

@@ -240,11 +240,23 @@ impl Stack {
     pub(super) async fn remove(&self) -> Result<()> {
         // It is there only if a scenario ended halfway; the networks do not go before it.
         docker::run(&["docker", "rm", "--force", SQUATTER], None, &[]).await?;
-        // Both profiles' at once: an earlier run may have been of the other size.
-        self.compose(&["--profile", "five", "down", "--volumes", "--remove-orphans", "--timeout", "3"])
-            .await?;
+        if let Err(error) = self.down().await {
+            // An engine may keep an endpoint of a container that it has removed, and then no network goes.
+            let kept = docker::free_networks(PROJECT).await?;
+            if kept.is_empty() {
+                return Err(error);
+            }
+            println!("engine: it has kept endpoints of removed containers: {}", kept.join(", "));
+            self.down().await?;
+        }
         *self.members() = (1..=self.size).map(Node::Coordinator).collect();
         Ok(())
+    }
+
+    async fn down(&self) -> Result<()> {
+        // Both profiles' at once: an earlier run may have been of the other size.
+        let words = ["--profile", "five", "down", "--volumes", "--remove-orphans", "--timeout", "3"];
+        self.compose(&words).await.map(drop)
     }
 
     /// Where its logs are kept, if they are.

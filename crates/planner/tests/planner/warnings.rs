@@ -552,7 +552,7 @@ fn what_is_found_between_coordinators_and_in_the_configuration_has_its_code() {
         ]
     );
     assert!(
-        found[4].text.contains("120.4 s behind this one's") && found[4].remedy.contains("NTP"),
+        found[5].text.contains("120.4 s behind this one's") && found[5].remedy.contains("NTP"),
         "{found:?}"
     );
     assert!(found.iter().all(|warning| !warning.remedy.is_empty()), "{found:?}");
