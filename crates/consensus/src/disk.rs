@@ -93,7 +93,7 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// When the system refuses.
     fn place(&self, name: &str) -> io::Result<String>;
     /// Names a file in it by what only that very file has, on whatever machine and after whatever boot it is found: its
-    /// inode and its birth. `None` where the file system keeps no birth.
+    /// inode and its birth, or its device where the file system keeps no birth. `None` where there is no such thing.
     ///
     /// # Errors
     /// When the system refuses.
@@ -271,7 +271,8 @@ impl Folder for RealFolder {
     fn file_identity(&self, name: &str) -> io::Result<Option<String>> {
         let file = fs::metadata(self.path.join(name))?;
         let born = file.created().ok().and_then(|born| born.duration_since(SystemTime::UNIX_EPOCH).ok());
-        Ok(born.map(|born| format!("{}:{}", file.ino(), born.as_nanos())))
+        let of = born.map_or_else(|| format!("device {}", file.dev()), |born| born.as_nanos().to_string());
+        Ok(Some(format!("{}:{of}", file.ino())))
     }
 
     fn path(&self, name: &str) -> PathBuf {

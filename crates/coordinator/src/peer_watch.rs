@@ -243,7 +243,7 @@ async fn ask(peers: &Peers, id: CoordinatorId, node: &MemberNode, clock: &dyn Cl
     let answer = peers.identify(id, node, ASK_DEADLINE).await;
     if let Err(refused) = &answer {
         // One that follows a leader asks for no votes, and would go on beside the start that counts elsewhere.
-        peers.end_if_refused(refused);
+        peers.end_if_refused(id, refused);
     }
     let took = clock.boottime().saturating_sub(sent);
     judge(answer, sent_ms, took)

@@ -189,9 +189,10 @@ impl Start {
         Self { id, at: Point { branch: random(), number, over: place == Place::SameFile }, ancestors }
     }
 
-    /// An operator says that nothing runs on what its folder is a copy of.
+    /// An operator says that nothing runs, nor ever will, on anything that its folder is a copy of.
     pub fn vouch(&mut self) {
-        self.at.over = !self.ancestors.is_empty();
+        let branches = [&mut self.at].into_iter().chain(&mut self.ancestors);
+        branches.for_each(|point| point.over = true);
     }
 
     /// How many starts there were before it, and it.

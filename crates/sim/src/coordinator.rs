@@ -222,7 +222,9 @@ impl Coordinator {
         let node = self.node;
         match &reached {
             Reached::Packet(_, Packet::Removed) => return self.end_for_good(env),
-            Reached::Packet(_, Packet::LeftBehind(start)) => return self.end_left_behind(start, env),
+            Reached::Packet(_, Packet::LeftBehind { by, refused }) => {
+                return self.end_left_behind(by, refused, env);
+            }
             _ => {}
         }
         self.with(env, |process, desk, env| match reached {

@@ -353,7 +353,7 @@ impl World {
             let goes_on = |copy: &&Coordinator| self.coordinators.iter().any(|judge| judge.goes_on_as(copy));
             let mut copies = self.clones.iter().filter(|copy| copy.is_copy_of(&self.coordinators[place]));
             if let Some(copy) = copies.rfind(goes_on) {
-                self.coordinators[place].start_on_a_copy_of(copy, &mut self.env);
+                self.coordinators[place].take_back(copy, &mut self.env);
             }
         }
     }

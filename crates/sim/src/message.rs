@@ -98,7 +98,7 @@ pub(crate) enum Packet {
     /// A coordinator says who it is, and asks another one whether it is still one of them.
     Identify(Sender),
     /// Another process counts for its node, for good, and not this start.
-    LeftBehind(InstanceId),
+    LeftBehind { by: Sender, refused: InstanceId },
     /// A coordinator asks another one about a node, and a start that speaks for it, and what it would have of that one.
     About { node: Node, start: Arc<Start>, wish: Wish },
     /// The answer.
@@ -123,7 +123,7 @@ impl Packet {
             Self::Raft(..)
                 | Self::Identify(_)
                 | Self::Removed
-                | Self::LeftBehind(_)
+                | Self::LeftBehind { .. }
                 | Self::About { .. }
                 | Self::Word { .. }
         )

@@ -2,7 +2,7 @@
 //! reach openraft beside those of the original. How it is judged stands in the domain crate, and the data folder remembers
 //! it; this asks around whether the one on record is still there.
 
-use super::{REASON_LEFT_BEHIND, START_HEADER, convert, transport::Peers};
+use super::{REASON_LEFT_BEHIND, REFUSED_BY, START_HEADER, convert, transport::Peers};
 use quorate_consensus::{DataFolder, VotersWatch, folder::PeerRefused};
 use quorate_domain::{
     CoordinatorId, InstanceId,
@@ -150,7 +150,8 @@ impl Acquaintances {
         if before.is_none_or(|before| before.start != start.id) {
             tracing::error!(coordinator = node.0, "{message}");
         }
-        let details = ErrorDetails::with_error_info(REASON_LEFT_BEHIND, "quorate", HashMap::new());
+        let by = HashMap::from([(REFUSED_BY.to_owned(), self.folder.start().id.to_string())]);
+        let details = ErrorDetails::with_error_info(REASON_LEFT_BEHIND, "quorate", by);
         Status::with_error_details(Code::PermissionDenied, message, details)
     }
 }
@@ -351,7 +352,9 @@ impl Peers {
         let start: Start = start_of(response.metadata()).ok()?.parse().ok()?;
         let answer = response.into_inner();
         let heard = InstanceId::new(&answer.heard_start).ok().map(|start| (start, answer.heard_ms_ago));
-        Some(Word { start: start.id, heard, refuses: answer.refuses_start, takes: answer.takes_start })
+        let counts = self.acquaintances.folder.is_current_start(to, &start.id);
+        let word = Word { start: start.id, heard, refuses: answer.refuses_start, takes: answer.takes_start };
+        Some(word.if_it_counts(counts))
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) const INSTANCE_HEADER: &str = "quorate-instance";
 pub(crate) const START_HEADER: &str = "quorate-start";
 /// The reason that a coordinator finds whose data folder is a copy, or was left behind by one.
 pub(crate) const REASON_LEFT_BEHIND: &str = "PEER_LEFT_BEHIND";
+/// Where the details of such a refusal have the start that refuses.
+pub(crate) const REFUSED_BY: &str = "start";
 /// The reason that a refused peer finds in the error details.
 pub(crate) const REASON_OTHER_INSTANCE: &str = "PEER_OTHER_INSTANCE";
 /// The reason that a coordinator finds which was removed from the cluster.

@@ -3,6 +3,7 @@
 
 use super::{
     INSTANCE_HEADER, MAX_MESSAGE_BYTES, REASON_LEFT_BEHIND, REASON_OTHER_INSTANCE, REASON_REMOVED,
+    REFUSED_BY,
     acquaintances::{Acquaintances, start_of},
     appends::Appends,
     convert,
@@ -201,11 +202,15 @@ impl Peers {
 
     /// A peer that knows this node by another data folder, or knows that it was removed, will never count its votes
     /// again: this process must end.
-    pub(crate) fn end_if_refused(&self, status: &Status) {
+    pub(crate) fn end_if_refused(&self, by: CoordinatorId, status: &Status) {
         let final_reasons = [REASON_OTHER_INSTANCE, REASON_LEFT_BEHIND, REASON_REMOVED];
-        let refused =
-            status.get_details_error_info().is_some_and(|info| final_reasons.contains(&info.reason.as_str()));
-        if refused {
+        let Some(info) = status.get_details_error_info() else { return };
+        // A copy of a peer's folder that does not count itself ends nobody.
+        let start = info.metadata.get(REFUSED_BY).and_then(|start| InstanceId::new(start).ok());
+        let another_counts = start.is_some_and(|start| {
+            self.folder.current_start(by).is_some() && !self.folder.is_current_start(by, &start)
+        });
+        if final_reasons.contains(&info.reason.as_str()) && !another_counts {
             self.shutdown.fatal(format!("refused by another coordinator: {}", status.message()));
         }
     }
@@ -271,7 +276,7 @@ impl PeerClient {
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         };
         answer.map_err(|status| {
-            self.peers.end_if_refused(&status);
+            self.peers.end_if_refused(CoordinatorId(self.target), &status);
             let error = io::Error::other(format!("{:?}: {}", status.code(), status.message()));
             match status.code() {
                 Code::Unavailable | Code::FailedPrecondition | Code::PermissionDenied => {

@@ -27,6 +27,15 @@ pub struct Word {
     pub takes: bool,
 }
 
+impl Word {
+    /// What it is worth, when the start that says it counts or does not: the original of its folder may go on, and would know
+    /// nothing of what it has promised. A refusal takes nothing from anybody that rests on it.
+    #[must_use]
+    pub fn if_it_counts(self, counts: bool) -> Self {
+        Self { takes: self.takes && counts, ..self }
+    }
+}
+
 /// What the asking one would have of the others, besides their word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wish {

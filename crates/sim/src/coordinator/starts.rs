@@ -27,6 +27,8 @@ pub(super) struct Folder {
     known: BTreeMap<Node, KnownStarts>,
     /// No process on it counts any more, by what another coordinator said.
     left_behind: bool,
+    /// Nothing runs, nor ever will, on what it is a copy of.
+    vouched: bool,
 }
 
 /// What a process knows of those that speak for the others.
@@ -61,7 +63,10 @@ impl Coordinator {
         let same_place = last.as_ref().is_none_or(|(_, machine)| *machine == self.node);
         // Its file system keeps no birth of files: what is found elsewhere may be a copy.
         let place = if same_place { Place::Same } else { Place::Another };
-        let start = Start::after(last.as_ref().map(|(start, _)| start), place, || env.new_instance());
+        let mut start = Start::after(last.as_ref().map(|(start, _)| start), place, || env.new_instance());
+        if std::mem::take(&mut self.folder.vouched) {
+            start.vouch();
+        }
         self.folder.last = Some((start.clone(), self.node));
         let known = std::mem::take(&mut self.folder.known);
         Starts { own: Arc::new(start), known, heard_ms: BTreeMap::new(), asking: BTreeMap::new() }
@@ -106,14 +111,25 @@ impl Coordinator {
         last.is_some_and(|(last, _)| record.is_some_and(|record| record.takes(last)))
     }
 
+    /// Goes on with what its copy has, which never runs again.
+    pub(crate) fn take_back(&mut self, copy: &Self, env: &mut Env) {
+        self.folder_of(copy, env);
+        self.folder.vouched = true;
+        self.start(env);
+    }
+
     /// Starts on a copy of another one's folder, and speaks for it.
     pub(crate) fn start_on_a_copy_of(&mut self, original: &Self, env: &mut Env) {
+        self.folder_of(original, env);
+        self.start(env);
+    }
+
+    fn folder_of(&mut self, original: &Self, env: &mut Env) {
         self.me = original.me;
         (self.folder, self.durable) = original.copied();
         env.note_copy(self.node, original.me);
         env.see(&Fact::Copied { node: self.node, from: original.node });
         env.note(self.node, || format!("is a copy of c{}", original.me + 1));
-        self.start(env);
     }
 
     /// True once it was told that its folder counts no more.
@@ -121,9 +137,13 @@ impl Coordinator {
         self.folder.left_behind
     }
 
-    /// Another start of this node counts: the process ends for good, if it is the one that was refused.
-    pub(super) fn end_left_behind(&mut self, refused: &InstanceId, env: &mut Env) {
-        let is_refused = self.process.as_ref().is_some_and(|process| process.starts.own.id == *refused);
+    /// Another start of this node counts: the process ends for good, if it is the one that was refused, by one that counts.
+    pub(super) fn end_left_behind(&mut self, by: &Sender, refused: &InstanceId, env: &mut Env) {
+        let is_refused = self.process.as_ref().is_some_and(|process| {
+            let another_counts =
+                process.starts.known.contains_key(&by.id) && !process.counts(by.id, &by.start.id);
+            process.starts.own.id == *refused && !another_counts
+        });
         if is_refused && self.crash(env) {
             env.note(self.node, || "is refused for good, and ends".to_owned());
             env.counts.add("starts/refused-and-away");
@@ -148,9 +168,13 @@ impl Process {
                 self.starts.known.insert(sender.id, counts);
             }
             Standing::Current => {}
-            Standing::LeftBehind { .. } => {
+            Standing::LeftBehind { why } => {
                 env.counts.add("starts/refused");
-                env.send(desk.node, machine, Packet::LeftBehind(sender.start.id.clone()));
+                env.note(desk.node, || {
+                    format!("refuses {} of c{} for good: {why}", sender.start, sender.id + 1)
+                });
+                let refused = sender.start.id.clone();
+                env.send(desk.node, machine, Packet::LeftBehind { by: self.sender(desk), refused });
                 return false;
             }
             Standing::Elsewhere { recorded } => {
@@ -205,6 +229,7 @@ impl Process {
         let known = self.starts.known.get(&node);
         if let Some(after) = known.and_then(|known| known.after_wish(wish, start, heard.as_ref())) {
             env.counts.add("starts/wish-granted");
+            env.note(desk.node, || format!("grants the wish about {start} of c{}: {wish:?}", node + 1));
             self.starts.known.insert(node, after);
         }
         let known = self.starts.known.get(&node);
@@ -217,6 +242,11 @@ impl Process {
         env.send(desk.node, machine, Packet::Word { by: desk.me, of: node, about: Arc::clone(start), word });
     }
 
+    /// True when this start of another one counts.
+    pub(super) fn counts(&self, node: Node, start: &InstanceId) -> bool {
+        self.starts.known.get(&node).is_some_and(|known| known.is_current(start))
+    }
+
     fn heard(&self, node: Node, now_ms: u64) -> Option<(InstanceId, u64)> {
         let counts = self.starts.known.get(&node)?.id().clone();
         Some((counts, now_ms.saturating_sub(*self.starts.heard_ms.get(&node)?)))
@@ -224,10 +254,11 @@ impl Process {
 
     /// One of those that were asked has answered.
     pub(super) fn told(&mut self, by: Node, of: Node, about: &Arc<Start>, word: Word) {
+        let counts = self.counts(by, &word.start);
         let asking = self.starts.asking.get_mut(&of).filter(|asking| asking.start == *about);
         match asking {
             Some(asking) if by == of => asking.at_its_address = Some(word.start),
-            Some(asking) => asking.others.push((coordinator_id(by), word)),
+            Some(asking) => asking.others.push((coordinator_id(by), word.if_it_counts(counts))),
             None => {}
         }
     }
@@ -261,6 +292,9 @@ impl Process {
                 Decision::Open(_) => "starts/left-open",
             });
             if let Some(after) = known.after(&decision, &asking.start) {
+                env.note(desk.node, || {
+                    format!("decides about {} of c{}: {decision:?}", asking.start, node + 1)
+                });
                 self.starts.known.insert(node, after);
             }
         }

@@ -27,6 +27,15 @@ impl Invariant for OneLeaderPerTerm {
                 }
                 _ => Ok(()),
             },
+            // It goes on from what that one has promised, and not from what it had before, which counts nowhere.
+            Fact::Copied { node, from } => {
+                let of = |machine| move |((voter, _), _): &(&(Node, u64), &Node)| *voter == machine;
+                let copied: Vec<_> =
+                    self.votes.iter().filter(of(from)).map(|((_, term), to)| ((node, *term), *to)).collect();
+                self.votes.retain(|(voter, _), _| *voter != node);
+                self.votes.extend(copied);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

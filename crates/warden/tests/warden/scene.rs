@@ -14,6 +14,7 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -23,8 +24,19 @@ const MESSAGE_MAX: usize = 64 << 10;
 /// How long anything may take that is to happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
+/// A warden that follows a killed one kills what fell to the agent and that nothing tells the group of. All tests of one
+/// process are one agent, so such a test waits until no other scene of its process is left, and keeps others out.
+static SCENES: RwLock<()> = RwLock::new(());
+
+/// Held for the shared or the sole use of this process as an agent.
+enum Turn {
+    Shared { _held: RwLockReadGuard<'static, ()> },
+    Alone { _held: RwLockWriteGuard<'static, ()> },
+}
+
 /// A state folder, its wardens, and a folder for scripts.
 pub(crate) struct Scene {
+    _turn: Turn,
     folder: TempDir,
     pub(crate) warden: Child,
     host: String,
@@ -35,13 +47,24 @@ impl Scene {
         Self::with(|_| {})
     }
 
+    /// One in which another warden follows a killed one.
+    pub(crate) fn alone() -> Self {
+        let held = SCENES.write().unwrap_or_else(PoisonError::into_inner);
+        Self::of(Turn::Alone { _held: held }, |_| {})
+    }
+
     /// The warden's command may be changed before it is started.
     pub(crate) fn with(change: impl FnOnce(&mut Command)) -> Self {
+        let held = SCENES.read().unwrap_or_else(PoisonError::into_inner);
+        Self::of(Turn::Shared { _held: held }, change)
+    }
+
+    fn of(turn: Turn, change: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("state")).unwrap();
         let warden = start(&folder.path().join("state"), change);
         let host = format!("t{}", std::process::id());
-        Self { folder, warden, host }
+        Self { _turn: turn, folder, warden, host }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -66,7 +66,7 @@ fn what_a_killed_warden_left_is_killed_by_the_next_one() {
     // As the agent does: what a dead warden leaves falls to this process.
     set_child_subreaper(Some(getpid())).unwrap();
     for cgroups in ways() {
-        let mut scene = Scene::new();
+        let mut scene = Scene::alone();
         let settings = Settings { cgroups, ..settings(&scene, "exit 1") };
         let (mut agent, _) = scene.agent(&settings);
         agent.lease(600_000);
@@ -91,7 +91,7 @@ fn what_a_killed_warden_left_is_killed_by_the_next_one() {
 
 #[test]
 fn what_is_left_when_agent_and_warden_were_killed_at_once_is_no_proof_without_a_cgroup() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::alone();
     let settings = Settings { cgroups: CgroupUse::Off, ..settings(&scene, "exit 1") };
     let (mut agent, _) = scene.agent(&settings);
     agent.lease(600_000);
@@ -143,7 +143,7 @@ fn one_folder_has_one_warden() {
 
 #[test]
 fn what_a_warden_ended_is_told_by_the_next_one_too_until_an_agent_has_heard_it() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::alone();
     let settings = settings(&scene, "exit 1");
     let (mut agent, _) = scene.agent(&settings);
     agent.lease(1_000);
