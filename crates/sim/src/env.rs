@@ -216,6 +216,11 @@ impl Env {
         self.taken.remove(&of);
     }
 
+    /// True while one is reached at the address of another.
+    pub(crate) fn is_an_address_taken(&self) -> bool {
+        !self.taken.is_empty()
+    }
+
     /// Who is reached there.
     pub(crate) fn reached_at(&self, node: Node) -> Node {
         self.taken.get(&node).copied().unwrap_or(node)

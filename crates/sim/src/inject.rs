@@ -331,11 +331,13 @@ impl World {
         Effect::Later
     }
 
-    /// One that is refused for good by now stays as it is.
+    /// One after the other, as the runbook has it: two that move at once are no witnesses for each other.
     fn move_coordinator(&mut self, index: usize, target: u64) -> Effect {
         let original = pick(target, self.env.plan.coordinators);
         let blank = self.clones.iter().position(Coordinator::is_blank);
-        if let Some(place) = blank.filter(|_| !self.coordinators[original].is_left_behind()) {
+        let settled =
+            !self.env.is_an_address_taken() && !self.coordinators.iter().any(Coordinator::is_left_behind);
+        if let Some(place) = blank.filter(|_| settled) {
             self.coordinators[original].crash(&mut self.env);
             self.clones[place].start_on_a_copy_of(&self.coordinators[original], &mut self.env);
             self.env.take_address(original, self.clones[place].machine());

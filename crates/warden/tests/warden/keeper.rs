@@ -1,6 +1,6 @@
 //! A keeper as a process, spoken to as a guard does.
 
-use crate::scene::{SOON, until};
+use crate::scene::{SOON, Turn, until};
 use quorate_warden::{
     Decoder,
     clock::boot_ms,
@@ -21,6 +21,7 @@ const DEAF: &str =
     "trap '' TERM INT HUP; setsid sleep 600 & echo $! > below.new; mv below.new below; wait; sleep 600";
 
 struct Kept {
+    _turn: Turn,
     folder: TempDir,
     keeper: Child,
     stream: UnixStream,
@@ -36,6 +37,7 @@ fn from_now(writes: u64, lease: u64) -> Until {
 impl Kept {
     /// A keeper of `sh -c SCRIPT`, and what it says to a start with so much time, in milliseconds.
     fn start(script: &str, writes: u64, lease: u64) -> (Self, FromKeeper) {
+        let turn = Turn::shared();
         let folder = tempfile::tempdir().unwrap();
         let (stream, theirs) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
@@ -45,7 +47,7 @@ impl Kept {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()
             .unwrap();
-        let mut kept = Self { folder, keeper, stream, decoder: Decoder::new(MESSAGE_MAX_BYTES) };
+        let mut kept = Self { _turn: turn, folder, keeper, stream, decoder: Decoder::new(MESSAGE_MAX_BYTES) };
         let until = from_now(writes, lease);
         kept.say(&ToKeeper::Start { until, environment: vec![("QUORATE_EPOCH".into(), "5".into())] });
         let answer = kept.hear();

@@ -29,9 +29,16 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 static SCENES: RwLock<()> = RwLock::new(());
 
 /// Held for the shared or the sole use of this process as an agent.
-enum Turn {
+pub(crate) enum Turn {
     Shared { _held: RwLockReadGuard<'static, ()> },
     Alone { _held: RwLockWriteGuard<'static, ()> },
+}
+
+impl Turn {
+    /// Waits until no scene is alone.
+    pub(crate) fn shared() -> Self {
+        Self::Shared { _held: SCENES.read().unwrap_or_else(PoisonError::into_inner) }
+    }
 }
 
 /// A state folder, its wardens, and a folder for scripts.
@@ -55,8 +62,7 @@ impl Scene {
 
     /// The warden's command may be changed before it is started.
     pub(crate) fn with(change: impl FnOnce(&mut Command)) -> Self {
-        let held = SCENES.read().unwrap_or_else(PoisonError::into_inner);
-        Self::of(Turn::Shared { _held: held }, change)
+        Self::of(Turn::shared(), change)
     }
 
     fn of(turn: Turn, change: impl FnOnce(&mut Command)) -> Self {
