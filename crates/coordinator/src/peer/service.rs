@@ -272,7 +272,7 @@ impl Raft for PeerService {
                 let heard = heard.as_ref().map(|(id, ago)| (id.clone(), whole_ms(*ago)));
                 folder
                     .word_on_start(CoordinatorId(about), &start, convert::wish(wish), heard.as_ref())
-                    .map_err(|error| Status::internal(error.to_string()))?
+                    .map_err(failed)?
             }
             _ => (false, false),
         };
