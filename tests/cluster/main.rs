@@ -21,6 +21,7 @@ mod leader_kills;
 mod leftovers;
 mod members;
 mod operators;
+mod outages;
 mod outlived;
 mod python_client;
 mod reflection;

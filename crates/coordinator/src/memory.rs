@@ -3,7 +3,7 @@
 
 use quorate_consensus::{Feed, Leadership, View};
 use quorate_domain::{HostId, Incarnation, RefusalReason, StartId, State, Term};
-use quorate_leader_core::{Acknowledgement, Leader, Leading, Look, Round, SessionId};
+use quorate_leader_core::{Acknowledgement, Leader, Leading, Look, QuorumSeen, Round, SessionId};
 use quorate_planner::{
     Mono,
     warnings::{Coordinators, Warnings, warnings},
@@ -61,6 +61,9 @@ impl Inner {
 #[derive(Clone)]
 pub(crate) struct Memory {
     inner: Arc<Mutex<Inner>>,
+    /// What the last look has shown of the quorum, and when that was. Other coordinators ask for it, who must not wait for
+    /// a look.
+    quorum: Arc<Mutex<Option<(QuorumSeen, Mono)>>>,
     changed: Arc<Notify>,
     renewals: Arc<Notify>,
     clock: Arc<dyn Clock>,
@@ -68,12 +71,23 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { inner: Arc::default(), changed: Arc::default(), renewals: Arc::default(), clock }
+        Self {
+            inner: Arc::default(),
+            quorum: Arc::default(),
+            changed: Arc::default(),
+            renewals: Arc::default(),
+            clock,
+        }
     }
 
     /// The leader's clock.
     pub(crate) fn now(&self) -> Mono {
         Mono(self.clock.boottime().as_ms())
+    }
+
+    /// This machine's clocks.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -127,7 +141,15 @@ impl Memory {
         inner.leader.hears_leader(leadership.heard_leader().is_some());
         let look = inner.leader.look(leading, &view.state, view.applied_term, now);
         inner.end(&look.ended);
+        let seen = inner.leader.quorum_seen(now);
+        *self.quorum.lock().unwrap_or_else(PoisonError::into_inner) = seen.map(|seen| (seen, now));
         (look, now)
+    }
+
+    /// What this coordinator has seen of the quorum; none before its first look.
+    pub(crate) fn quorum_seen(&self) -> Option<QuorumSeen> {
+        let (seen, at) = (*self.quorum.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(seen.later(self.now().since_ms(at)))
     }
 
     /// Opens a session; an earlier one of the same host is over. None when this is not the leadership of that term.

@@ -3,12 +3,12 @@
 //!
 //! Nothing is decided by it. It is for whoever looks at a cluster that does not come together.
 
-use crate::peer::Peers;
+use crate::{memory::Memory, peer::Peers};
 use quorate_consensus::{Consensus, types::MemberNode};
 use quorate_domain::CoordinatorId;
+use quorate_leader_core::QuorumSeen;
 use quorate_planner::warnings::{self, Finding, LostLines};
 use quorate_rpc::pb::raft::IdentifyResponse;
-use quorate_runtime::clock::Clock;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -138,7 +138,7 @@ impl PeerWatch {
         consensus: Consensus,
         initial: BTreeMap<CoordinatorId, MemberNode>,
         peers: Peers,
-        clock: Arc<dyn Clock>,
+        memory: Memory,
     ) {
         let mut ticks = tokio::time::interval(ASK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,8 +160,8 @@ impl PeerWatch {
             known.extend(others.keys().map(|id| id.0));
             let mut asked = JoinSet::new();
             for (id, node) in others.clone() {
-                let (peers, clock) = (peers.clone(), Arc::clone(&clock));
-                asked.spawn(async move { (id, ask(&peers, id, &node, clock.as_ref()).await) });
+                let (peers, memory) = (peers.clone(), memory.clone());
+                asked.spawn(async move { (id, ask(&peers, id, &node, &memory).await) });
             }
             let answers: BTreeMap<_, _> = asked.join_all().await.into_iter().collect();
             self.take(&others, answers);
@@ -238,15 +238,19 @@ fn others(
     others
 }
 
-async fn ask(peers: &Peers, id: CoordinatorId, node: &MemberNode, clock: &dyn Clock) -> Vec<Problem> {
-    let (sent, sent_ms) = (clock.boottime(), clock.unix_ms());
+async fn ask(peers: &Peers, id: CoordinatorId, node: &MemberNode, memory: &Memory) -> Vec<Problem> {
+    let (asked, sent_ms) = (memory.now(), memory.clock().unix_ms());
     let answer = peers.identify(id, node, ASK_DEADLINE).await;
-    if let Err(refused) = &answer {
+    match &answer {
+        Ok(IdentifyResponse { quorum_seen: Some(seen), .. }) => {
+            let seen = QuorumSeen { for_ms: seen.for_ms, before_ms: seen.before_ms };
+            memory.tell(|leader, now| leader.peer_saw(id, seen, asked, now));
+        }
+        Ok(_) => {}
         // One that follows a leader asks for no votes, and would go on beside the start that counts elsewhere.
-        peers.end_if_refused(id, refused);
+        Err(refused) => peers.end_if_refused(id, refused),
     }
-    let took = clock.boottime().saturating_sub(sent);
-    judge(answer, sent_ms, took)
+    judge(answer, sent_ms, Duration::from_millis(memory.now().since_ms(asked)))
 }
 
 /// What an answer says, to a question that was sent at a time of the wall clock and took a while.

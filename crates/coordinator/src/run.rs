@@ -120,6 +120,7 @@ pub async fn run(
         consensus.clone(),
         peers.clone(),
         watch.clone(),
+        memory.clone(),
         lost.clone(),
         Arc::clone(&clock),
     ))
@@ -147,8 +148,7 @@ pub async fn run(
     until_stopped("assignments", memory.clone().ring_for_changes(consensus.feed().clone()), &shutdown);
     until_stopped("lease record", lease.tell(consensus.feed().clone()), &shutdown);
     until_stopped("health", health::follow(reporter, consensus.leadership()), &shutdown);
-    let watching =
-        watch.run(consensus.clone(), options.raft.members.clone(), peers.clone(), Arc::clone(&clock));
+    let watching = watch.run(consensus.clone(), options.raft.members.clone(), peers.clone(), memory.clone());
     until_stopped("peer watch", watching, &shutdown);
     let mut parts = Parts::of(&consensus);
     until_stopped("serving pulse", standstill::beat(parts.add("the thread that serves")), &shutdown);

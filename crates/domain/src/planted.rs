@@ -58,6 +58,8 @@ bugs! {
     WardenAfterD = "warden-after-d",
     /// An open session counts as contact, although no renewal counts.
     ContactWithoutRenewal = "contact-without-renewal",
+    /// A coordinator that was cut off from the quorum takes that for an outage of it.
+    OutageOfOne = "outage-of-one",
     /// A copy of a coordinator's data folder speaks for its node.
     CloneCounted = "clone-counted",
     /// Coordinators get or lose votes although those that shall vote have no quorum.

@@ -2,8 +2,9 @@
 
 use crate::{
     look::STALL_MS,
+    outage::Outages,
     pace::{Pace, TooOften},
-    reach::Reach,
+    reach::{QuorumSeen, Reach},
     renewals::{Acknowledgement, Judged, Renewals, Round},
     session::{Hello, Report, Session, SessionId},
 };
@@ -25,6 +26,7 @@ pub struct Leader {
     numbered: u64,
     pub(crate) last_look: Option<Mono>,
     pub(crate) reach: Reach,
+    pub(crate) outages: Outages,
     /// On one that does not lead: it hears a leader.
     pub(crate) hears_another: bool,
     /// When it was noticed that the process had stood still, the last time.
@@ -103,6 +105,7 @@ impl Leader {
         #[cfg(planted)]
         let waits = std::mem::take(&mut self.waits);
         let ended = self.start_over();
+        self.outages = Outages::of_leadership(now);
         self.observations = Observations {
             leader,
             term,
@@ -123,6 +126,7 @@ impl Leader {
             return;
         }
         self.ready = true;
+        self.outages.begin(state.cluster.led.as_ref().map(|led| led.coordinator), now);
         self.observations.led_since = now;
         self.observations.observe_until = now.plus_ms(state.settings().lease.wait_ms);
     }
@@ -144,6 +148,16 @@ impl Leader {
     /// Notes whether this coordinator, where it does not lead, hears a leader: to be said before a look.
     pub fn hears_leader(&mut self, hears: bool) {
         self.hears_another = hears;
+    }
+
+    /// What this coordinator has seen of the quorum, for the one that leads; none when it has not looked yet.
+    pub fn quorum_seen(&self, now: Mono) -> Option<QuorumSeen> {
+        self.reach.seen(now)
+    }
+
+    /// What another coordinator has seen of the quorum, which was asked at this moment.
+    pub fn peer_saw(&mut self, by: CoordinatorId, seen: QuorumSeen, asked: Mono, now: Mono) {
+        self.outages.told(by, seen, asked, now);
     }
 
     /// An agent was refused in the leadership of this term: operators should be told.

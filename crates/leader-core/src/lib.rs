@@ -11,6 +11,7 @@
 mod assignments;
 mod leader;
 mod look;
+mod outage;
 mod pace;
 mod reach;
 mod renewals;
@@ -20,5 +21,6 @@ pub use assignments::Assignments;
 pub use leader::Leader;
 pub use look::{Leading, Look, Next, STALL_MS};
 pub use pace::TooOften;
+pub use reach::QuorumSeen;
 pub use renewals::{Acknowledgement, RENEWALS_MAX, Round};
 pub use session::{Hello, Report, Session, SessionId};

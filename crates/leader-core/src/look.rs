@@ -1,6 +1,6 @@
 //! One look of a coordinator at the world: does it lead, has it seen enough, and what should change?
 
-use crate::leader::Leader;
+use crate::{leader::Leader, outage::Known};
 use quorate_domain::{CoordinatorId, HostId, State, Term};
 use quorate_planner::{Mono, Plan, incidents, plan_all};
 
@@ -47,6 +47,7 @@ impl Leader {
         let stalled_ms = self.stalled_ms(now);
         let mut look = Look { ended: Vec::new(), stalled_ms, next: Next::Wait };
         let reached = leading.map_or(self.hears_another, |leading| leading.decides);
+        self.reach.note_record(state.cluster.led.as_ref());
         // Before there is a cluster nobody misses the quorum.
         let over = self.reach.look(reached || state.cluster.id.is_none(), stalled_ms.is_some(), now);
         let Some(Leading { coordinator, term, decides }) = leading else {
@@ -60,13 +61,19 @@ impl Leader {
         if stalled_ms.is_some() || !decides {
             self.observe_only(state.settings().lease.wait_ms, now);
         }
-        if let Some(since) = over {
-            self.observations.note_outage(state, since, now);
+        if let Some(gap) = over {
+            self.outages.over(gap, coordinator, now);
         }
         if applied_term != term {
             return look;
         }
         self.become_ready(state, now);
+        if let Some(Known { since, until, by_others }) = self.outages.known(coordinator, state, now) {
+            self.observations.note_outage(state, since, until);
+            if by_others {
+                self.reach.learn(since, until);
+            }
+        }
         look.next = if state.cluster.id.is_none() {
             Next::FormCluster
         } else {

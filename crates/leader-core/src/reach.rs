@@ -1,6 +1,43 @@
 //! Since when this coordinator knows of no quorum.
 
+use quorate_domain::{Led, Term};
 use quorate_planner::Mono;
+
+/// A quorum that was there for less than this may have been too short for the outage before it to be told.
+const STEADY_MS: u64 = 10_000;
+
+/// A time in which a coordinator knew of no quorum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// When it knew of one for the last time before; when it first looked, before it knew of any.
+    pub(crate) since: Mono,
+    /// When it knew of one again; none while it does not.
+    pub(crate) until: Option<Mono>,
+}
+
+impl Gap {
+    fn lasted_ms(&self, now: Mono) -> u64 {
+        self.until.unwrap_or(now).since_ms(self.since)
+    }
+}
+
+/// What a coordinator has seen of the quorum, as it tells the one that leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuorumSeen {
+    /// For how many milliseconds it has known of one; none while it knows of none.
+    pub for_ms: Option<u64>,
+    /// How many milliseconds ago it knew of one for the last time before that, or first looked.
+    pub before_ms: u64,
+}
+
+impl QuorumSeen {
+    /// The same, so many milliseconds later.
+    #[must_use]
+    pub fn later(self, by_ms: u64) -> Self {
+        let for_ms = self.for_ms.map(|for_ms| for_ms.saturating_add(by_ms));
+        Self { for_ms, before_ms: self.before_ms.saturating_add(by_ms) }
+    }
+}
 
 /// What a coordinator has seen of the quorum, whether it leads or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,52 +47,127 @@ pub(crate) struct Reach {
     last: Option<Mono>,
     /// It knew of none at the last look.
     lost: bool,
+    /// The last time without one that is over; an empty one where it knew of a quorum at its first look.
+    gap: Option<Gap>,
+    /// How many outages the leader on record has told, and in which term.
+    told: (Term, u64),
 }
 
 impl Reach {
-    /// Looks again; `reached` as far as it knows now. When an outage is over: since when there was no quorum.
-    pub(crate) fn look(&mut self, reached: bool, stood_still: bool, now: Mono) -> Option<Mono> {
+    /// Looks again; `reached` as far as it knows now. When a time without a quorum is over by this look, gives it back, or a
+    /// longer one shortly before it.
+    pub(crate) fn look(&mut self, reached: bool, stood_still: bool, now: Mono) -> Option<Gap> {
         if stood_still {
-            *self = Self::default();
+            *self = Self { told: self.told, ..Self::default() };
         }
         let since = self.last;
         let was_lost = std::mem::replace(&mut self.lost, !reached);
         if reached || since.is_none() {
             self.last = Some(now);
         }
-        since.filter(|_| reached && was_lost)
+        if !reached || (since.is_some() && !was_lost) {
+            return None;
+        }
+        let gap = Gap { since: since.unwrap_or(now), until: Some(now) };
+        let is_longer = |before: &Gap| before.lasted_ms(now) > gap.lasted_ms(now);
+        let is_recent =
+            |before: &Gap| before.until.is_some_and(|until| gap.since.since_ms(until) < STEADY_MS);
+        self.gap = self.gap.filter(|before| is_longer(before) && is_recent(before)).or(Some(gap));
+        self.gap.filter(|_| since.is_some())
+    }
+
+    /// The others have said what of the last time without a quorum was one for them too.
+    pub(crate) fn learn(&mut self, since: Mono, until: Mono) {
+        self.gap = self.gap.map(|_| Gap { since, until: Some(until) });
+    }
+
+    /// The leader on record may have told of an outage: what this one has seen until now is on record.
+    pub(crate) fn note_record(&mut self, led: Option<&Led>) {
+        let told = led.map_or((Term(0), 0), |led| (led.term, led.outages));
+        let before = std::mem::replace(&mut self.told, told);
+        if told != before
+            && told.1 > 0
+            && let Some(Gap { since, until: Some(until) }) = &mut self.gap
+        {
+            *since = *until;
+        }
+    }
+
+    /// What it has seen; none when it has not looked yet.
+    pub(crate) fn seen(&self, now: Mono) -> Option<QuorumSeen> {
+        let gap = self.gap.filter(|_| !self.lost).or(self.last.map(|since| Gap { since, until: None }))?;
+        let for_ms = gap.until.map(|until| now.since_ms(until));
+        Some(QuorumSeen { for_ms, before_ms: now.since_ms(gap.since) })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_domain::{CoordinatorId, Timestamp};
 
-    fn looks(all: &[(u64, bool, bool)]) -> Vec<Option<Mono>> {
+    fn gap(since: u64, until: u64) -> Gap {
+        Gap { since: Mono(since), until: Some(Mono(until)) }
+    }
+
+    fn looks(all: &[(u64, bool, bool)]) -> (Reach, Vec<Option<Gap>>) {
         let mut reach = Reach::default();
-        all.iter().map(|(at, reached, still)| reach.look(*reached, *still, Mono(*at))).collect()
+        let found = all.iter().map(|(at, reached, still)| reach.look(*reached, *still, Mono(*at))).collect();
+        (reach, found)
     }
 
     #[test]
     fn an_outage_lasts_from_the_last_quorum_to_the_next() {
-        let found =
+        let (reach, found) =
             looks(&[(0, true, false), (250, false, false), (500, false, false), (9_000, true, false)]);
-        assert_eq!(found, [None, None, None, Some(Mono(0))]);
+        assert_eq!(found, [None, None, None, Some(gap(0, 9_000))]);
+        let seen = QuorumSeen { for_ms: Some(1_000), before_ms: 10_000 };
+        assert_eq!(reach.seen(Mono(10_000)), Some(seen));
     }
 
     #[test]
     fn one_that_starts_without_a_quorum_counts_from_its_first_look() {
-        let found =
+        let (_, found) =
             looks(&[(100, false, false), (9_000, false, false), (9_250, true, false), (9_500, true, false)]);
-        assert_eq!(found, [None, None, Some(Mono(100)), None]);
+        assert_eq!(found, [None, None, Some(gap(100, 9_250)), None]);
     }
 
     #[test]
     fn what_happened_while_it_stood_still_is_not_known() {
-        let found =
+        let (_, found) =
             looks(&[(0, true, false), (250, false, false), (60_000, true, true), (60_250, true, false)]);
         assert_eq!(found, [None, None, None, None]);
-        let found = looks(&[(0, true, false), (60_000, false, true), (65_000, true, false)]);
-        assert_eq!(found, [None, None, Some(Mono(60_000))], "it counts anew");
+        let (_, found) = looks(&[(0, true, false), (60_000, false, true), (65_000, true, false)]);
+        assert_eq!(found, [None, None, Some(gap(60_000, 65_000))], "it counts anew");
+    }
+
+    #[test]
+    fn a_quorum_for_a_moment_hides_no_outage_before_it() {
+        let all = [(0, true), (250, false), (9_000, true), (9_250, false), (9_500, true), (20_000, true)];
+        let (mut reach, found) = looks(&all.map(|(at, reached)| (at, reached, false)));
+        assert_eq!(found, [None, None, Some(gap(0, 9_000)), None, Some(gap(0, 9_000)), None]);
+        assert_eq!(reach.look(false, false, Mono(20_250)), None);
+        assert_eq!(reach.look(true, false, Mono(20_500)), Some(gap(20_000, 20_500)), "long after it");
+        let (mut reach, _) =
+            looks(&all[..3].iter().map(|(at, reached)| (*at, *reached, false)).collect::<Vec<_>>());
+        let led = |term, outages| Led {
+            coordinator: CoordinatorId(1),
+            term: Term(term),
+            since: Timestamp(1),
+            outages,
+        };
+        reach.note_record(Some(&led(2, 0)));
+        assert_eq!(reach.seen(Mono(9_100)), Some(QuorumSeen { for_ms: Some(100), before_ms: 9_100 }));
+        reach.note_record(Some(&led(2, 1)));
+        assert_eq!(reach.seen(Mono(9_100)), Some(QuorumSeen { for_ms: Some(100), before_ms: 100 }));
+    }
+
+    #[test]
+    fn it_tells_of_no_quorum_before_it_looked_and_of_none_while_it_knows_none() {
+        assert_eq!(Reach::default().seen(Mono(5)), None);
+        let (reach, _) = looks(&[(100, true, false), (200, true, false)]);
+        assert_eq!(reach.seen(Mono(300)), Some(QuorumSeen { for_ms: Some(200), before_ms: 200 }));
+        let (reach, _) = looks(&[(100, true, false), (200, false, false), (9_000, false, false)]);
+        assert_eq!(reach.seen(Mono(9_100)), Some(QuorumSeen { for_ms: None, before_ms: 9_000 }));
     }
 }

@@ -19,6 +19,13 @@ pub struct SeenOutage {
     pub until: Mono,
 }
 
+impl SeenOutage {
+    /// How long it lasted, at least.
+    pub(crate) fn lasted_ms(&self) -> u64 {
+        self.until.since_ms(self.since)
+    }
+}
+
 /// Agents that were refused, until that is on record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RefusedAgents(BTreeMap<(HostId, RefusalReason), Refused>);
@@ -62,7 +69,7 @@ pub fn plan(state: &State, observations: &Observations) -> Plan {
     let told = known.map_or(0, |led| led.outages);
     let threshold_ms = state.settings().lease.longest_election_allowed_ms();
     let outage = observations.outage.and_then(|seen| {
-        let outage = Outage { number: seen.number, lasted_ms: seen.until.since_ms(seen.since) };
+        let outage = Outage { number: seen.number, lasted_ms: seen.lasted_ms() };
         (outage.number > told && outage.lasted_ms > threshold_ms).then_some(outage)
     });
     if known.is_none() || outage.is_some() {

@@ -194,13 +194,14 @@ impl Observations {
         self.refused.note_applied(state);
     }
 
-    /// There is a quorum again. An outage that is not on record yet goes on in the next one.
+    /// There is a quorum again. Of two outages that are not on record the longer one is told: that there was a quorum
+    /// between them was too short for a decision, or the one is too short to be told.
     pub fn note_outage(&mut self, state: &State, since: Mono, until: Mono) {
         let led = state.cluster.led.as_ref();
         let told = led.filter(|led| led.term == self.term).map_or(0, |led| led.outages);
-        let open = self.outage.filter(|seen| seen.number > told);
-        let (number, since) = open.map_or((told + 1, since), |seen| (seen.number, seen.since));
-        self.outage = Some(SeenOutage { number, since, until });
+        let seen = SeenOutage { number: told + 1, since, until };
+        let open = self.outage.filter(|open| open.number > told);
+        self.outage = open.filter(|open| open.lasted_ms() > seen.lasted_ms()).or(Some(seen));
     }
 
     fn note_time(&mut self, state: &State, now: Mono) {

@@ -71,6 +71,8 @@ struct Process {
     /// The driver waits for so many answers.
     driving: usize,
     look_due_ms: Option<u64>,
+    /// When it asks the others again what they have seen of the quorum.
+    ask_of_quorum_ms: u64,
     members: Members,
 }
 
@@ -148,6 +150,7 @@ impl Coordinator {
             reads: Reads::default(),
             driving: 0,
             look_due_ms: None,
+            ask_of_quorum_ms: 0,
             members: Members::default(),
         });
         let now_ms = env.local_ms(self.node);
@@ -251,6 +254,12 @@ impl Coordinator {
                 process.asked_about(from, about, &start, wish, desk, env);
             }
             Reached::Packet(_, Packet::Word { by, of, about, word }) => process.told(by, of, &about, word),
+            Reached::Packet(from, Packet::AskOfQuorum { asked_ms }) => {
+                process.asked_of_quorum(from, asked_ms, desk, env);
+            }
+            Reached::Packet(_, Packet::SawQuorum { by, seen, asked_ms }) => {
+                process.peer_saw(by, seen, asked_ms, desk, env);
+            }
             Reached::Packet(..) => {}
             Reached::Timer(timer) => process.woken(&timer, desk, env),
         });
@@ -329,6 +338,7 @@ impl Process {
                 self.raft.tick(now, now_ms, env.chance(node));
                 self.give_up_late(now_ms, desk, env);
                 self.look_if_due(desk, env);
+                self.ask_of_quorum(now_ms, desk, env);
                 self.tick_members(now_ms, desk, env);
                 self.decide_about_starts(now_ms, desk, env);
                 env.wake_when_shown(now_ms + TICK_MS, node, desk.life, Timer::Tick);

@@ -6,7 +6,7 @@ use quorate_domain::{
     Assignment, AssignmentDelta, Command, FormationId, GroupId, Incarnation, InstanceId, LeaseSettings,
     Outcome, RequestId, Revision, ServiceMode,
 };
-use quorate_leader_core::{Hello, Report};
+use quorate_leader_core::{Hello, QuorumSeen, Report};
 use std::sync::Arc;
 
 /// Names one connection of an agent to a coordinator.
@@ -103,6 +103,10 @@ pub(crate) enum Packet {
     About { node: Node, start: Arc<Start>, wish: Wish },
     /// The answer.
     Word { by: Node, of: Node, about: Arc<Start>, word: Word },
+    /// Whoever leads asks another coordinator what it has seen of the quorum, at this moment of its own clock.
+    AskOfQuorum { asked_ms: u64 },
+    /// The answer.
+    SawQuorum { by: Node, seen: QuorumSeen, asked_ms: u64 },
     /// It is none any more, and never will be.
     Removed,
     /// From an agent.
@@ -126,6 +130,8 @@ impl Packet {
                 | Self::LeftBehind { .. }
                 | Self::About { .. }
                 | Self::Word { .. }
+                | Self::AskOfQuorum { .. }
+                | Self::SawQuorum { .. }
         )
     }
 

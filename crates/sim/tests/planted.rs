@@ -36,6 +36,7 @@ const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
     (Bug::WardenAfterD, 60, &["I23"]),
     (Bug::ContactWithoutRenewal, 60, &["I24"]),
     // Also by I21: a leader finds two logs under one id, at one address, and sends and is refused without a pause.
+    (Bug::OutageOfOne, 600, &["I25"]),
     (Bug::CloneCounted, 200, &["I1", "I2", "I4", "I7", "I21"]),
     (Bug::NoQuorumCheckOfMembers, 60, &["I20", "I22"]),
 ];

@@ -4,7 +4,7 @@ use super::{
     INSTANCE_HEADER, Peers, REASON_OTHER_INSTANCE, REASON_REMOVED, START_HEADER, acquaintances::whole_ms,
     convert,
 };
-use crate::{lost_lines::Lost, peer_watch::PeerWatch};
+use crate::{lost_lines::Lost, memory::Memory, peer_watch::PeerWatch};
 use openraft::error::{InstallSnapshotError, RaftError};
 use quorate_consensus::{Consensus, folder::PeerRefused};
 use quorate_domain::{CoordinatorId, InstanceId, starts::Start};
@@ -30,6 +30,7 @@ pub(crate) struct PeerService {
     consensus: Consensus,
     peers: Peers,
     watch: PeerWatch,
+    memory: Memory,
     lost: Lost,
     clock: Arc<dyn Clock>,
 }
@@ -40,10 +41,11 @@ impl PeerService {
         consensus: Consensus,
         peers: Peers,
         watch: PeerWatch,
+        memory: Memory,
         lost: Lost,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { initial, consensus, peers, watch, lost, clock }
+        Self { initial, consensus, peers, watch, memory, lost, clock }
     }
 
     /// True when it may have promised something to this cluster: by the configuration, by Raft, or by the record.
@@ -295,6 +297,10 @@ impl Raft for PeerService {
             stands_still: self.consensus.leadership().borrow().stands_still,
             log_lines_lost: lost.count,
             log_lines_lost_ms_ago: lost.lately_ms,
+            quorum_seen: self
+                .memory
+                .quorum_seen()
+                .map(|seen| pb::QuorumSeen { for_ms: seen.for_ms, before_ms: seen.before_ms }),
         })
     }
 }

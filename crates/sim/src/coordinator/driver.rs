@@ -1,17 +1,22 @@
 //! Runs the planners while this coordinator leads, and proposes what they return.
 
-use super::{Asker, Desk, Process};
+use super::{Asker, Desk, Process, coordinator_id};
 use crate::{
     env::{Env, Timer},
+    message::Packet,
+    network::Node,
     oracle::Fact,
 };
 use quorate_domain::{Cause, ClusterId, Command, FormationId, Settings, Term};
-use quorate_leader_core::Next;
+use quorate_leader_core::{Next, QuorumSeen};
+use quorate_planner::Mono;
 
 /// A look at the world at least this often.
 const LOOK_EVERY_MS: u64 = 250;
 /// What changes within this time is looked at together.
 const REST_MS: u64 = 5;
+/// How often the others are asked what they have seen of the quorum.
+const ASK_EVERY_MS: u64 = 2_000;
 /// The most commands of one plan that are proposed at once.
 const PROPOSE_MAX: usize = 512;
 
@@ -43,7 +48,7 @@ impl Process {
         let state = self.raft.state().clone();
         let applied_term = Term(self.raft.applied().term);
         self.leader.hears_leader(self.raft.heard_leader(now_ms).is_some());
-        let look = self.leader.look(leading, &state, applied_term, quorate_planner::Mono(now_ms));
+        let look = self.leader.look(leading, &state, applied_term, Mono(now_ms));
         if !look.ended.is_empty() {
             self.end_sessions_of(&look.ended, desk, env);
         }
@@ -83,6 +88,30 @@ impl Process {
             }
         }
         self.look_at(next_ms, desk, env);
+    }
+
+    /// While it leads, asks the others now and then what they have seen of the quorum.
+    pub(super) fn ask_of_quorum(&mut self, now_ms: u64, desk: &Desk, env: &mut Env) {
+        if !self.published.leads || now_ms < self.ask_of_quorum_ms {
+            return;
+        }
+        self.ask_of_quorum_ms = now_ms + ASK_EVERY_MS;
+        for peer in self.raft.members().everybody().into_iter().filter(|peer| *peer != desk.me) {
+            env.send(desk.node, peer, Packet::AskOfQuorum { asked_ms: now_ms });
+        }
+    }
+
+    /// Says what it has seen.
+    pub(super) fn asked_of_quorum(&self, machine: Node, asked_ms: u64, desk: &Desk, env: &mut Env) {
+        if let Some(seen) = self.leader.quorum_seen(Mono(env.local_ms(desk.node))) {
+            env.send(desk.node, machine, Packet::SawQuorum { by: desk.me, seen, asked_ms });
+        }
+    }
+
+    /// Another one has said what it has seen.
+    pub(super) fn peer_saw(&mut self, by: Node, seen: QuorumSeen, asked_ms: u64, desk: &Desk, env: &Env) {
+        let (asked, now) = (Mono(asked_ms), Mono(env.local_ms(desk.node)));
+        self.leader.peer_saw(coordinator_id(by), seen, asked, now);
     }
 
     /// One of the driver's commands has its answer.

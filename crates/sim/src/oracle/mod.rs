@@ -23,6 +23,7 @@ mod i21_bounds;
 mod i22_coordinators;
 mod i23_one_service;
 mod i24_contact_by_renewals;
+mod i25_true_outages;
 
 pub(crate) use fact::{Claim, Fact, Health, Unserved};
 pub(crate) use i07_linearizable::REGISTER;
@@ -91,6 +92,7 @@ impl Oracle {
                 Box::new(i22_coordinators::Coordinators::default()),
                 Box::new(i23_one_service::OneService::default()),
                 Box::new(i24_contact_by_renewals::ContactByRenewals::new(plan)),
+                Box::new(i25_true_outages::TrueOutages::new(plan)),
             ],
             decisions: decisions::Decisions::default(),
             decided: (0, 0),
