@@ -91,8 +91,8 @@ impl Audit {
         acknowledged.extend(ask_again(cluster, &operations, &mut self.totals).await?);
         clients.next_generation();
         acknowledged.extend(self.remove_old_registers(cluster, clients).await?);
-        cluster.wait_for_equal_states().await?;
-        self.judge_events(&self.events(cluster).await?)?;
+        let upto = cluster.wait_for_equal_states().await?.revision;
+        self.judge_events(&self.events(cluster, upto).await?)?;
         self.judge_commands(&operations, &acknowledged)
     }
 
@@ -122,11 +122,13 @@ impl Audit {
         Ok(removed)
     }
 
-    /// What was committed since the last time, as every coordinator has it.
-    async fn events(&self, cluster: &Cluster) -> Result<Vec<Revision>> {
+    /// What was committed since the last time, up to a revision that every coordinator has, as every one has it. The cluster
+    /// goes on deciding meanwhile.
+    async fn events(&self, cluster: &Cluster, upto: u64) -> Result<Vec<Revision>> {
         let mut first: Option<Vec<Revision>> = None;
         for id in 1..=cluster.plan().coordinators {
-            let events = cluster.history_from(id, self.judged + 1).await?;
+            let mut events = cluster.history_from(id, self.judged + 1).await?;
+            events.retain(|revision| revision.revision <= upto);
             let known = first.get_or_insert_with(|| events.clone());
             let differs = known.iter().zip(&events).find(|(one, other)| one != other);
             ensure!(differs.is_none(), "coordinators 1 and {id} have other histories: {differs:?}");
