@@ -1,11 +1,12 @@
 //! Which start of a coordinator counts. A copy of its data folder has the same node, log and votes, so two processes could
 //! speak for one node, and a vote could be given twice.
 //!
-//! Each start has a random id and a number, one higher than that of the start before it on the same folder. A folder that
+//! Each start has a random id and a number, one higher than that of the start before it on the same folder, and the ids of
+//! those before it: a folder that was put back to an earlier state goes on from there by other ids. A folder that
 //! is found in another place than the last time (the boot of the machine, and the lock file's device and inode) begins a
 //! new branch and keeps where it branched off: it was moved or copied, or its machine was booted. Within a branch the lock
 //! on the folder says that the start before is over, and so does the lock file itself where it is the very same one (its
-//! inode and its birth) after a boot; otherwise the others have to agree ([`survey`]).
+//! inode and its birth) after a boot of the same machine; otherwise the others have to agree ([`survey`]).
 //!
 //! A peer that has a start on record takes no other one than that and its successors. Whoever is left behind on the other
 //! branch is refused for good, for what was promised since is on record elsewhere.
@@ -22,6 +23,10 @@ use std::{fmt, str::FromStr};
 const ANCESTORS_MAX: usize = 16;
 /// Branches of one node that a peer remembers as refused.
 const REFUSED_MAX: usize = 64;
+/// Starts before it that a start names.
+const BEFORE_MAX: usize = 32;
+/// Stands before the id of a start before, as it travels.
+const AFTER: char = '<';
 /// Follows a point whose start came after one that is over for certain, as it travels.
 const IS_OVER: &str = "+";
 
@@ -45,6 +50,9 @@ pub struct Start {
     at: Point,
     /// The last starts of the branches that it comes from, the latest first.
     ancestors: Vec<Point>,
+    /// The starts before it, the latest first, whatever the branch.
+    #[serde(default)]
+    before: Vec<InstanceId>,
 }
 
 /// A start by its branch and its number.
@@ -62,8 +70,8 @@ struct Point {
 pub struct KnownStarts {
     /// The one that counts.
     counts: Start,
-    /// Starts that were refused for good, with all that comes from them, the latest last.
-    refused: Vec<Point>,
+    /// Starts that were refused for good, with all that comes from them, the latest last. Where they come from is left out.
+    refused: Vec<Start>,
     /// A start that goes on in another place, beside which nothing counts any more. It counts itself once enough of the
     /// others have promised the same.
     #[serde(default)]
@@ -116,7 +124,7 @@ pub enum LeftBehind {
 
 /// What a start says of itself cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a start of a coordinator: ID BRANCH#NUMBER [BRANCH#NUMBER ..]")]
+#[error("`{0}` is not a start of a coordinator: ID[<ID ..] BRANCH#NUMBER [BRANCH#NUMBER ..]")]
 pub struct BadStart(String);
 
 impl fmt::Display for Point {
@@ -150,7 +158,9 @@ impl Point {
 /// As it travels between coordinators.
 impl fmt::Display for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.id, self.at)?;
+        write!(f, "{}", self.id)?;
+        self.before.iter().try_for_each(|before| write!(f, "{AFTER}{before}"))?;
+        write!(f, " {}", self.at)?;
         self.ancestors.iter().try_for_each(|ancestor| write!(f, " {ancestor}"))
     }
 }
@@ -161,14 +171,20 @@ impl FromStr for Start {
     fn from_str(text: &str) -> Result<Self, BadStart> {
         let bad = || BadStart(text.chars().take(64).collect());
         let mut words = text.split(' ');
-        let id = words.next().and_then(|id| InstanceId::new(id).ok()).ok_or_else(bad)?;
+        let ids = words.next().into_iter().flat_map(|ids| ids.split(AFTER)).map(InstanceId::new);
+        let mut ids = ids.collect::<Result<Vec<_>, _>>().map_err(|_| bad())?;
+        if ids.is_empty() || ids.len() > 1 + BEFORE_MAX {
+            return Err(bad());
+        }
+        let before = ids.split_off(1);
+        let id = ids.pop().ok_or_else(bad)?;
         let mut points = words.map(Point::from_str).collect::<Result<Vec<_>, _>>().map_err(|_| bad())?;
         if points.is_empty() || points.len() > 1 + ANCESTORS_MAX {
             return Err(bad());
         }
         let ancestors = points.split_off(1);
         let at = points.pop().ok_or_else(bad)?;
-        Ok(Self { id, at, ancestors })
+        Ok(Self { id, at, ancestors, before })
     }
 }
 
@@ -178,15 +194,17 @@ impl Start {
         let id = random();
         let Some(last) = last else {
             let at = Point { branch: random(), number: 1, over: false };
-            return Self { id, at, ancestors: Vec::new() };
+            return Self { id, at, ancestors: Vec::new(), before: Vec::new() };
         };
+        let before = [&last.id].into_iter().chain(&last.before).take(BEFORE_MAX).cloned().collect();
         let number = last.at.number + 1;
         if place == Place::Same {
             let at = Point { number, ..last.at.clone() };
-            return Self { id, at, ancestors: last.ancestors.clone() };
+            return Self { id, at, ancestors: last.ancestors.clone(), before };
         }
         let ancestors = [&last.at].into_iter().chain(&last.ancestors).take(ANCESTORS_MAX).cloned().collect();
-        Self { id, at: Point { branch: random(), number, over: place == Place::SameFile }, ancestors }
+        let at = Point { branch: random(), number, over: place == Place::SameFile };
+        Self { id, at, ancestors, before }
     }
 
     /// An operator says that nothing runs, nor ever will, on anything that its folder is a copy of.
@@ -210,8 +228,31 @@ impl Start {
         self.branches().any(|point| point.is_at_or_after(earlier))
     }
 
-    /// True when the start at `known` is over for certain, because this one follows it on the very same file.
-    fn surely_follows(&self, known: &Point) -> bool {
+    /// Whether the start before it of that number was this one; none when it names none of that number.
+    fn names(&self, known: &Self) -> Option<bool> {
+        let back = self.at.number.checked_sub(known.at.number)?;
+        match back.checked_sub(1) {
+            None => Some(self.id == known.id),
+            Some(at) => self.before.get(usize::try_from(at).ok()?).map(|id| *id == known.id),
+        }
+    }
+
+    /// True when the folder of this one went on from an earlier state than `known` left there.
+    fn has_lost(&self, known: &Self) -> bool {
+        self.names(known) == Some(false)
+    }
+
+    /// True when `known` came before it, or is it, as far as both can tell.
+    fn comes_from_start(&self, known: &Self) -> bool {
+        self.comes_from(&known.at) && !self.has_lost(known)
+    }
+
+    /// True when the start `known` is over for certain, because this one follows it on the very same file.
+    fn surely_follows(&self, known: &Self) -> bool {
+        if self.names(known) != Some(true) {
+            return false;
+        }
+        let known = &known.at;
         for point in self.branches() {
             if point.branch == known.branch {
                 return point.is_at_or_after(known);
@@ -242,12 +283,12 @@ impl KnownStarts {
     #[must_use]
     pub fn refusing(&self, start: &Start) -> Self {
         let mut refused = self.refused.clone();
-        refused.retain(|point| !point.is_at_or_after(&start.at));
-        refused.push(start.at.clone());
+        refused.retain(|known: &Start| !known.comes_from_start(start));
+        refused.push(Start { ancestors: Vec::new(), before: Vec::new(), ..start.clone() });
         let surplus = refused.len().saturating_sub(REFUSED_MAX);
         refused.drain(..surplus);
         // What was promised before it on the same file is over.
-        let ends = |promised: &Start| promised.comes_from(&start.at) || start.surely_follows(&promised.at);
+        let ends = |promised: &Start| promised.comes_from_start(start) || start.surely_follows(promised);
         let promised = self.promised.clone().filter(|promised| !ends(promised));
         Self { refused, promised, ..self.clone() }
     }
@@ -269,7 +310,7 @@ impl KnownStarts {
         let recorded = self.counts.id.clone();
         match by_record {
             Standing::LeftBehind { .. } => by_record,
-            _ if start.surely_follows(&promised.at) => Standing::Elsewhere { recorded },
+            _ if start.surely_follows(promised) => Standing::Elsewhere { recorded },
             _ => Standing::Contested { recorded, promised: Box::new(promised.clone()) },
         }
     }
@@ -283,19 +324,23 @@ impl KnownStarts {
         if self.counts.id == start.id {
             return Standing::Current;
         }
-        if self.refused.iter().any(|point| start.comes_from(point)) {
+        if self.refused.iter().any(|refused| start.comes_from_start(refused)) {
             return left_behind(LeftBehind::Refused);
         }
+        let elsewhere = Standing::Elsewhere { recorded: self.counts.id.clone() };
         if start.at.branch == self.counts.at.branch {
             // The lock on the folder: there is one at a time.
-            let later = start.at.number > self.counts.at.number;
-            return if later { Standing::Successor } else { left_behind(LeftBehind::Older) };
+            return match start.names(&self.counts) {
+                Some(true) => Standing::Successor,
+                None if start.at.number > self.counts.at.number => elsewhere,
+                Some(false) | None => left_behind(LeftBehind::Older),
+            };
         }
-        let elsewhere = Standing::Elsewhere { recorded: self.counts.id.clone() };
+        let has_lost = start.has_lost(&self.counts);
         match start.ancestors.iter().find(|point| point.branch == self.counts.at.branch) {
-            Some(point) if point.number >= self.counts.at.number => elsewhere,
+            Some(point) if point.number >= self.counts.at.number && !has_lost => elsewhere,
             Some(_) => left_behind(LeftBehind::Older),
-            None if start.may_have_forgotten(&self.counts.at) => elsewhere,
+            None if start.may_have_forgotten(&self.counts.at) && !has_lost => elsewhere,
             None => left_behind(LeftBehind::Elsewhere),
         }
     }
@@ -303,7 +348,7 @@ impl KnownStarts {
     /// True when this start never counts here, and not because one that comes from it does.
     pub fn refuses(&self, start: &Start) -> bool {
         let is_left_behind = matches!(self.judge(start), Standing::LeftBehind { .. });
-        is_left_behind && !self.counts.comes_from(&start.at)
+        is_left_behind && !self.counts.comes_from_start(start)
     }
 }
 

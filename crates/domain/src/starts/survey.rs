@@ -151,10 +151,10 @@ impl KnownStarts {
     /// True when nothing counts here from now on but this start, what follows it for certain, and what it was left for.
     pub fn takes(&self, start: &Start) -> bool {
         let next = match &self.promised {
-            Some(promised) => start.surely_follows(&promised.at),
-            None => start.at.is_at_or_after(&self.counts.at),
+            Some(promised) => start.surely_follows(promised),
+            None => start.at.is_at_or_after(&self.counts.at) && !start.has_lost(&self.counts),
         };
-        next || self.counts.comes_from(&start.at)
+        next || self.counts.comes_from_start(start)
     }
 
     /// What becomes of a start that goes on in another place.
@@ -165,7 +165,7 @@ impl KnownStarts {
             return Decision::Open(Pending::MayBeThere);
         }
         match &self.promised {
-            _ if survey.start.surely_follows(&self.counts.at) => survey.unless_there(Decision::Counts),
+            _ if survey.start.surely_follows(&self.counts) => survey.unless_there(Decision::Counts),
             Some(_) => survey.by_promises(),
             None => survey.unless_there(Decision::Promised),
         }
@@ -173,7 +173,7 @@ impl KnownStarts {
 
     /// What to ask the others for about the promised start, when one comes that is another.
     pub fn wish_beside(promised: &Start, other: &Start) -> Wish {
-        if other.comes_from(&promised.at) { Wish::Promise } else { Wish::Refusal }
+        if other.comes_from_start(promised) { Wish::Promise } else { Wish::Refusal }
     }
 
     /// What is on record after it was decided, if that is anything else.
@@ -193,7 +193,7 @@ impl KnownStarts {
     pub fn after_wish(&self, wish: Wish, start: &Start, heard: Option<&(InstanceId, u64)>) -> Option<Self> {
         let standing = self.judge(start);
         let is_elsewhere = matches!(standing, Standing::Elsewhere { .. } | Standing::Contested { .. });
-        let is_copy = is_elsewhere && !start.surely_follows(&self.counts.at);
+        let is_copy = is_elsewhere && !start.surely_follows(&self.counts);
         let is_there = heard.is_some_and(|(id, ago_ms)| *id == self.counts.id && *ago_ms <= MAY_BE_THERE_MS);
         match wish {
             Wish::Promise if is_copy && self.promised.is_none() && !is_there => {
@@ -208,6 +208,6 @@ impl KnownStarts {
 
     /// True when a promise was given to this start, or to one that comes from it.
     fn may_take(&self, start: &Start) -> bool {
-        self.promised.as_ref().is_some_and(|promised| promised.comes_from(&start.at))
+        self.promised.as_ref().is_some_and(|promised| promised.comes_from_start(start))
     }
 }

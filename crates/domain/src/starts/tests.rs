@@ -2,8 +2,8 @@ use super::*;
 use crate::ids::CoordinatorId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names that were never drawn before in the same test.
-struct Names(u32);
+/// Names that were never drawn before in the same test, and which starts each comes from in truth.
+struct Names(u32, BTreeMap<InstanceId, BTreeSet<InstanceId>>);
 
 impl Names {
     fn next(&mut self, last: Option<&Start>, same_place: bool) -> Start {
@@ -11,10 +11,19 @@ impl Names {
     }
 
     fn at(&mut self, last: Option<&Start>, place: Place) -> Start {
-        Start::after(last, place, || {
+        let start = Start::after(last, place, || {
             self.0 += 1;
             InstanceId::new(format!("n{}", self.0)).unwrap()
-        })
+        });
+        let mut line = last.map_or_else(BTreeSet::new, |last| self.1[&last.id].clone());
+        line.insert(start.id.clone());
+        self.1.insert(start.id.clone(), line);
+        start
+    }
+
+    /// Nothing that counted is lost with what counts now.
+    fn assert_keeps(&self, before: &KnownStarts, now: &KnownStarts) {
+        assert!(self.1[now.id()].contains(before.id()), "{now:?} does not come from {before:?}");
     }
 }
 
@@ -32,7 +41,7 @@ fn behind(why: LeftBehind) -> Standing {
 
 #[test]
 fn a_restart_in_the_same_place_follows_and_what_came_before_it_does_not() {
-    let mut names = Names(0);
+    let mut names = Names(0, BTreeMap::new());
     let first = names.next(None, true);
     let second = names.next(Some(&first), true);
     let third = names.next(Some(&second), true);
@@ -45,8 +54,50 @@ fn a_restart_in_the_same_place_follows_and_what_came_before_it_does_not() {
 }
 
 #[test]
+fn a_folder_that_was_put_back_is_refused_however_often_it_starts_from_there() {
+    for place in [Place::Same, Place::SameFile, Place::Another] {
+        let mut names = Names(0, BTreeMap::new());
+        let first = names.next(None, true);
+        let second = names.next(Some(&first), true);
+        let record = known(&second);
+        let mut last = names.at(Some(&first), place);
+        for _ in 0..2 * BEFORE_MAX {
+            let standing = record.judge(&last);
+            let is_behind = matches!(standing, Standing::LeftBehind { .. });
+            // Beyond what it names it may be anything: the others have to agree, who have met it.
+            assert!(is_behind || standing == elsewhere(&second), "{last}: {standing:?}");
+            assert!(is_behind || last.number() > second.number() + BEFORE_MAX as u64, "{last}");
+            assert!(!last.surely_follows(&second) && !record.refuses(&second));
+            last = names.next(Some(&last), true);
+        }
+        // What goes on from the one on record is not meant.
+        let refusing = record.refusing(&last);
+        let mut next = second.clone();
+        for _ in 0..3 * BEFORE_MAX {
+            next = names.next(Some(&next), true);
+        }
+        assert!(!matches!(refusing.judge(&next), Standing::LeftBehind { .. }));
+    }
+}
+
+#[test]
+fn one_that_started_very_often_while_a_peer_was_away_is_agreed_on() {
+    let mut names = Names(0, BTreeMap::new());
+    let first = names.next(None, true);
+    let mut last = first.clone();
+    for starts in 1..=2 * BEFORE_MAX {
+        last = names.next(Some(&last), true);
+        let expected = if starts <= BEFORE_MAX { Standing::Successor } else { elsewhere(&first) };
+        assert_eq!(known(&first).judge(&last), expected, "after {starts}");
+    }
+    // Who has met it since says so.
+    assert!(known(&last).takes(&last) && known(&names.next(Some(&last), true)).takes(&last));
+    assert_eq!(last.to_string().parse(), Ok(last));
+}
+
+#[test]
 fn a_copy_is_told_from_its_original_and_whichever_is_on_record_stays() {
-    let mut names = Names(0);
+    let mut names = Names(0, BTreeMap::new());
     let original = names.next(None, true);
     let copy = names.next(Some(&original), false);
     assert_eq!(known(&original).judge(&copy), elsewhere(&original));
@@ -67,7 +118,7 @@ fn a_copy_is_told_from_its_original_and_whichever_is_on_record_stays() {
 
 #[test]
 fn a_copy_that_was_refused_once_stays_refused_and_a_fresh_one_does_not() {
-    let mut names = Names(0);
+    let mut names = Names(0, BTreeMap::new());
     let original = names.next(None, true);
     let copy = names.next(Some(&original), false);
     let refusing = known(&original).refusing(&copy);
@@ -83,7 +134,7 @@ fn a_copy_that_was_refused_once_stays_refused_and_a_fresh_one_does_not() {
 
 #[test]
 fn a_copy_from_before_the_recorded_start_is_refused_as_lost_data_would_be() {
-    let mut names = Names(0);
+    let mut names = Names(0, BTreeMap::new());
     let first = names.next(None, true);
     let second = names.next(Some(&first), true);
     let stale = names.next(Some(&first), false);
@@ -92,7 +143,7 @@ fn a_copy_from_before_the_recorded_start_is_refused_as_lost_data_would_be() {
 
 #[test]
 fn a_peer_that_has_missed_any_number_of_boots_knows_a_node_again() {
-    let mut names = Names(0);
+    let mut names = Names(0, BTreeMap::new());
     let first = names.next(None, true);
     let mut last = first.clone();
     for boot in 0..3 * ANCESTORS_MAX {
@@ -108,18 +159,21 @@ fn a_peer_that_has_missed_any_number_of_boots_knows_a_node_again() {
 
 #[test]
 fn what_is_no_start_is_refused() {
-    for text in
-        ["", "a", "a b", "a b#", "a b#x", "a #1", "a b#1 c", "a b#-1", "a b#+1", "a b#1++", "a b#+", "a  b#1"]
-    {
+    for text in [
+        "", "a", "a b", "a b#", "a b#x", "a #1", "a b#1 c", "a b#-1", "a b#+1", "a b#1++", "a b#+", "a  b#1",
+        "a< b#1", "<a b#1",
+    ] {
         assert!(text.parse::<Start>().is_err(), "{text:?}");
     }
     let long = format!("a{}", " b#1".repeat(2 + ANCESTORS_MAX));
+    assert!(long.parse::<Start>().is_err());
+    let long = format!("a{} b#1", "<a".repeat(1 + BEFORE_MAX));
     assert!(long.parse::<Start>().is_err());
 }
 
 #[test]
 fn refused_branches_are_bounded_and_the_latest_stay() {
-    let mut names = Names(0);
+    let mut names = Names(0, BTreeMap::new());
     let original = names.next(None, true);
     let copies: Vec<_> = (0..=REFUSED_MAX).map(|_| names.next(Some(&original), false)).collect();
     let refusing = copies.iter().fold(known(&original), |known, copy| known.refusing(copy));
@@ -129,21 +183,21 @@ fn refused_branches_are_bounded_and_the_latest_stay() {
 
 #[test]
 fn what_follows_on_the_same_file_follows_for_certain_however_often_it_is_booted() {
-    let mut names = Names(0);
+    let mut names = Names(0, BTreeMap::new());
     let first = names.next(None, true);
     let booted = names.at(Some(&first), Place::SameFile);
     let again = names.next(Some(&booted), true);
     let twice = names.at(Some(&again), Place::SameFile);
     for later in [&booted, &again, &twice] {
-        assert!(later.surely_follows(&first.at), "{later}");
+        assert!(later.surely_follows(&first), "{later}");
         assert_eq!(known(&first).judge(later), elsewhere(&first), "it is looked all the same");
         assert_eq!(later.to_string().parse(), Ok(later.clone()), "it travels");
     }
     let copy = names.next(Some(&booted), false);
-    assert!(!copy.surely_follows(&booted.at) && !copy.surely_follows(&first.at));
+    assert!(!copy.surely_follows(&booted) && !copy.surely_follows(&first));
     let copy_booted = names.at(Some(&copy), Place::SameFile);
-    assert!(copy_booted.surely_follows(&copy.at) && !copy_booted.surely_follows(&booted.at));
-    assert!(!first.surely_follows(&booted.at));
+    assert!(copy_booted.surely_follows(&copy) && !copy_booted.surely_follows(&booted));
+    assert!(!first.surely_follows(&booted));
 }
 
 /// What is known in a row of the table below.
@@ -183,7 +237,7 @@ fn word(heard: Option<(&Start, u64)>, refuses: bool, takes: bool) -> Word {
 
 #[test]
 fn a_start_is_promised_only_when_it_answers_in_the_place_of_the_other_one_and_nobody_hears_that() {
-    let mut names = Names(0);
+    let mut names = Names(0, BTreeMap::new());
     let original = names.next(None, true);
     let copy = names.next(Some(&original), false);
     let third = names.next(Some(&original), false);
@@ -220,7 +274,7 @@ fn a_start_is_promised_only_when_it_answers_in_the_place_of_the_other_one_and_no
 
 #[test]
 fn a_promised_start_counts_once_all_others_have_promised_it() {
-    let mut names = Names(0);
+    let mut names = Names(0, BTreeMap::new());
     let original = names.next(None, true);
     let copy = names.next(Some(&original), false);
     let (takes, refuses, open) = (word(None, false, true), word(None, true, false), word(None, false, false));
@@ -247,7 +301,7 @@ fn a_promised_start_counts_once_all_others_have_promised_it() {
 
 #[test]
 fn beside_a_promise_nothing_counts_until_it_is_settled_and_a_promise_is_never_taken_back_alone() {
-    let mut names = Names(0);
+    let mut names = Names(0, BTreeMap::new());
     let original = names.next(None, true);
     let copy = names.next(Some(&original), false);
     let again = names.next(Some(&copy), true);
@@ -304,6 +358,8 @@ struct Asking {
 
 /// A folder of the node, and the process on it while there is one.
 struct Folder {
+    /// What a backup of it has.
+    earlier: Option<Start>,
     last: Start,
     runs: bool,
     copied: bool,
@@ -311,11 +367,11 @@ struct Folder {
 
 impl World {
     fn new(seed: u64, voters: u64) -> Self {
-        let mut names = Names(0);
+        let mut names = Names(0, BTreeMap::new());
         let first = names.next(None, true);
         let judge = || Judge { record: known(&first), heard: None, address: 0, asking: None };
         let peers = (2..=voters).map(|id| (CoordinatorId(id), judge())).collect();
-        let folders = vec![Folder { last: first, runs: true, copied: false }];
+        let folders = vec![Folder { earlier: None, last: first, runs: true, copied: false }];
         Self { chance: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, names, now_ms: 0, peers, folders }
     }
 
@@ -335,9 +391,10 @@ impl World {
         match self.pick(16) {
             0 => self.folders[folder].runs = false,
             1 if !self.folders[folder].runs => self.start(folder),
+            1 => self.put_back(folder),
             2 if self.folders.len() < 4 => {
                 let last = self.folders[folder].last.clone();
-                self.folders.push(Folder { last, runs: false, copied: true });
+                self.folders.push(Folder { earlier: None, last, runs: false, copied: true });
             }
             3 => self.now_ms += MAY_BE_THERE_MS / 2 + 1,
             4 => {
@@ -360,6 +417,15 @@ impl World {
         }
     }
 
+    /// A folder is put back to the state that it was copied from, or its process starts on it once more.
+    fn put_back(&mut self, folder: usize) {
+        let earlier = self.folders[folder].earlier.clone();
+        if let Some(earlier) = earlier.filter(|_| !self.folders[folder].runs) {
+            self.folders[folder].last = earlier;
+            self.start(folder);
+        }
+    }
+
     fn start(&mut self, folder: usize) {
         let place = match (self.folders[folder].copied, self.pick(3)) {
             (true, _) => Place::Another,
@@ -367,7 +433,9 @@ impl World {
             (false, _) => Place::Same,
         };
         let next = self.names.at(Some(&self.folders[folder].last), place);
-        self.folders[folder] = Folder { last: next, runs: true, copied: false };
+        let folder = &mut self.folders[folder];
+        let earlier = folder.earlier.take().unwrap_or_else(|| folder.last.clone());
+        *folder = Folder { earlier: Some(earlier), last: next, runs: true, copied: false };
     }
 
     fn hear(&mut self, peer: CoordinatorId, start: &Start) {
@@ -376,7 +444,9 @@ impl World {
         let (start, wish) = match judge.record.judge(start) {
             Standing::First | Standing::LeftBehind { .. } => return,
             Standing::Current | Standing::Successor => {
-                judge.record = KnownStarts::with(Some(&judge.record), start);
+                let now = KnownStarts::with(Some(&judge.record), start);
+                self.names.assert_keeps(&judge.record, &now);
+                judge.record = now;
                 judge.heard = Some((start.id.clone(), now_ms));
                 return;
             }
@@ -430,6 +500,7 @@ impl World {
             heard_here: heard_here.as_ref(),
         });
         if let Some(after) = judge.record.after(&decision, &asking.start) {
+            self.names.assert_keeps(&judge.record, &after);
             judge.record = after;
         }
     }
