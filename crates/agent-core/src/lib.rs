@@ -7,6 +7,7 @@
 //!
 //! Architecture invariant: there is no clock, no randomness, no IO, no async and no hash map in this crate.
 
+pub mod attached;
 mod core;
 mod durable;
 pub mod guard;

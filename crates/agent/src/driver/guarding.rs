@@ -1,8 +1,11 @@
 //! What the driver has to do with guards.
 
 use super::Driver;
-use crate::guards::{GuardEvent, GuardRole, Lost};
-use quorate_agent_core::{BootMs, HookKind, HookOutcome, Step};
+use crate::guards::{GuardEvent, GuardRole};
+use quorate_agent_core::{
+    BootMs, HookKind, HookOutcome, RoleAnswer, Step,
+    attached::{Lost, NotTaken, Told},
+};
 use quorate_domain::{Epoch, GroupId, Revision};
 use quorate_rpc::ApiError;
 
@@ -13,7 +16,10 @@ impl Driver {
             GuardEvent::Attach { group, name, seat, roles, answer } => {
                 let attached = self.may_be_guarded(&group, now).and_then(|()| {
                     tracing::info!(group.id = %group, guard = name, "a guard runs the group's service");
-                    self.guards.attach(group, name, seat, roles)
+                    self.guards.attach(group.clone(), name, seat, roles).map_err(|why| match why {
+                        NotTaken::Guarded(guard) => ApiError::Guarded { group, guard },
+                        NotTaken::TooMany => ApiError::Overloaded,
+                    })
                 });
                 // Whoever asked may have gone, which the end of its stream tells.
                 let _ = answer.send(attached);
@@ -96,18 +102,31 @@ impl Driver {
             let Some(seat) = self.guards.seat(&group).cloned() else { continue };
             let (role, steps) = self.core.tell_guard(&group, &seat, now);
             self.perform(steps);
-            let told = match role {
-                Some(role) => {
-                    let (disk, asks) = (self.disk_of(&group), self.guards.asks(&group));
-                    Ok(GuardRole { role, disk, asks, instance: self.identity.instance.clone() })
-                }
+            let lost = match role {
+                Some(role) => self.tell_guard(&group, role),
                 // Nothing is known of any group before a leader has said it.
                 None if self.core.installed_revision() == Revision(0) => continue,
-                None => Err(ApiError::NotFound { what: "group", id: group.to_string() }),
+                None => self.refuse_guard(&group),
             };
-            let lost = self.guards.tell(&group, told);
             self.lost_guards(lost);
         }
+    }
+
+    /// Tells a guard, unless it knows; what it cannot be told ends its attachment.
+    fn tell_guard(&mut self, group: &GroupId, role: RoleAnswer) -> Option<Lost> {
+        let (disk, asks) = (self.core.disk(group).cloned(), self.guards.asks(group));
+        let way = self.guards.tell(group, Told { role: role.clone(), disk, asks })?.clone();
+        let (disk, instance) = (self.disk_of(group), self.identity.instance.clone());
+        let is_told = way.try_send(Ok(GuardRole { role, disk, asks, instance })).is_ok();
+        if is_told { None } else { self.guards.let_go(group) }
+    }
+
+    /// A group that the host does not know has no guard.
+    fn refuse_guard(&mut self, group: &GroupId) -> Option<Lost> {
+        let unknown = ApiError::NotFound { what: "group", id: group.to_string() };
+        // One that does not read it is gone all the same.
+        let _ = self.guards.way(group)?.try_send(Err(unknown));
+        self.guards.let_go(group)
     }
 
     fn lost_guards(&mut self, lost: impl IntoIterator<Item = Lost>) {
