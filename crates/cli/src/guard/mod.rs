@@ -18,6 +18,8 @@ use keeper::{Keeper, Said};
 use last_word::LastWord;
 pub(crate) use last_word::kept;
 use others::Others;
+use quorate_agent_core::mandate::Mandates;
+use quorate_domain::Epoch;
 use quorate_rpc::Failure;
 use quorate_runtime::{
     clock::{BootInstant, Clock, sleep_until},
@@ -46,13 +48,11 @@ pub(crate) async fn run(args: GuardArgs, machine: Machine) -> anyhow::Result<u8>
         clock: machine.clock,
         attachment,
         signals,
-        mandate: None,
+        mandates: Mandates::default(),
         service: None,
-        last_epoch: 0,
         waits_for: String::new(),
         was_attached: false,
         leaving: None,
-        asked: None,
         others: Others::default(),
     };
     guard.run().await
@@ -71,18 +71,13 @@ struct Guard {
     clock: Arc<dyn Clock>,
     attachment: Attachment,
     signals: Signals,
-    /// What the agent said last, while that is that this host is primary.
-    mandate: Option<Mandate>,
+    mandates: Mandates<Mandate>,
     service: Option<Service>,
-    /// The last epoch that a service ran under: none begins twice.
-    last_epoch: u64,
     /// As it was said last.
     waits_for: String,
     was_attached: bool,
     /// The exit code, once nothing is to be started any more.
     leaving: Option<u8>,
-    /// The epoch that the agent has asked about and was not answered for.
-    asked: Option<u64>,
     others: Others,
 }
 
@@ -120,7 +115,7 @@ impl Guard {
                 tracing::info!(group.id = %self.args.group, agent = self.args.agent, "attached to the agent");
             }
             FromAgent::Instance(instance) => self.others.are_of(&instance, &self.args.group),
-            FromAgent::Asks(epoch) => self.asked = Some(epoch),
+            FromAgent::Asks(epoch) => self.mandates.asked(Epoch(epoch)),
             FromAgent::Primary(mandate) => {
                 self.waits_for.clear();
                 match &mut self.service {
@@ -130,10 +125,12 @@ impl Guard {
                     Some(_) => self.end_service(TERMINATE),
                     None => {}
                 }
-                self.mandate = Some(mandate);
+                let unbegun = self.mandates.told(Epoch(mandate.epoch), mandate);
+                self.never_begins(unbegun);
             }
             FromAgent::Other(reason) => {
-                self.mandate = None;
+                let unbegun = self.mandates.over();
+                self.never_begins(unbegun);
                 if self.service.is_some() {
                     tracing::info!(group.id = %self.args.group, reason, "the role has ended: ending the service");
                     self.end_service(TERMINATE);
@@ -143,8 +140,7 @@ impl Guard {
             }
             FromAgent::Away(why) => {
                 // What runs goes on until its deadline: an agent that comes back in time has ended the epoch by itself.
-                self.mandate = None;
-                self.asked = None;
+                self.mandates.away();
                 self.others.away();
                 if self.args.no_wait && !self.was_attached {
                     output::note(&format!("error: {why}"));
@@ -169,7 +165,7 @@ impl Guard {
             other => (format!("the agent at {agent}: {other}"), exit::FAILED),
         };
         output::note(&format!("error: {text}"));
-        self.mandate = None;
+        self.mandates.away();
         self.others.away();
         self.leaving = Some(code);
         self.end_service(TERMINATE);
@@ -193,25 +189,29 @@ impl Guard {
             self.attachment.nothing_left(self.args.nothing_left);
         }
         let may_begin = self.leaving.is_none() && self.others.are_gone();
-        if let Some(epoch) = self.asked.take_if(|epoch| may_begin && *epoch > self.last_epoch) {
-            self.attachment.ready(epoch);
+        if may_begin && let Some(epoch) = self.mandates.ready() {
+            self.attachment.ready(epoch.0);
         }
     }
 
     fn start_if_due(&mut self) {
-        let Some(mandate) = &self.mandate else { return };
-        let busy = self.service.is_some() || self.leaving.is_some() || !self.others.are_gone();
-        if busy || mandate.epoch <= self.last_epoch {
+        if self.service.is_some() || self.leaving.is_some() || !self.others.are_gone() {
             return;
         }
-        let (epoch, until) = (mandate.epoch, mandate.until);
-        self.last_epoch = epoch;
+        let Some((_, Mandate { epoch, until, environment })) = self.mandates.begin() else { return };
         let last_word =
             LastWord { agent: self.args.agent.clone(), epoch, group: self.args.group.to_string() };
-        let (mark, environment) = (self.others.mark(), mandate.environment.clone());
-        match Keeper::start(&self.args.command, mark, &last_word, until, environment) {
+        match Keeper::start(&self.args.command, self.others.mark(), &last_word, until, environment) {
             Ok(keeper) => self.service = Some(Service { keeper, epoch, known: until }),
             Err(error) => self.not_started(epoch, &format!("its keeper does not start: {error}")),
+        }
+    }
+
+    /// The agent waits for a word of every epoch that it told of.
+    fn never_begins(&self, unbegun: Option<Epoch>) {
+        if let Some(Epoch(epoch)) = unbegun {
+            tracing::info!(group.id = %self.args.group, epoch, "the epoch is over before its service was started");
+            self.attachment.stopped(epoch, "its service was not started".to_owned(), false);
         }
     }
 
