@@ -45,6 +45,8 @@ struct Guard<W> {
     /// What it was told last.
     last: Option<Told>,
     runs: Option<Runs>,
+    /// It has said nothing where it had to: another one may take its place.
+    stands_still: bool,
 }
 
 /// What a guard may run.
@@ -101,9 +103,8 @@ impl<W> Guards<W> {
     /// # Errors
     /// [`NotTaken`].
     pub fn attach(&mut self, group: GroupId, name: String, seat: Seat, way: W) -> Result<u64, NotTaken> {
-        let is_lost = |guard: &&Guard<W>| guard.runs.is_some_and(|runs| runs.lost);
         // One that stands still keeps no other from ending what it has left.
-        if let Some(guard) = self.attached.get(&group).filter(|guard| !is_lost(guard)) {
+        if let Some(guard) = self.attached.get(&group).filter(|guard| !guard.stands_still) {
             return Err(NotTaken::Guarded(guard.name.clone()));
         }
         let is_new = !self.known.contains(&group);
@@ -112,7 +113,8 @@ impl<W> Guards<W> {
         }
         self.numbers += 1;
         self.known.insert(group.clone());
-        let guard = Guard { number: self.numbers, name, seat, way, last: None, runs: None };
+        let guard =
+            Guard { number: self.numbers, name, seat, way, last: None, runs: None, stands_still: false };
         self.attached.insert(group, guard);
         Ok(self.numbers)
     }
@@ -131,9 +133,16 @@ impl<W> Guards<W> {
         self.attached.get_mut(group).filter(|guard| guard.number == number)
     }
 
+    /// One that says something.
+    fn speaks(&mut self, group: &GroupId, number: u64) -> Option<&mut Guard<W>> {
+        let guard = self.get(group, number)?;
+        guard.stands_still = false;
+        Some(guard)
+    }
+
     /// It has taken a deadline in.
     pub fn knows(&mut self, group: &GroupId, number: u64, epoch: Epoch, deadline: BootMs) {
-        if let Some(guard) = self.get(group, number)
+        if let Some(guard) = self.speaks(group, number)
             && let Some(runs) = guard.runs.as_mut().filter(|runs| runs.epoch == epoch)
         {
             runs.known = deadline.max(runs.known);
@@ -168,7 +177,7 @@ impl<W> Guards<W> {
 
     /// It is there, and has until then to start its service. True when it was asked.
     pub fn ready(&mut self, group: &GroupId, number: u64, epoch: Epoch, by: BootMs) -> bool {
-        if self.get(group, number).is_none() {
+        if self.speaks(group, number).is_none() {
             return false;
         }
         let asked =
@@ -180,7 +189,7 @@ impl<W> Guards<W> {
 
     /// Its service runs. True when that was waited for.
     pub fn started(&mut self, group: &GroupId, number: u64, epoch: Epoch) -> bool {
-        self.get(group, number).is_some() && self.interrupt(group, epoch)
+        self.speaks(group, number).is_some() && self.interrupt(group, epoch)
     }
 
     /// The beginning of an epoch is waited for no more. True when it was.
@@ -192,9 +201,13 @@ impl<W> Guards<W> {
     /// The beginnings that took too long, and why they have failed.
     pub fn late(&mut self, now: BootMs) -> Vec<Lost> {
         let late = self.beginning.extract_if(.., |_, beginning| now >= beginning.by);
-        let attached = &self.attached;
+        let attached = &mut self.attached;
         let lost = late.map(|(group, Beginning { epoch, ready, .. })| {
-            let name = attached.get(&group).map_or_else(String::new, |guard| guard.name.clone());
+            let guard = attached.get_mut(&group);
+            let name = guard.map_or_else(String::new, |guard| {
+                guard.stands_still |= !ready;
+                guard.name.clone()
+            });
             let what = if ready { "has not started its service in time" } else { "does not answer" };
             Lost { group, epoch, reason: format!("its guard ({name}) {what}") }
         });
@@ -210,14 +223,16 @@ impl<W> Guards<W> {
 
     /// Nothing is left of its service under the epoch. True when that is its word to give.
     pub fn stopped(&mut self, group: &GroupId, number: u64, epoch: Epoch) -> bool {
-        let Some(guard) = self.get(group, number) else { return false };
+        let Some(guard) = self.speaks(group, number) else { return false };
         guard.runs.take_if(|runs| runs.epoch == epoch).is_some()
     }
 
     /// Nothing is left of the service of an epoch, by the word of another than its guard.
     pub fn stopped_without(&mut self, group: &GroupId, epoch: Epoch) {
-        if let Some(guard) = self.attached.get_mut(group) {
-            guard.runs.take_if(|runs| runs.epoch == epoch);
+        if let Some(guard) = self.attached.get_mut(group)
+            && guard.runs.take_if(|runs| runs.epoch == epoch).is_some()
+        {
+            guard.stands_still = true;
         }
     }
 
@@ -262,7 +277,7 @@ impl<W> Guards<W> {
     pub fn silent(&mut self, now: BootMs) -> Vec<Lost> {
         let silent = self.attached.iter_mut().filter_map(|(group, guard)| {
             let runs = guard.runs.as_mut().filter(|runs| !runs.lost && now >= runs.known)?;
-            runs.lost = true;
+            (runs.lost, guard.stands_still) = (true, true);
             let epoch = runs.epoch;
             let reason = format!("its guard ({}) did not answer for a whole lease", guard.name);
             Some(Lost { group: group.clone(), epoch, reason })
@@ -363,6 +378,26 @@ mod tests {
         assert_eq!(guards.way(&group()), Some(&8), "and is told nothing any more");
         assert!(!guards.stopped(&group(), 1, Epoch(5)));
         assert_eq!(guards.speaker(&group(), 2), Some((Seat::default(), None)));
+    }
+
+    #[test]
+    fn one_whose_keeper_has_the_last_word_or_that_does_not_answer_stands_still_until_it_speaks() {
+        let keeper_speaks = || {
+            let mut guards = attached();
+            guards.tell(&group(), primary(5, 100));
+            guards.stopped_without(&group(), Epoch(4));
+            attach(&mut guards).unwrap_err();
+            guards.stopped_without(&group(), Epoch(5));
+            guards
+        };
+        assert_eq!(attach(&mut keeper_speaks()), Ok(2));
+        let mut speaks = keeper_speaks();
+        assert!(!speaks.stopped(&group(), 1, Epoch(5)), "its keeper has said so");
+        attach(&mut speaks).unwrap_err();
+        let mut asked = attached();
+        asked.begin(&group(), Epoch(5), BootMs(0));
+        asked.late(BootMs(READY_MS));
+        assert_eq!(attach(&mut asked), Ok(2));
     }
 
     #[test]
