@@ -31,7 +31,13 @@ pub(crate) fn in_contact(lease: &LeaseSettings, seen: &HostObservation, now: Mon
     if quorate_domain::planted::is(quorate_domain::planted::Bug::ContactWithoutRenewal) {
         return seen.connected && !seen.stopping;
     }
-    seen.connected && !seen.stopping && now.since_ms(seen.last_contact) < lease.suspect_after_ms()
+    seen.connected && !seen.stopping && was_heard(lease, seen, now)
+}
+
+/// True for so long after its last contact that this start of the agent may be there yet: between two sessions, or on its way
+/// out. What it says of its services holds until then.
+pub(crate) fn was_heard(lease: &LeaseSettings, seen: &HostObservation, now: Mono) -> bool {
+    now.since_ms(seen.last_contact) < lease.suspect_after_ms()
 }
 
 fn mark_stopped(plan: &mut Plan, host: &Host, observations: &Observations) {

@@ -65,21 +65,26 @@ fn release(plan: &mut Plan, view: &View<'_>, group: &Group) -> bool {
     ended
 }
 
-/// True while the old primary's agent is in contact and says that its service is not known to have stopped: time alone proves
-/// nothing against that word (DESIGN section 5, rule 11).
+/// True while the old primary's agent was heard of lately and says that its service is not known to have stopped, or has yet
+/// to say in the session that it has just opened: time alone proves nothing against that word (DESIGN section 5, rule 11).
 fn awaits_word(plan: &mut Plan, view: &View<'_>, group: &Group) -> bool {
     let lease = &view.state.settings().lease;
     let seen = view.primary_host(group).and_then(|host| view.observations.current(host));
-    let Some(seen) = seen.filter(|seen| liveness::in_contact(lease, seen, view.now)) else { return false };
-    let word = seen.not_stopped.as_ref().and_then(|words| words.get(&group.id));
-    let Some(word) = word.filter(|word| word.epoch == group.epoch) else {
-        return false;
+    let Some(seen) = seen.filter(|seen| liveness::was_heard(lease, seen, view.now)) else { return false };
+    let fades_at = seen.last_contact.plus_ms(lease.suspect_after_ms());
+    let Some(words) = &seen.not_stopped else {
+        // It says what its groups are before it is renewed.
+        if seen.on_credit {
+            plan.wake(fades_at);
+        }
+        return seen.on_credit;
     };
+    let Some(word) = words.get(&group.id).filter(|word| word.epoch == group.epoch) else { return false };
     // One that acts on has not heard of the revoke yet: no renewal covers it, so D decides.
     if !matches!(word.state, GroupState::Stopping | GroupState::StopFailed) {
         return false;
     }
-    plan.wake(seen.last_contact.plus_ms(lease.suspect_after_ms()));
+    plan.wake(fades_at);
     if word.state == GroupState::StopFailed {
         report_blocked(plan, group, vec![format!("{}: {}", group.primary, word.reason)]);
     }

@@ -389,6 +389,31 @@ fn the_word_of_an_old_primary_in_contact_is_waited_for_while_its_service_may_run
 }
 
 #[test]
+fn the_word_of_an_old_primary_holds_between_two_sessions_and_while_its_agent_stops() {
+    let blocked = || {
+        let mut world = World::new();
+        world.request_failover(None);
+        world.says("h1", GroupState::StopFailed);
+        world.follow();
+        world.pass(10 * D, &["h1", "h2", "h3"]);
+        world
+    };
+    let mut stopping = blocked();
+    stopping.observed("h1").stopping = true;
+    let mut closed = blocked();
+    closed.disconnect("h1");
+    let mut opened = blocked();
+    let seen = opened.observed("h1");
+    (seen.not_stopped, seen.on_credit) = (None, true);
+    for (what, mut world) in [("stopping", stopping), ("closed", closed), ("opened", opened)] {
+        world.pass(2_999, &["h2", "h3"]);
+        assert!(world.failovers().commands.is_empty(), "{what}");
+        world.pass(1, &["h2", "h3"]);
+        assert_eq!(world.wanted(), [format!("choose g1 h2 waited {} in 1", 10 * D + 3_000)], "{what}");
+    }
+}
+
+#[test]
 fn d_is_as_long_as_the_hooks_of_the_old_primary_may_take() {
     let mut world = World::new();
     world.register_with_hooks("h2", 2, HookTimes { promotion_ms: 0, demotion_ms: 9_900 });
