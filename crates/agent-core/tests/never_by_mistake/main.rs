@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "also in the functions that the tests share")]
 
+mod guards;
+
+use guards::{Guarding, guarding};
 use proptest::prelude::*;
 use quorate_agent_core::{
-    BootMs, Core, DurableEpochs, HookKind, HookOutcome, LocalRole, QuorumWord, Start, Step,
+    BootMs, Core, DurableEpochs, HookKind, HookOutcome, LocalRole, QuorumWord, Seat, Start, Step,
 };
 use quorate_domain::{
     Assignment, AssignmentEntry, DiskName, Epoch, GroupId, GroupState, HostId, Incarnation, LeaseSettings,
@@ -36,6 +39,8 @@ enum Input {
     WardenLost,
     /// The warden has ended the service of a group.
     ServiceEnded(usize),
+    /// Something happens to a guard.
+    Guarding(usize, Guarding),
     Stop,
     Restart,
 }
@@ -80,6 +85,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => (0..GROUPS.len()).prop_map(Input::Ask),
         16 => Just(Input::Told),
         1 => prop_oneof![1 => Just(Input::WardenLost), 3 => (0..GROUPS.len()).prop_map(Input::ServiceEnded)],
+        7 => guarding().prop_map(|(group, what)| Input::Guarding(group, what)),
         1 => prop_oneof![1 => Just(Input::Stop), 3 => Just(Input::Restart)],
     ]
 }
@@ -112,6 +118,14 @@ struct World {
     not_stopped: BTreeSet<(GroupId, Epoch)>,
     /// The warden has told this start that nothing is left of their service: a demotion that fails afterwards says nothing.
     proven: BTreeSet<(GroupId, Epoch)>,
+    /// The same, of all starts.
+    was_proven: BTreeSet<(GroupId, Epoch)>,
+    /// Until when guards were told that they may run a service, of those that have not said that they ended it.
+    guarded_until: BTreeMap<(GroupId, Epoch), u64>,
+    /// Where guards sit that were told of an epoch, and nobody has said since that nothing is left.
+    awaited: BTreeMap<(GroupId, Epoch), Seat>,
+    /// The guards that are attached, and where they sit.
+    attached: BTreeMap<GroupId, u32>,
     /// The last word of each coordinator: true for "no quorum".
     words: BTreeMap<usize, bool>,
     /// Everybody who was reached lacked a quorum at some time since somebody had one.
@@ -121,6 +135,8 @@ struct World {
     acted: usize,
     safe: usize,
     stop_failed: usize,
+    guards_told: usize,
+    guards_settled: usize,
 }
 
 impl World {
@@ -149,6 +165,10 @@ impl World {
             demoted: BTreeSet::new(),
             not_stopped: BTreeSet::new(),
             proven: BTreeSet::new(),
+            was_proven: BTreeSet::new(),
+            guarded_until: BTreeMap::new(),
+            awaited: BTreeMap::new(),
+            attached: BTreeMap::new(),
             words: BTreeMap::new(),
             all_lacked: false,
             started_at: 10,
@@ -156,6 +176,8 @@ impl World {
             acted: 0,
             safe: 0,
             stop_failed: 0,
+            guards_told: 0,
+            guards_settled: 0,
         }
     }
 
@@ -258,6 +280,7 @@ impl World {
                 self.perform(steps);
             }
             Input::ServiceEnded(which) => self.service_ended(which),
+            Input::Guarding(which, what) => self.guarding(which, what),
             Input::Stop => {
                 self.judge();
                 self.stopped = true;
@@ -288,6 +311,7 @@ impl World {
         let key = (group.clone(), epoch);
         self.not_stopped.remove(&key);
         self.proven.insert(key.clone());
+        self.was_proven.insert(key.clone());
         self.ended.insert(key);
         let steps = self.core.service_ended(&group, epoch, "its deadline passed", self.now());
         self.perform(steps);
@@ -413,6 +437,18 @@ impl World {
         self.perform(steps);
     }
 
+    /// Time passes, in which whoever was told something has ended by himself, and no hook does anything.
+    fn wait(&mut self) {
+        for _ in 0..4 {
+            self.take(Input::Pass(9_000));
+            while !self.hooks.is_empty() {
+                self.take(Input::Hook(0, 1));
+            }
+            self.take(Input::Stored);
+            self.check();
+        }
+    }
+
     fn restart(&mut self) {
         self.incarnation += 1;
         self.ended.extend(self.promoted.iter().cloned());
@@ -506,6 +542,7 @@ impl World {
                 let silent = self.demoted.contains(&key) || told <= self.now;
                 assert!(silent, "ENDED of {key:?} at {} though somebody was told {told}", self.now);
                 assert!(self.hooks.iter().all(|(group, epoch, _)| (group, epoch) != (&key.0, &key.1)));
+                self.check_end_under_guard(&key);
             }
         }
     }
@@ -534,8 +571,10 @@ proptest! {
         let mut world = World::new(guarded);
         for input in inputs {
             world.take(input);
+            world.tell_guards();
             world.check();
         }
+        world.wait();
     }
 }
 
@@ -546,12 +585,14 @@ fn random_orders_do_reach_acting_and_safe_mode() {
     let mut runner = TestRunner::deterministic();
     let worlds: Vec<World> = (0..300)
         .map(|number| {
-            let inputs = prop::collection::vec(input(), 180).new_tree(&mut runner).unwrap().current();
+            let inputs = prop::collection::vec(input(), 240).new_tree(&mut runner).unwrap().current();
             let mut world = World::new(number % 2 == 0);
             for input in inputs {
                 world.take(input);
+                world.tell_guards();
                 world.check();
             }
+            world.wait();
             world
         })
         .collect();
@@ -561,6 +602,9 @@ fn random_orders_do_reach_acting_and_safe_mode() {
     }
     let stop_failed = worlds.iter().filter(|world| world.stop_failed > 0).count();
     assert!(stop_failed > 10, "only {stop_failed} of 300 orders had a demotion that failed");
+    let told = worlds.iter().filter(|world| world.guards_told > 0).count();
+    let settled = worlds.iter().filter(|world| world.guards_settled > 0).count();
+    assert!(told > 12 && settled > 4, "only {told} of 300 orders told a guard, {settled} heard of its end");
     let safe = worlds.iter().filter(|world| world.safe > 0).count();
     assert!(safe > 60, "only {safe} of 300 orders had a host in safe mode");
 }
