@@ -245,6 +245,12 @@ impl Tenure {
         }
         // A demote hook that succeeded has ended whatever ran here; where there is none, only the guard knows.
         let outcome = match outcome {
+            #[cfg(planted)]
+            HookOutcome::NotConfigured
+                if quorate_domain::planted::is(quorate_domain::planted::Bug::SilentGuardReleases) =>
+            {
+                HookOutcome::NotConfigured
+            }
             HookOutcome::NotConfigured if self.awaits_guard => HookOutcome::Failed(NO_WORD.to_owned()),
             HookOutcome::Failed(why) => HookOutcome::Failed(format!("the demote hook failed: {why}")),
             known => known,

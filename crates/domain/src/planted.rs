@@ -52,6 +52,10 @@ bugs! {
     PredecessorAssumed = "predecessor-assumed",
     /// An agent counts a demotion that failed as a release.
     FailedDemotionReleases = "failed-demotion-releases",
+    /// An agent counts a guard that gives no word as one whose service has stopped.
+    SilentGuardReleases = "silent-guard-releases",
+    /// A guard is told of an epoch before it is on disk that it is.
+    GuardToldBeforeDisk = "guard-told-before-disk",
     /// D does not cover the demotion that a host allows itself.
     WaitWithoutHooks = "wait-without-hooks",
     /// The warden ends services long after their deadline.

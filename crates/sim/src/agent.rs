@@ -1,5 +1,7 @@
 //! One storage host: an agent around the real agent-core, its disk, its hooks, and the platform's processes.
 
+pub(crate) mod guard;
+mod guarding;
 mod process;
 mod session;
 mod warden;
@@ -12,6 +14,7 @@ use crate::{
     standstill::{Reached, Standstill},
     time::Moment,
 };
+use guard::Posts;
 use process::Process;
 use quorate_agent_core::{BootMs, DurableEpochs, LocalRole};
 use quorate_domain::{
@@ -44,6 +47,26 @@ struct Told {
     until_ms: u64,
 }
 
+/// How an agent is cut short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CutShort {
+    /// It dies.
+    Dies,
+    /// It stands still.
+    StandsStill,
+}
+
+/// What comes of services that are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Services {
+    /// They run until somebody ends them.
+    Run,
+    /// They end by themselves soon after their start.
+    EndSoon,
+    /// They cannot be executed.
+    NotExecutable,
+}
+
 /// A storage host's machine.
 #[derive(Debug)]
 pub(crate) struct Agent {
@@ -55,6 +78,7 @@ pub(crate) struct Agent {
     folder: Folder,
     process: Option<Process>,
     warden: Warden,
+    posts: Posts,
     platform: BTreeMap<GroupId, Told>,
     /// What the oracle was told last.
     claims: BTreeMap<GroupId, Claim>,
@@ -69,6 +93,10 @@ pub(crate) struct Agent {
     pub(crate) hooks_fail: bool,
     /// Its hooks do not end before their time is over.
     pub(crate) hooks_hang: bool,
+    /// What comes of the services that its guards start.
+    pub(crate) services: Services,
+    /// It dies, or stands still, once it has written that a guard runs an epoch, before the guard is told.
+    pub(crate) cut_short: Option<CutShort>,
     /// A leader has taken it in since it was last set to false.
     pub(crate) was_welcomed: bool,
 }
@@ -91,6 +119,7 @@ impl Agent {
             },
             process: None,
             warden: Warden::default(),
+            posts: Posts::default(),
             platform: BTreeMap::new(),
             claims: BTreeMap::new(),
             standstill: Standstill::default(),
@@ -99,6 +128,8 @@ impl Agent {
             replaced: 0,
             hooks_fail: false,
             hooks_hang: false,
+            services: Services::Run,
+            cut_short: None,
             was_welcomed: false,
         }
     }
@@ -138,6 +169,8 @@ impl Agent {
         // All of this is durable before the agent does anything.
         if !self.folder.at_home {
             self.folder.epochs = std::mem::take(&mut self.folder.epochs).moved();
+            // Nothing that ran here has outlived the machine.
+            self.folder.epochs.guarded.clear();
         }
         self.folder.incarnation = Incarnation(self.folder.incarnation.0 + 1);
         self.folder.at_home = true;
@@ -176,6 +209,7 @@ impl Agent {
         self.life += 1;
         self.standstill = Standstill::default();
         self.leave_warden_alone(env);
+        self.leave_guards_alone(env);
         self.claim(env);
         true
     }
@@ -185,6 +219,7 @@ impl Agent {
         let was_up = self.crash(env);
         self.platform.clear();
         self.lose_warden(env);
+        self.lose_guards(env);
         self.folder.at_home = false;
         self.claim(env);
         env.reboot(self.node);
@@ -247,6 +282,9 @@ impl Agent {
         if matches!(timer, Timer::Warden | Timer::HookRan(_) | Timer::GroupKilled(_)) {
             return self.warden_timer(life, timer, env);
         }
+        if timer.is_of_guards() {
+            return self.guards_timer(life, timer, env);
+        }
         if life != self.life {
             return;
         }
@@ -277,6 +315,12 @@ impl Agent {
             }
             Timer::WardenTold(request) => self.warden_told(request, env),
             Timer::ServiceEnded(group, epoch) => self.service_ended(&group, epoch, env),
+            Timer::GuardAttaches { group, pid, way, seat } => {
+                self.guard_attaches(&group, pid, way, seat, env);
+            }
+            Timer::GuardSays(way, says) => self.guard_said(way, says, env),
+            Timer::GuardGone(way) => self.guard_gone(way, env),
+            Timer::KeeperStopped(group, epoch) => self.keeper_stopped(&group, epoch, env),
             Timer::Ask => {
                 self.asked(env);
                 self.ask_again(env);
@@ -288,6 +332,11 @@ impl Agent {
     /// Does something, then what follows: reports, the next time to wake, and what the oracle must know.
     fn act(&mut self, env: &mut Env, act: impl FnOnce(&mut Self, &mut Env)) {
         act(self, env);
+        if self.standstill.holds() {
+            return;
+        }
+        self.tell_guards(env);
+        self.have_guards_start(env);
         self.flush_report(env);
         self.exit_when_stopped(env);
         self.wake_in_time(env);
@@ -328,11 +377,12 @@ impl Agent {
         )
     }
 
-    /// True when the agent itself says that it acts for the group now.
+    /// True when the agent itself says that it acts for the group now; where guards run services, one runs.
     pub(crate) fn acts_for(&self, group: &GroupId, env: &Env) -> bool {
         let now = BootMs(env.local_ms(self.node));
         let role = self.process.as_ref().and_then(|process| process.core.role(group, now));
-        self.runs() && role.is_some_and(|answer| answer.role == LocalRole::Primary)
+        let is_served = !env.plan.habits.guards || self.posts.serve(group);
+        self.runs() && is_served && role.is_some_and(|answer| answer.role == LocalRole::Primary)
     }
 
     /// Counts the changes of what the host as a whole may do.

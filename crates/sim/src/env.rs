@@ -1,6 +1,7 @@
 //! What surrounds the nodes: time, the network, clocks, what is to happen, and who watches.
 
 use crate::{
+    agent::guard::{GuardSays, Keeps, Pid, Way, Word},
     chance::Chance,
     count::Counts,
     message::Packet,
@@ -10,7 +11,7 @@ use crate::{
     time::{Clock, Moment},
     timeline::Timeline,
 };
-use quorate_agent_core::{HookKind, HookOutcome};
+use quorate_agent_core::{BootMs, HookKind, HookOutcome, Seat};
 use quorate_domain::{Epoch, GroupId, InstanceId, State};
 use std::{
     cmp::Reverse,
@@ -46,10 +47,33 @@ pub(crate) enum Timer {
     HookRan(u64),
     /// Everything that the hooks of a group started is dead.
     GroupKilled(GroupId),
+    /// A guard wants to be its group's.
+    GuardAttaches { group: GroupId, pid: Pid, way: Way, seat: Seat },
+    /// A guard says something to the agent.
+    GuardSays(Way, GuardSays),
+    /// The way between a guard and the agent is closed.
+    GuardGone(Way),
+    /// A keeper that has outlived its guard tells the agent that nothing is left of a service.
+    KeeperStopped(GroupId, Epoch),
+    /// Something reaches a guard.
+    Guard(GroupId, Pid, Word),
+    /// Something reaches a keeper.
+    Keeper(GroupId, Pid, Keeps),
+    /// Somebody starts a guard.
+    StartGuard(GroupId),
+    /// A keeper tries again to tell the agent, until then.
+    LastWord(GroupId, Epoch, BootMs),
     /// A client does the next thing, or gives up waiting for an answer to this try.
     Act(u64),
     /// A process of the platform asks its agent.
     Ask,
+}
+
+impl Timer {
+    /// True for what reaches guards and their keepers, and not an agent.
+    pub(crate) fn is_of_guards(&self) -> bool {
+        matches!(self, Self::Guard(..) | Self::Keeper(..) | Self::StartGuard(_) | Self::LastWord(..))
+    }
 }
 
 /// Something that happens.

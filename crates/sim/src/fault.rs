@@ -87,8 +87,35 @@ kinds! {
     HookFails = "hook-fails",
     /// Hooks of a host do not end before their time is over.
     HookHangs = "hook-hangs",
+    /// A guard is killed; its keeper is left alone with the service.
+    GuardKilled = "guard-killed",
+    /// A guard and its keeper are killed in one instant.
+    GuardAndKeeperKilled = "guard-and-keeper-killed",
+    /// The keeper of a service is killed.
+    KeeperKilled = "keeper-killed",
+    /// A guard stands still.
+    GuardPause = "guard-pause",
+    /// Services of a host's guards end by themselves soon after their start.
+    ServiceEnds = "service-ends",
+    /// Services of a host's guards cannot be executed.
+    ExecFails = "exec-fails",
+    /// An agent dies or stands still once it has written that a guard runs an epoch, before the guard is told.
+    AgentCutShort = "agent-cut-short",
     /// The wall clock of a coordinator jumps.
     WallClockJump = "wall-clock-jump",
+}
+
+impl Kind {
+    /// What happens to guards, or because of them.
+    pub(crate) const OF_GUARDS: &'static [Self] = &[
+        Self::GuardKilled,
+        Self::GuardAndKeeperKilled,
+        Self::KeeperKilled,
+        Self::GuardPause,
+        Self::ServiceEnds,
+        Self::ExecFails,
+        Self::AgentCutShort,
+    ];
 }
 
 impl fmt::Display for Kind {

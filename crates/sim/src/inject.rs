@@ -1,12 +1,18 @@
 //! Makes faults take effect, proves that they did, and mends what they broke.
 
+mod hosts;
+
 use crate::{
-    coordinator::Coordinator, env::Happening, fault::Kind, network::Node, timeline::WORLD, world::World,
+    agent::Services, coordinator::Coordinator, env::Happening, fault::Kind, network::Node, timeline::WORLD,
+    world::World,
 };
 use quorate_domain::Verdict;
 
 /// A flapping link changes this often.
 const FLAP_MS: u64 = 300;
+
+/// The longest that it takes to start a guard again where all is well.
+const GUARD_RESTART_MS: u64 = 1_000;
 
 /// What a fault has broken.
 #[derive(Debug, Default)]
@@ -26,6 +32,9 @@ enum Undo {
     StartAgent(usize),
     ResumeAgent(usize),
     HooksWork(usize),
+    GuardsGoOn(usize),
+    ServicesRun(usize),
+    NotCutShort(usize),
     EndCopy(usize),
     EndClone(usize),
     MoveBack { place: usize, original: usize },
@@ -110,6 +119,8 @@ impl World {
         self.env.drop_underway();
         self.env.plan.assignment_lag_ms = 1;
         self.env.plan.habits.demote_fails_ppm = 0;
+        self.env.plan.habits.guards_are_settled = true;
+        self.env.plan.habits.guard_restart_max_ms = GUARD_RESTART_MS;
         for coordinator in &mut self.coordinators {
             coordinator.forget_the_lag();
             coordinator.start(&mut self.env);
@@ -118,6 +129,7 @@ impl World {
         for agent in self.agents.iter_mut().take(hosts) {
             agent.reinstate(&mut self.env);
             agent.start(&mut self.env);
+            agent.settle_guards(&mut self.env);
         }
         self.clients.iter_mut().for_each(|client| client.tame = true);
     }
@@ -186,6 +198,7 @@ impl World {
             | Kind::HookFails
             | Kind::HookHangs
             | Kind::FolderCopied => self.harm_host(index, kind, target),
+            kind if Kind::OF_GUARDS.contains(&kind) => self.harm_guards(index, kind, target),
             _ => self.cut_links(index, kind, target),
         }
     }
@@ -273,51 +286,6 @@ impl World {
         });
         self.active[index].undo.push(Undo::ClearUp);
         if kind == Kind::Delay { Effect::AtOnce(true) } else { Effect::Later }
-    }
-
-    fn harm_host(&mut self, index: usize, kind: Kind, target: u64) -> Effect {
-        let place = self.host(target);
-        let env = &mut self.env;
-        let agent = &mut self.agents[place];
-        let (met, undo) = match kind {
-            Kind::AgentCrash => (agent.crash(env), Undo::StartAgent(place)),
-            Kind::HostCrash => (agent.lose_power(env), Undo::StartAgent(place)),
-            Kind::AgentGone if (target >> 40).is_multiple_of(2) => {
-                (agent.crash(env), Undo::StartAgent(place))
-            }
-            Kind::AgentGone | Kind::AgentPause => (agent.pause(env), Undo::ResumeAgent(place)),
-            Kind::AgentStop => (agent.stop(env), Undo::StartAgent(place)),
-            Kind::DiskFailed => (agent.set_disk(Verdict::Failed, env), Undo::ReplaceDisk(place)),
-            Kind::HookFails => {
-                agent.hooks_fail = true;
-                (false, Undo::HooksWork(place))
-            }
-            Kind::HookHangs => {
-                agent.hooks_hang = true;
-                (false, Undo::HooksWork(place))
-            }
-            _ => return self.copy_folder(index, place),
-        };
-        self.active[index].undo.push(undo);
-        Effect::AtOnce(met)
-    }
-
-    /// There is one machine for copies: while it is in use, nothing is copied.
-    fn copy_folder(&mut self, index: usize, place: usize) -> Effect {
-        let leader = self.leader();
-        let Some((copy, originals)) = self.agents.split_last_mut() else { return Effect::AtOnce(false) };
-        if !copy.is_up() {
-            let original = &originals[place];
-            copy.take_folder(original.host.clone(), original.copied_folder());
-            copy.was_welcomed = false;
-            self.active[index].shown = 0;
-            if let Some(leader) = leader {
-                copy.forge_a_hello(leader, &mut self.env);
-            }
-            copy.start(&mut self.env);
-            self.active[index].undo.push(Undo::EndCopy(place));
-        }
-        Effect::Later
     }
 
     /// Each copy has a machine of its own, which reaches everybody, whatever else is cut. It shows that it was met when it
@@ -472,6 +440,13 @@ impl World {
             Undo::ResumeAgent(place) => self.agents[place].resume(env),
             Undo::HooksWork(place) => {
                 (self.agents[place].hooks_fail, self.agents[place].hooks_hang) = (false, false);
+            }
+            Undo::GuardsGoOn(place) => self.agents[place].let_guards_go_on(env),
+            Undo::ServicesRun(place) => self.agents[place].services = Services::Run,
+            Undo::NotCutShort(place) => {
+                self.agents[place].cut_short = None;
+                self.agents[place].resume(env);
+                self.agents[place].start(env);
             }
             Undo::ReplaceDisk(place) => {
                 self.agents[place].set_disk(Verdict::Healthy, env);

@@ -31,6 +31,12 @@ pub(crate) struct Weather {
 pub(crate) struct Habits {
     /// Hosts have hooks.
     pub(crate) hooks: bool,
+    /// Hosts have guards, and then no hooks.
+    pub(crate) guards: bool,
+    /// The longest that it takes until a guard that has ended is started again.
+    pub(crate) guard_restart_max_ms: u64,
+    /// Guards run as the user that they should, and operators vouch for what they cannot see.
+    pub(crate) guards_are_settled: bool,
     /// The longest run of a hook.
     pub(crate) hook_max_ms: u64,
     /// A demote hook fails this often, in a million.
@@ -151,6 +157,7 @@ impl Plan {
         } else {
             plan.add_clones(&mut Chance::new(seed, 5));
         }
+        plan.add_guards(&mut Chance::new(seed, 6));
         plan
     }
 
@@ -169,6 +176,23 @@ impl Plan {
             let lasts_ms = chance.draw(4_000..=14_000);
             self.clones += 1;
             self.add_fault(Kind::Moved, lasts_ms, chance);
+        }
+    }
+
+    /// In a fourth of all plans hosts have guards in place of hooks, to which things happen all the time.
+    fn add_guards(&mut self, chance: &mut Chance) {
+        let share_ppm = if self.habits.hooks { 100_000 } else { 600_000 };
+        if !chance.happens(share_ppm) {
+            return;
+        }
+        self.habits.hooks = false;
+        self.habits.guards = true;
+        self.habits.guard_restart_max_ms = *chance.pick(&[500, 3_000, 15_000]);
+        let kinds: Vec<Kind> = Kind::OF_GUARDS.iter().copied().filter(|_| chance.happens(600_000)).collect();
+        for _ in 0..chance.draw(2..=16) {
+            let kind = *chance.pick(if kinds.is_empty() { Kind::OF_GUARDS } else { &kinds });
+            let lasts_ms = chance.draw(500..=15_000);
+            self.add_fault(kind, lasts_ms, chance);
         }
     }
 
@@ -310,6 +334,9 @@ fn weather(chance: &mut Chance) -> Weather {
 fn habits(chance: &mut Chance) -> Habits {
     Habits {
         hooks: chance.happens(700_000),
+        guards: false,
+        guard_restart_max_ms: 0,
+        guards_are_settled: false,
         hook_max_ms: *chance.pick(&[50, 500, 2_500, 2_500]),
         demote_fails_ppm: *chance.pick(&[0, 100_000, 500_000]),
         asks_every_ms: *chance.pick(&[0, 100, 700, 3_000]),
@@ -320,7 +347,8 @@ fn habits(chance: &mut Chance) -> Habits {
 fn faults(chance: &mut Chance, horizon: Moment) -> Vec<Fault> {
     // Those have streams of their own.
     let rest = [Kind::LeaderCrashHalfway, Kind::Clone, Kind::Moved];
-    let usual: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| !rest.contains(kind)).collect();
+    let is_usual = |kind: &Kind| !rest.contains(kind) && !Kind::OF_GUARDS.contains(kind);
+    let usual: Vec<Kind> = Kind::ALL.iter().copied().filter(is_usual).collect();
     let mut kinds: Vec<Kind> = usual.iter().copied().filter(|_| chance.happens(450_000)).collect();
     if kinds.is_empty() {
         kinds.push(*chance.pick(&usual));

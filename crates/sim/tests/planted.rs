@@ -32,6 +32,8 @@ const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
     // Rare since a start whose place another one takes ends for good.
     (Bug::PredecessorAssumed, 400, &["I9", "I12", "I23"]),
     (Bug::FailedDemotionReleases, 60, &["I23"]),
+    (Bug::SilentGuardReleases, 60, &["I23"]),
+    (Bug::GuardToldBeforeDisk, 60, &["I23"]),
     (Bug::WaitWithoutHooks, 60, &["I12", "I23"]),
     (Bug::WardenAfterD, 60, &["I23"]),
     (Bug::ContactWithoutRenewal, 60, &["I24"]),

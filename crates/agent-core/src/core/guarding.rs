@@ -10,6 +10,8 @@ use crate::{
     tenure::Stage,
     time::BootMs,
 };
+#[cfg(planted)]
+use quorate_domain::planted::{self, Bug};
 use quorate_domain::{Epoch, GroupId};
 
 impl Core {
@@ -36,7 +38,10 @@ impl Core {
             return (Some(answer), Vec::new());
         }
         let epoch = answer.epoch;
-        if !self.ledger.guards(group, epoch, seat) {
+        let is_stored = self.ledger.guards(group, epoch, seat);
+        #[cfg(planted)]
+        let is_stored = is_stored || planted::is(Bug::GuardToldBeforeDisk);
+        if !is_stored {
             let reason = format!("that a guard runs epoch {epoch} is not on disk yet");
             let (role, none) = (LocalRole::Fenced, BootMs(0));
             let fenced = RoleAnswer { role, write_deadline: none, lease_deadline: none, reason, ..answer };

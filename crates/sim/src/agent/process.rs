@@ -1,7 +1,11 @@
 //! The agent's process: feeds the core what arrives and performs the steps that come back.
 
-use super::{Agent, Folder, session::Session};
-use crate::env::{Env, Timer};
+use super::{Agent, CutShort, Folder, guarding::Attached, session::Session};
+use crate::{
+    env::{Env, Timer},
+    fault::Kind,
+    standstill::Reached,
+};
 use quorate_agent_core::{BootMs, Core, DurableEpochs, HookKind, HookOutcome, Start, Step};
 use quorate_domain::{Epoch, GroupId, LeaseSettings, StartId};
 
@@ -13,6 +17,7 @@ pub(super) struct Process {
     pub(super) core: Core,
     pub(super) start: StartId,
     pub(super) session: Session,
+    pub(super) attached: Attached,
     pub(super) next_heartbeat: BootMs,
     pub(super) report_due: bool,
     /// When a report is due although nothing has changed.
@@ -37,6 +42,7 @@ impl Process {
             core,
             start: StartId(start),
             session: Session::new(env.plan.machines()),
+            attached: Attached::default(),
             next_heartbeat: BootMs(0),
             report_due: false,
             refresh_at: BootMs(0),
@@ -75,12 +81,15 @@ impl Agent {
                     });
                     if env.plan.habits.hooks {
                         self.ask_for_hook(group, epoch, kind, env);
-                    } else {
-                        let none = Timer::HookEnded(group, epoch, kind, HookOutcome::NotConfigured);
-                        env.wake_at(env.now, self.node, self.life, none);
+                    } else if let Some(outcome) = self.begin_by_guard(&group, epoch, kind, env) {
+                        let ended = Timer::HookEnded(group, epoch, kind, outcome);
+                        env.wake_at(env.now, self.node, self.life, ended);
                     }
                 }
-                Step::KillHook { group, epoch } => self.ask_to_kill(&group, epoch, env),
+                Step::KillHook { group, epoch } => {
+                    self.ask_to_kill(&group, epoch, env);
+                    self.interrupt_guard(&group, epoch, env);
+                }
                 Step::Report => process.report_due = true,
                 Step::Resync => {
                     env.counts.add("agents/out-of-step");
@@ -98,9 +107,26 @@ impl Agent {
         let now = self.now(env);
         let Some(process) = &mut self.process else { return };
         let Some((_, epochs)) = process.storing.take_if(|(number, _)| *number == request) else { return };
-        self.folder.epochs = epochs;
+        let is_guarded = epochs.guarded.keys().any(|held| !self.folder.epochs.guarded.contains_key(held));
+        self.folder.epochs = epochs.clone();
+        if is_guarded && let Some(how) = self.cut_short.take() {
+            process.storing = Some((request, epochs));
+            return self.is_cut_short(how, request, env);
+        }
         let steps = process.core.epochs_stored(request, now);
         self.perform(steps, env);
+    }
+
+    /// What it has written is durable, and nothing has come of that yet.
+    fn is_cut_short(&mut self, how: CutShort, request: u64, env: &mut Env) {
+        env.counts.add(format!("fault/{}", Kind::AgentCutShort));
+        match how {
+            CutShort::Dies => drop(self.crash(env)),
+            CutShort::StandsStill => {
+                self.pause(env);
+                self.standstill.pass(Reached::Timer(Timer::Stored(request)));
+            }
+        }
     }
 
     pub(super) fn hook_ended(
@@ -157,6 +183,7 @@ impl Agent {
         }
         env.note(self.node, || if late { "gives up stopping in order" } else { "has stopped" }.to_owned());
         self.hang_up(env);
+        self.leave_guards_alone(env);
         self.process = None;
         self.life += 1;
     }
@@ -167,7 +194,8 @@ impl Agent {
         let heartbeat = process.session.is_welcomed().then_some(process.next_heartbeat);
         let refresh = process.session.is_welcomed().then_some(process.refresh_at);
         let session = (!self.folder.superseded).then(|| process.session.next_wake());
-        let wakes = [session, process.core.next_wake(), heartbeat, refresh, process.stop_by];
+        let guards = process.attached.guards.next_wake();
+        let wakes = [session, process.core.next_wake(), heartbeat, refresh, process.stop_by, guards];
         let Some(due) = wakes.into_iter().flatten().min() else { return };
         if process.wake_due.is_none_or(|known| due < known) {
             process.wake_due = Some(due);

@@ -167,7 +167,7 @@ impl Agent {
         process.next_heartbeat = now.after_ms(process.core.settings().heartbeat_ms.max(1));
         let (installed, mode) = (process.core.installed_revision(), process.core.service_mode(now));
         let start = process.start;
-        env.see(&Fact::HeartbeatSent { machine: self.node, start, seq });
+        env.see(&Fact::HeartbeatSent { machine: self.node, start, seq, installed });
         self.say(AgentSays::Heartbeat { seq, installed, mode }, env);
     }
 

@@ -107,8 +107,8 @@ pub(crate) enum Fact<'a> {
     Heard { node: Node, heard: &'a Heard },
     /// A leader's welcome reached an agent, and says which forming of the cluster it is of.
     Welcomed { machine: Node, formation: Option<&'a FormationId> },
-    /// An agent sent a heartbeat.
-    HeartbeatSent { machine: Node, start: StartId, seq: u64 },
+    /// An agent sent a heartbeat, and has this revision of its assignment installed.
+    HeartbeatSent { machine: Node, start: StartId, seq: u64, installed: Revision },
     /// It reached a coordinator.
     HeartbeatArrived { node: Node, machine: Node, host: &'a HostId, start: StartId, seq: u64 },
     /// A coordinator acknowledged it.
@@ -124,6 +124,10 @@ pub(crate) enum Fact<'a> {
     Yields { machine: Node, group: &'a GroupId },
     /// A service that asks nobody runs on a machine from now on.
     ServiceStarts { machine: Node, group: &'a GroupId, epoch: Epoch },
+    /// What is left of it is ended by nobody at its deadline: a guard and its keeper were killed in one instant.
+    ServiceStrays { machine: Node, group: &'a GroupId, epoch: Epoch },
+    /// A guard is told that it may run a service. Its agent's disk has it on record, or not.
+    GuardTold { machine: Node, group: &'a GroupId, epoch: Epoch, recorded: bool },
     /// It runs no more.
     ServiceStops { machine: Node, group: &'a GroupId },
     /// The mode that a host is in from now on, and when a normal one ends if nothing more happens, in true time.

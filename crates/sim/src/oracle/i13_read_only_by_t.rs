@@ -64,7 +64,7 @@ impl Invariant for ReadOnlyByT {
 
     fn see(&mut self, fact: &Fact<'_>, now: Moment) -> Result<(), String> {
         match *fact {
-            Fact::HeartbeatSent { machine, start, seq } => {
+            Fact::HeartbeatSent { machine, start, seq, .. } => {
                 self.sent.insert((machine, start, seq), now);
                 Ok(())
             }

@@ -1,14 +1,51 @@
 //! I23: a service never outlives its lease (DESIGN section 5, rule 11): when one starts, no other of its group runs, whatever
 //! became of the agent that it was started for; and none runs under an epoch that counts as released or stopped there.
+//!
+//! What nobody ends at its deadline, because a guard and its keeper were killed in one instant, holds a group up for as long
+//! as its host is in contact, and says so. One that is lost is given up after D, with what it runs.
 
 use super::{Fact, Invariant, events};
-use crate::{network::Node, time::Moment};
-use quorate_domain::{Epoch, Event, GroupId};
+use crate::{network::Node, plan::Plan, time::Moment};
+use quorate_domain::{Command, Epoch, Event, GroupId, Revision, command::Fencing};
 use std::collections::BTreeMap;
 
-#[derive(Debug, Default)]
+/// For so long a leader must have renewed a host before it is held to have heard what that says of its groups.
+const HEARD_MS: u64 = 2_000;
+
+#[derive(Debug)]
 pub(super) struct OneService {
-    running: BTreeMap<GroupId, BTreeMap<Node, (Epoch, Moment)>>,
+    running: BTreeMap<GroupId, BTreeMap<Node, Running>>,
+    /// What each agent said last that it has installed.
+    installed: BTreeMap<Node, Revision>,
+    contacts: BTreeMap<Node, Contact>,
+    /// A host is in contact for this long after a renewal at least.
+    contact_ms: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    epoch: Epoch,
+    since: Moment,
+    /// Nobody ends it.
+    is_stray: bool,
+    /// Its host was out of contact for D, and the group went on without it.
+    is_given_up: bool,
+}
+
+/// A leader renews a machine's agent.
+#[derive(Debug)]
+struct Contact {
+    term: u64,
+    since: Moment,
+    last: Moment,
+}
+
+impl OneService {
+    pub(super) fn new(plan: &Plan) -> Self {
+        // Leaders count from when a heartbeat came, which was before it was acknowledged.
+        let contact_ms = plan.lease.suspect_after_ms() / 2;
+        Self { running: BTreeMap::new(), installed: BTreeMap::new(), contacts: BTreeMap::new(), contact_ms }
+    }
 }
 
 impl Invariant for OneService {
@@ -18,52 +55,114 @@ impl Invariant for OneService {
 
     fn see(&mut self, fact: &Fact<'_>, now: Moment) -> Result<(), String> {
         match *fact {
-            Fact::ServiceStarts { machine, group, epoch } => {
-                let running = self.running.entry(group.clone()).or_default();
-                let before = running.insert(machine, (epoch, now));
-                if let Some((older, since)) = before.filter(|(older, _)| *older != epoch) {
-                    return Err(format!(
-                        "at {now} node {machine} starts the service of {group} under epoch {epoch} and runs that of epoch {older} since {since}"
-                    ));
+            Fact::ServiceStarts { machine, group, epoch } => self.starts(machine, group, epoch, now),
+            Fact::ServiceStrays { machine, group, epoch } => {
+                if let Some(running) =
+                    self.running.get_mut(group).and_then(|running| running.get_mut(&machine))
+                {
+                    running.is_stray |= running.epoch == epoch;
                 }
-                let others: Vec<String> = running
-                    .iter()
-                    .filter(|(node, _)| **node != machine)
-                    .map(|(node, (epoch, since))| format!("node {node} (epoch {epoch}, since {since})"))
-                    .collect();
-                if others.is_empty() {
-                    return Ok(());
-                }
-                Err(format!(
-                    "at {now} node {machine} starts the service of {group} under epoch {epoch}, which runs on {}",
-                    others.join(" and ")
-                ))
+                Ok(())
             }
+            Fact::GuardTold { machine, group, epoch, recorded: false } => Err(format!(
+                "a guard of {group} on node {machine} is told of epoch {epoch}, and the next start of its agent would not \
+                 know that it was"
+            )),
             Fact::ServiceStops { machine, group } => {
                 if let Some(running) = self.running.get_mut(group) {
                     running.remove(&machine);
                 }
                 Ok(())
             }
-            Fact::Decided { applied, .. } => events(applied).iter().try_for_each(|event| match event {
-                Event::PrimaryReleased { group, epoch, .. }
-                | Event::PrimaryStartFailed { group, epoch, .. }
-                | Event::OldPrimaryStopped { group, epoch, .. } => self.has_stopped(group, *epoch),
-                _ => Ok(()),
-            }),
+            Fact::HeartbeatSent { machine, installed, .. } => {
+                self.installed.insert(machine, installed);
+                Ok(())
+            }
+            Fact::Renewed { term, machine, assignment, .. } => {
+                // Others prove no contact.
+                if self.installed.get(&machine).is_some_and(|installed| *installed >= assignment) {
+                    self.renewed(term, machine, now);
+                }
+                Ok(())
+            }
+            Fact::Decided { term, proposal, applied, .. } => {
+                if applied.committed.is_some()
+                    && let Command::ChooseCandidate { group, fencing: Fencing::Waited { .. }, .. }
+                    | Command::FinishDeletion { group, fencing: Fencing::Waited { .. }, .. } =
+                        &proposal.command
+                {
+                    self.given_up(group, term, now)?;
+                }
+                events(applied).iter().try_for_each(|event| match event {
+                    Event::PrimaryReleased { group, epoch, .. }
+                    | Event::PrimaryStartFailed { group, epoch, .. }
+                    | Event::OldPrimaryStopped { group, epoch, .. } => self.has_stopped(group, *epoch),
+                    _ => Ok(()),
+                })
+            }
             _ => Ok(()),
         }
     }
 }
 
 impl OneService {
+    fn starts(&mut self, machine: Node, group: &GroupId, epoch: Epoch, now: Moment) -> Result<(), String> {
+        let running = self.running.entry(group.clone()).or_default();
+        let starts = Running { epoch, since: now, is_stray: false, is_given_up: false };
+        let before = running.insert(machine, starts);
+        if let Some(older) = before.filter(|older| older.epoch != epoch) {
+            return Err(format!(
+                "at {now} node {machine} starts the service of {group} under epoch {epoch} and runs that of epoch {} since {}",
+                older.epoch, older.since
+            ));
+        }
+        let others: Vec<String> = running
+            .iter()
+            .filter(|(node, other)| **node != machine && !other.is_given_up)
+            .map(|(node, other)| format!("node {node} (epoch {}, since {})", other.epoch, other.since))
+            .collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "at {now} node {machine} starts the service of {group} under epoch {epoch}, which runs on {}",
+            others.join(" and ")
+        ))
+    }
+
+    fn renewed(&mut self, term: u64, machine: Node, now: Moment) {
+        let goes_on =
+            |contact: &&Contact| contact.term == term && now.since_ms(contact.last) <= self.contact_ms;
+        let since = self.contacts.get(&machine).filter(goes_on).map_or(now, |contact| contact.since);
+        self.contacts.insert(machine, Contact { term, since, last: now });
+    }
+
+    /// A leader has waited for D, and somebody follows whoever was primary, or the group is deleted.
+    fn given_up(&mut self, group: &GroupId, term: u64, now: Moment) -> Result<(), String> {
+        for (node, running) in
+            self.running.get_mut(group).into_iter().flatten().filter(|(_, one)| one.is_stray)
+        {
+            let heard = self.contacts.get(node).filter(|contact| {
+                let is_there = now.since_ms(contact.last) <= self.contact_ms;
+                contact.term == term && is_there && contact.last.since_ms(contact.since) >= HEARD_MS
+            });
+            if let Some(contact) = heard {
+                return Err(format!(
+                    "{group} goes on without its primary after a wait, and the service of epoch {} runs on node {node}, which \
+                     has been in contact since {}",
+                    running.epoch, contact.since
+                ));
+            }
+            running.is_given_up = true;
+        }
+        Ok(())
+    }
+
     /// Somebody's word that the service of an epoch has stopped is true.
     fn has_stopped(&self, group: &GroupId, epoch: Epoch) -> Result<(), String> {
-        let running = self.running.get(group).into_iter().flatten();
-        let found =
-            running.filter(|(_, (under, _))| *under == epoch).map(|(node, (_, since))| (node, since)).next();
-        match found {
-            Some((node, since)) => Err(format!(
+        let mut running = self.running.get(group).into_iter().flatten();
+        match running.find(|(_, running)| running.epoch == epoch) {
+            Some((node, Running { since, .. })) => Err(format!(
                 "epoch {epoch} of {group} counts as stopped, and its service runs on node {node} since {since}"
             )),
             None => Ok(()),

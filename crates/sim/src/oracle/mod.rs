@@ -90,7 +90,7 @@ impl Oracle {
                 Box::new(i20_recovery::Recovery::new(plan)),
                 Box::new(i21_bounds::Bounds::new(plan)),
                 Box::new(i22_coordinators::Coordinators::default()),
-                Box::new(i23_one_service::OneService::default()),
+                Box::new(i23_one_service::OneService::new(plan)),
                 Box::new(i24_contact_by_renewals::ContactByRenewals::new(plan)),
                 Box::new(i25_true_outages::TrueOutages::new(plan)),
             ],
