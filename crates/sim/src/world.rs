@@ -13,7 +13,7 @@ use crate::{
     raft::Raft,
     time::Moment,
 };
-use quorate_domain::{GroupId, State, Verdict, group::Phase};
+use quorate_domain::{Failover, GroupId, State, Verdict, group::Phase};
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
@@ -292,7 +292,8 @@ impl World {
     fn without_primary(&mut self) -> Vec<Unserved> {
         let now = self.env.now;
         let Some(state) = self.newest_state() else {
-            return vec![Unserved { since: Moment::default(), what: "there is no state".to_owned() }];
+            let what = "there is no state".to_owned();
+            return vec![Unserved { since: Moment::default(), failed_starts: 0, what }];
         };
         let (mut found, mut able_since) = (Vec::new(), BTreeMap::new());
         for group in state.groups.values() {
@@ -323,7 +324,9 @@ impl World {
                     "{} is {} under epoch {}; {says}; acting are {acting:?}; blocked: {:?}",
                     group.id, group.phase, group.epoch, group.blocked
                 );
-                found.push(Unserved { since: able_since[&group.id], what });
+                let failover = group.phase.operation().and_then(|id| state.operations.get(&id)?.failover());
+                let failed_starts = failover.map_or(0, Failover::failed_attempts);
+                found.push(Unserved { since: able_since[&group.id], failed_starts, what });
             }
         }
         self.able_since = able_since;

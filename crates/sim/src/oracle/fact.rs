@@ -37,6 +37,8 @@ pub(crate) struct Claim {
 pub(crate) struct Unserved {
     /// Since when it could: it may have waited for an operator before.
     pub(crate) since: Moment,
+    /// How often its start has failed in a row, which earns it a pause.
+    pub(crate) failed_starts: u32,
     /// How it is.
     pub(crate) what: String,
 }
