@@ -239,3 +239,85 @@ async fn a_moved_folder_counts_while_another_coordinator_is_lost_only_by_an_oper
     cluster.wait_for_equal_states().await?;
     cluster.finish().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_was_put_back_to_an_earlier_start_is_refused_however_often_it_starts() -> Result<()> {
+    let mut cluster = Cluster::start(plan()).await?;
+    cluster.create_group("g", &[1]).await?;
+    let leader = cluster.leader().await?;
+    let id = leader % 3 + 1;
+    let (folder, backup) = (cluster.data_dir(id), cluster.root().join("backup"));
+    let stop = async |cluster: &mut Cluster| -> Result<()> {
+        cluster.coordinator(id).terminate()?;
+        cluster.coordinator(id).ended(SOON).await?;
+        Ok(())
+    };
+    stop(&mut cluster).await?;
+    copy(&folder, &backup)?;
+    cluster.coordinator(id).start()?;
+    cluster.set_label("after-the-backup", "g", "key", "value").await?;
+    cluster.wait_for_equal_states().await?;
+    stop(&mut cluster).await?;
+    // In the very same files, as a snapshot of the disk is put back, and in others, as a backup is.
+    for name in ["identity.json", "peers.json"] {
+        fs::write(folder.join(name), fs::read(backup.join(name))?)?;
+    }
+    for _ in 0..3 {
+        refused_in_place(&mut cluster, id).await?;
+    }
+    fs::remove_dir_all(&folder)?;
+    copy(&backup, &folder)?;
+    for _ in 0..3 {
+        refused_in_place(&mut cluster, id).await?;
+    }
+    cluster.set_label("without-it", "g", "key", "value").await?;
+    cluster.finish().await
+}
+
+/// The coordinator is refused for good.
+async fn refused_in_place(cluster: &mut Cluster, id: u64) -> Result<()> {
+    cluster.coordinator(id).start()?;
+    let status = cluster.coordinator(id).ended(SOON).await?;
+    let said = cluster.coordinator(id).said()?;
+    ensure!(status.code() == Some(1) && said.contains("refused for good"), "{status}: {said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_were_copied_at_the_same_time_count_only_by_the_word_of_an_operator() -> Result<()> {
+    let mut cluster = Cluster::start(plan()).await?;
+    cluster.create_group("g", &[1]).await?;
+    for id in [2, 3] {
+        cluster.coordinator(id).terminate()?;
+        cluster.coordinator(id).ended(SOON).await?;
+        let folder = cluster.root().join(format!("moved-{id}"));
+        copy(&cluster.data_dir(id), &folder)?;
+        point_at(&cluster, id, &folder)?;
+    }
+    for id in [2, 3] {
+        cluster.coordinator(id).start()?;
+    }
+    // Each has the promise of the first one: by the word of each other they would be a quorum, beside that of the originals.
+    for id in [2, 3] {
+        let other = 5 - id;
+        wait_until(&format!("{id} says that it waits itself"), SOON, async || {
+            let warnings = cluster.status(id).await?.warnings;
+            let of = format!("coordinator {other} goes on in another place");
+            let waits = |text: &str| {
+                text.contains(&of) && text.contains("this coordinator goes on in another place itself")
+            };
+            ensure!(warnings.iter().any(|warning| waits(&warning.text)), "{warnings:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    for id in 1..=3 {
+        ensure!(!cluster.status(id).await?.can_decide, "{id} decides");
+    }
+    cluster.coordinator(2).terminate()?;
+    cluster.coordinator(2).ended(SOON).await?;
+    cluster.coordinator(2).start_with(&["--original-is-gone"])?;
+    cluster.wait_for_equal_states().await?;
+    cluster.set_label("after-all", "g", "key", "value").await?;
+    cluster.finish().await
+}

@@ -1,7 +1,7 @@
 //! What is on a coordinator's disk is damaged while it is down.
 
 use anyhow::{Context, Result, ensure};
-use quorate_tests::{Cluster, Plan, segment::Segment, wait_until};
+use quorate_tests::{Cluster, Plan, folder::copy, segment::Segment, wait_until};
 use std::{fs, time::Duration};
 
 const ENDS: Duration = Duration::from_secs(20);
@@ -114,5 +114,44 @@ async fn a_damaged_state_store_is_set_aside_and_rebuilt() -> Result<()> {
     let same = cluster.wait_for_equal_states().await?;
     ensure!(same.applied_index > 0);
     assert!(cluster.data_dir(id).join("state.damaged").is_dir(), "the damaged store was not set aside");
+    cluster.finish().await
+}
+
+/// The coordinator ends at once; its last words.
+async fn refuses_its_folder(cluster: &mut Cluster, id: u64, more: &[&str]) -> Result<String> {
+    cluster.coordinator(id).start_with(more)?;
+    let status = cluster.coordinator(id).ended(ENDS).await?;
+    let said = cluster.coordinator(id).said()?;
+    ensure!(status.code() == Some(1), "it ended with {status}: {said}");
+    Ok(said.lines().next_back().unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_kept_its_identity_and_lost_the_rest_votes_no_more() -> Result<()> {
+    let (mut cluster, id) = with_writes().await?;
+    cluster.coordinator(id).kill()?;
+    let (folder, kept) = (cluster.data_dir(id), cluster.root().join("kept"));
+    fs::rename(&folder, &kept)?;
+    // As a copy that was cut short, or a volume that is not mounted.
+    for with_snapshots in [false, true] {
+        fs::create_dir(&folder)?;
+        for name in ["identity.json", "lock", "peers.json"] {
+            fs::copy(kept.join(name), folder.join(name))?;
+        }
+        if with_snapshots {
+            copy(&kept.join("snapshots"), &folder.join("snapshots"))?;
+        }
+        for more in [&[] as &[&str], &["--original-is-gone"]] {
+            let last = refuses_its_folder(&mut cluster, id, more).await?;
+            for words in ["log is empty, and this coordinator has voted", "copy all of it", "new node id"] {
+                ensure!(last.contains(words), "{words:?} is not in {last:?}");
+            }
+        }
+        fs::remove_dir_all(&folder)?;
+    }
+    // With everything in it it counts again.
+    fs::rename(&kept, &folder)?;
+    cluster.coordinator(id).start()?;
+    cluster.wait_for_equal_states().await?;
     cluster.finish().await
 }

@@ -12,7 +12,7 @@
 use anyhow::{Context, Result, bail};
 use quorate_consensus::{
     Disk, RealDisk,
-    disk::{DiskFile, Folder, FolderLock, StoreStep},
+    disk::{DiskFile, Folder, FolderLock, StoreStep, Whereabouts},
 };
 use std::{
     fs, io,
@@ -177,12 +177,8 @@ impl Folder for FaultyFolder {
         self.real.lock(name)
     }
 
-    fn place(&self, name: &str) -> io::Result<String> {
-        self.real.place(name)
-    }
-
-    fn file_identity(&self, name: &str) -> io::Result<Option<String>> {
-        self.real.file_identity(name)
+    fn whereabouts(&self, name: &str) -> io::Result<Whereabouts> {
+        self.real.whereabouts(name)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -5,6 +5,9 @@
 
 #[cfg(test)]
 pub(crate) mod memory;
+mod whereabouts;
+
+pub use whereabouts::Whereabouts;
 
 use quorate_runtime::lack::opened;
 use std::{
@@ -87,17 +90,11 @@ pub trait Folder: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the system refuses.
     fn lock(&self, name: &str) -> io::Result<Option<FolderLock>>;
-    /// Names the place of a file in it: the boot of the machine, the device and the file on it. A copy has another one.
+    /// Where a file in it is found.
     ///
     /// # Errors
     /// When the system refuses.
-    fn place(&self, name: &str) -> io::Result<String>;
-    /// Names a file in it by what only that very file has, on whatever machine and after whatever boot it is found: its
-    /// inode and its birth, or its device where the file system keeps no birth. `None` where there is no such thing.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    fn file_identity(&self, name: &str) -> io::Result<Option<String>>;
+    fn whereabouts(&self, name: &str) -> io::Result<Whereabouts>;
     /// The full path of a name in it, or with an empty name its own.
     fn path(&self, name: &str) -> PathBuf;
     /// A number that nothing on this disk had before.
@@ -261,18 +258,18 @@ impl Folder for RealFolder {
         }
     }
 
-    fn place(&self, name: &str) -> io::Result<String> {
+    fn whereabouts(&self, name: &str) -> io::Result<Whereabouts> {
         let boot = fs::read_to_string(BOOT_ID)
             .map_err(|error| io::Error::new(error.kind(), format!("{BOOT_ID}: {error}")))?;
         let file = fs::metadata(self.path.join(name))?;
-        Ok(format!("{}:{}:{}", boot.trim(), file.dev(), file.ino()))
-    }
-
-    fn file_identity(&self, name: &str) -> io::Result<Option<String>> {
-        let file = fs::metadata(self.path.join(name))?;
         let born = file.created().ok().and_then(|born| born.duration_since(SystemTime::UNIX_EPOCH).ok());
         let of = born.map_or_else(|| format!("device {}", file.dev()), |born| born.as_nanos().to_string());
-        Ok(Some(format!("{}:{of}", file.ino())))
+        Ok(Whereabouts {
+            machine: whereabouts::machine(),
+            boot: boot.trim().to_owned(),
+            at: format!("{}:{}", file.dev(), file.ino()),
+            file: Some(format!("{}:{of}", file.ino())),
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {

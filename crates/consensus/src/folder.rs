@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock             held while a process uses the folder
-//! identity.json    cluster, node, the random instance id of this folder, its place and its last start
+//! identity.json    cluster, node, the random instance id of this folder, its place, its last start, and whether it was used
 //! peers.json       the instance id under which each peer was first met, and which of its starts counts
 //! log/             the write-ahead log
 //! snapshots/       snapshot files
@@ -10,7 +10,7 @@
 //! ```
 
 use crate::{
-    disk::{Disk, Folder, FolderLock},
+    disk::{Disk, Folder, FolderLock, Whereabouts},
     sealed_json::{self, damaged},
 };
 use quorate_domain::{
@@ -109,20 +109,23 @@ impl FolderError {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Identity {
     format: u32,
     cluster: ClusterId,
     node: u64,
     instance: InstanceId,
-    /// Where the folder was at the last start; there is none from before places were kept.
+    /// Where the lock file was at the last start.
     #[serde(default)]
-    place: Option<String>,
-    /// The lock file that kept others out at the last start, where it can be told from its copies.
-    #[serde(default)]
-    file: Option<String>,
+    found: Option<Whereabouts>,
     #[serde(default)]
     start: Option<Start>,
+    /// It may have promised something: its log is not empty.
+    #[serde(default)]
+    used: bool,
+    /// No other one counted it yet since it was found in another place.
+    #[serde(default)]
+    waits: bool,
 }
 
 /// What is known of the peers.
@@ -150,6 +153,7 @@ pub struct DataFolder {
     instance: InstanceId,
     start: Start,
     fresh: bool,
+    identity: Mutex<Identity>,
     peers: Mutex<Peers>,
     _lock: FolderLock,
 }
@@ -177,24 +181,34 @@ impl DataFolder {
         } else {
             refuse_orphans(&*folder)?;
             let (cluster, instance) = (cluster.clone(), new_instance(&*folder));
-            Identity { format: FORMAT, cluster, node: node.0, instance, place: None, file: None, start: None }
+            let node = node.0;
+            Identity {
+                format: FORMAT,
+                cluster,
+                node,
+                instance,
+                found: None,
+                start: None,
+                used: false,
+                waits: false,
+            }
         };
-        let place = folder.place(LOCK).and_then(|place| Ok((place, folder.file_identity(LOCK)?)));
-        let (place, file) = place.map_err(FolderError::io(&folder.path(LOCK), "looking where it is"))?;
-        let found = if identity.place.as_ref() == Some(&place) {
-            Place::Same
-        } else if file.is_some() && identity.file == file {
-            Place::SameFile
-        } else {
-            Place::Another
-        };
-        let mut start = Start::after(identity.start.as_ref(), found, || new_instance(&*folder));
+        let found = folder.whereabouts(LOCK);
+        let found = found.map_err(FolderError::io(&folder.path(LOCK), "looking where it is"))?;
+        let place = found.since(identity.found.as_ref());
+        let mut start = Start::after(identity.start.as_ref(), place, || new_instance(&*folder));
         if original_is_gone {
             start.vouch();
         }
+        let waits = identity.waits || (place == Place::Another && identity.start.is_some());
         // Durable before anybody hears of this start: the next one must not pass for it, nor a copy.
-        let identity =
-            Identity { format: FORMAT, place: Some(place), file, start: Some(start.clone()), ..identity };
+        let identity = Identity {
+            format: FORMAT,
+            found: Some(found),
+            start: Some(start.clone()),
+            waits: waits && !original_is_gone,
+            ..identity
+        };
         sealed_json::write(&*folder, IDENTITY, &identity)?;
         let peers = read_peers(&*folder)?;
         // What is served from here on must be found again, also when an earlier start ended before it was durable.
@@ -204,9 +218,10 @@ impl DataFolder {
             root: folder,
             cluster: cluster.clone(),
             node,
-            instance: identity.instance,
+            instance: identity.instance.clone(),
             start,
             fresh,
+            identity: Mutex::new(identity),
             peers: Mutex::new(peers),
             _lock: lock,
         })
@@ -235,6 +250,49 @@ impl DataFolder {
     /// True when the folder was made by this start.
     pub fn is_fresh(&self) -> bool {
         self.fresh
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts something else on record of the folder, on disk first.
+    fn change_identity(&self, change: impl FnOnce(&mut Identity)) -> Result<(), FolderError> {
+        let mut identity = self.identity();
+        let mut changed = identity.clone();
+        change(&mut changed);
+        if changed != *identity {
+            sealed_json::write(&*self.root, IDENTITY, &changed)?;
+            *identity = changed;
+        }
+        Ok(())
+    }
+
+    /// True when something in it may have been promised: without its log it is not the same any more.
+    pub(crate) fn is_used(&self) -> bool {
+        self.identity().used
+    }
+
+    /// Something is in its log; durable on return.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub(crate) fn mark_used(&self) -> Result<(), FolderError> {
+        self.change_identity(|identity| identity.used = true)
+    }
+
+    /// True when no other one has counted it since it was found in another place, as far as it knows: the original of its
+    /// folder may count instead.
+    pub fn waits_to_count(&self) -> bool {
+        self.identity().waits
+    }
+
+    /// Another one that votes counts this start; durable on return.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn counts_now(&self) -> Result<(), FolderError> {
+        self.change_identity(|identity| identity.waits = false)
     }
 
     /// A path inside the folder.

@@ -3,6 +3,7 @@
 use crate::{
     codec::{self, CodecError},
     disk::Folder,
+    folder::DataFolder,
     state_store::StateStore,
     types::{Entry, LogId, StorageError, TypeConfig, Vote},
     wal::{self, Record, Wal, WalError},
@@ -68,6 +69,8 @@ struct Memory {
     /// Set while a snapshot of another node is being put in the place of the log: nothing may be written behind it
     /// before the purge up to here is on disk.
     base: Option<LogId>,
+    /// Why no vote is given any more: that one was given could not be made known.
+    untold: Option<String>,
 }
 
 /// How far the log has forgotten on disk.
@@ -92,6 +95,8 @@ pub(crate) struct LogStore {
     purges: Arc<watch::Sender<Purges>>,
     /// What must be on disk before the log may forget.
     state_store: Option<StateStore>,
+    /// Whose folder it is: that a vote was given must be known there, should the log get lost.
+    folder: Option<Arc<DataFolder>>,
 }
 
 impl LogStore {
@@ -124,6 +129,7 @@ impl LogStore {
                 .map_err(bad("purge"))?,
             entries: BTreeMap::new(),
             base: None,
+            untold: None,
         };
         for (index, bytes) in recovered.entries {
             let entry = codec::decode_entry(bytes).map_err(bad(&format!("entry {index}")))?;
@@ -136,7 +142,14 @@ impl LogStore {
             memory: Arc::new(Mutex::new(memory)),
             purges: Arc::new(purges),
             state_store: None,
+            folder: None,
         })
+    }
+
+    /// Makes every vote known in the data folder before it is answered.
+    #[must_use]
+    pub(crate) fn first_telling(self, folder: Arc<DataFolder>) -> Self {
+        Self { folder: Some(folder), ..self }
     }
 
     /// Makes purges wait until this store has on disk what the purged entries led to.
@@ -229,6 +242,18 @@ impl LogStore {
     pub(crate) fn is_used(&self) -> bool {
         let memory = self.memory();
         memory.vote.is_some() || memory.last().is_some()
+    }
+
+    /// Nothing is promised before the first vote, and it is not answered before this. What failed once is not tried again.
+    fn tell_folder(&self) -> io::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let mut memory = self.memory();
+        if memory.untold.is_none()
+            && let Err(error) = folder.mark_used()
+        {
+            memory.untold = Some(error.to_string());
+        }
+        memory.untold.clone().map_or(Ok(()), |reason| Err(io::Error::other(reason)))
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -331,8 +356,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
+        if let Some(reason) = self.memory().untold.clone() {
+            return Err(StorageIOError::write_vote(&io::Error::other(reason)).into());
+        }
         let record = Record::Meta { key: META_VOTE, data: codec::encode_vote(vote) };
         self.write(vec![record]).await.map_err(|error| StorageIOError::write_vote(&to_io(error)))?;
+        self.tell_folder().map_err(|error| StorageIOError::write_vote(&error))?;
         self.memory().vote = Some(*vote);
         Ok(())
     }
@@ -356,6 +385,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: Send,
     {
         self.until_base_is_durable().await.map_err(|error| StorageIOError::write_logs(&error))?;
+        if let Some(reason) = self.memory().untold.clone() {
+            return Err(StorageIOError::write_logs(&io::Error::other(reason)).into());
+        }
         let mut records = Vec::new();
         {
             let mut memory = self.memory();

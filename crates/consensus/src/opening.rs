@@ -15,7 +15,10 @@ use crate::{
     types::{LogId, SnapshotMeta},
     wal,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 const LOG: &str = "log";
 const SNAPSHOTS: &str = "snapshots";
@@ -55,6 +58,14 @@ pub enum OpenError {
         /// The last applied entry.
         applied: u64,
     },
+    /// The folder was used, and its log has nothing.
+    #[error(
+        "{log} is empty, and this coordinator has voted: what it had promised is lost; where data_dir was copied, copy all of it, otherwise bring this coordinator back under a new node id with an empty data_dir"
+    )]
+    LogLost {
+        /// The log's folder.
+        log: PathBuf,
+    },
     /// The log has forgotten entries, and nothing that can be read has what they led to.
     #[error(
         "{log} begins behind entry {purged}, and neither {problem} reaches it; restore one of them, or bring this coordinator back under a new node id with an empty data_dir"
@@ -87,8 +98,15 @@ impl Opened {
     ///
     /// # Errors
     /// [`OpenError`], which names the file and the remedy.
-    pub(crate) async fn open(folder: &DataFolder, options: &wal::Options) -> Result<Self, OpenError> {
+    pub(crate) async fn open(folder: &Arc<DataFolder>, options: &wal::Options) -> Result<Self, OpenError> {
         let log = LogStore::open(folder.folder(LOG)?, options)?;
+        if log.is_used() {
+            // Also when it ended between the first vote and its being known.
+            folder.mark_used()?;
+        } else if folder.is_used() {
+            return Err(OpenError::LogLost { log: folder.path(LOG) });
+        }
+        let log = log.first_telling(Arc::clone(folder));
         let snapshots = SnapshotFolder::new(folder.folder(SNAPSHOTS)?);
         snapshots.settle(log.purged())?;
         let newest = snapshots.newest()?;

@@ -236,6 +236,9 @@ impl Coordinator {
                 if removed || !process.admits(from, &sender, desk, env) {
                     return;
                 }
+                if !message.is_request() {
+                    process.counted_by(sender.id);
+                }
                 let speaker = Speaker { id: sender.id, machine: from };
                 process.raft.receive(speaker, message, env.now, env.local_ms(node));
             }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use self::pending::{Coin, Content, Names, Pending, put};
-use super::{Disk, DiskFile, Folder, FolderLock, StoreStep};
+use super::{Disk, DiskFile, Folder, FolderLock, StoreStep, Whereabouts};
 
 /// What the system says of a broken disk (EIO).
 const BROKEN: i32 = 5;
@@ -368,12 +368,9 @@ impl Folder for MemoryFolder {
         Ok(is_free.then(|| Box::new(MemoryLock { path, disk: self.disk.clone() }) as FolderLock))
     }
 
-    fn place(&self, name: &str) -> io::Result<String> {
-        Ok(self.path(name).display().to_string())
-    }
-
-    fn file_identity(&self, _name: &str) -> io::Result<Option<String>> {
-        Ok(None)
+    fn whereabouts(&self, name: &str) -> io::Result<Whereabouts> {
+        let at = self.path(name).display().to_string();
+        Ok(Whereabouts { machine: None, boot: String::new(), at, file: None })
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -123,6 +123,9 @@ impl Acquaintances {
                 let ids: Vec<_> = missing.iter().map(ToString::to_string).collect();
                 format!("these coordinators have not agreed to it: {}", ids.join(", "))
             }
+            Pending::ThisOne => {
+                "this coordinator goes on in another place itself, and does not count yet either".to_owned()
+            }
         };
         let message = format!(
             "coordinator {node} goes on in another place by start {} (number {}), heard from {whence}, and does not count: {why}",
@@ -238,6 +241,19 @@ impl Peers {
         self.acquaintances.heard(node)
     }
 
+    /// A peer that votes takes this start: it counts.
+    pub(super) fn counted_by(&self, peer: CoordinatorId) {
+        let known = &self.acquaintances;
+        let votes =
+            known.voters.get().is_some_and(|voters| voters.voters().iter().flatten().any(|id| *id == peer));
+        if votes
+            && known.folder.waits_to_count()
+            && let Err(error) = known.folder.counts_now()
+        {
+            tracing::error!(%error, "that this coordinator counts in its new place is not remembered");
+        }
+    }
+
     /// From now on it is known whose promises a start takes that goes on in another place.
     pub(crate) fn know_voters(&self, voters: VotersWatch) {
         // It is said once.
@@ -326,6 +342,7 @@ impl Peers {
             node,
             recorded,
             here: self.acquaintances.folder.node(),
+            here_waits: self.acquaintances.folder.waits_to_count(),
             voters: &voters,
             at_its_address: at_its_address.as_ref(),
             words: &words,

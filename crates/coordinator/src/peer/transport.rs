@@ -162,7 +162,11 @@ impl Peers {
             self.lines(to.0, node).map_err(|error| Status::unavailable(error.to_string()))?.messages;
         let request = pb::IdentifyRequest { sender: Some(self.sender(to.0)), ..Default::default() };
         match tokio::time::timeout(deadline, client.identify(request)).await {
-            Ok(answer) => answer.and_then(|answer| self.accept(to.0, answer)).map(|(answer, _)| answer),
+            Ok(answer) => {
+                let (answer, _) = answer.and_then(|answer| self.accept(to.0, answer))?;
+                self.counted_by(to);
+                Ok(answer)
+            }
             Err(_) => Err(Status::deadline_exceeded("no answer in time")),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A leader counts the answers of whoever it counts, so no two coordinators may count different copies of a folder. One that
 //! finds the start on record gone promises the other start that nothing else counts here, and that one counts once every
-//! voter has promised it, but for the node itself. One refusal is the end of a start that waits. Where the start before is
+//! voter has promised it, but for the node itself. One refusal is the end of a start that waits, and one that waits counts
+//! no other: of two that were copied at the same time each would count by the word of the other. Where the start before is
 //! over for certain, it counts as soon as that is not heard, so that a machine can be booted while another coordinator is
 //! lost.
 
@@ -59,6 +60,9 @@ pub struct Survey<'a> {
     pub recorded: &'a InstanceId,
     /// Who decides.
     pub here: CoordinatorId,
+    /// It goes on in another place itself, and no other one has counted it yet: what the original of its folder counts may be
+    /// another start of the node.
+    pub here_waits: bool,
     /// Who votes: one set, or two while a quorum of each is needed.
     pub voters: &'a [BTreeSet<CoordinatorId>],
     /// The start that answers where everybody reaches the node.
@@ -100,6 +104,8 @@ pub enum Pending {
     MayBeThere,
     /// These have not promised it.
     Promises(BTreeSet<CoordinatorId>),
+    /// The one that decides waits itself.
+    ThisOne,
 }
 
 impl Survey<'_> {
@@ -142,6 +148,9 @@ impl Survey<'_> {
             self.others().into_iter().filter(|id| *id != self.here && !takes(id)).collect();
         if self.voters.is_empty() || !missing.is_empty() {
             return Decision::Open(Pending::Promises(missing));
+        }
+        if self.here_waits {
+            return Decision::Open(Pending::ThisOne);
         }
         Decision::Counts
     }

@@ -205,6 +205,7 @@ struct Row<'a> {
     at_its_address: Option<&'a Start>,
     words: Vec<Word>,
     heard_here: Option<(&'a Start, u64)>,
+    here_waits: bool,
 }
 
 const NODE: CoordinatorId = CoordinatorId(1);
@@ -219,6 +220,7 @@ fn decided(voters: u64, record: &KnownStarts, start: &Start, row: &Row<'_>) -> D
         node: NODE,
         recorded: record.id(),
         here: CoordinatorId(2),
+        here_waits: row.here_waits,
         voters: &voters,
         at_its_address: row.at_its_address.map(|start| &start.id),
         words: &words,
@@ -244,7 +246,8 @@ fn a_start_is_promised_only_when_it_answers_in_the_place_of_the_other_one_and_no
     let long_ago = MAY_BE_THERE_MS + 1;
     let refused_by_3 = Decision::Refused(Why::RefusedBy(CoordinatorId(3)));
     let open = Decision::Open(Pending::MayBeThere);
-    let row = |at_its_address, words, heard_here| Row { at_its_address, words, heard_here };
+    let row =
+        |at_its_address, words, heard_here| Row { at_its_address, words, heard_here, here_waits: false };
     let table = [
         (row(Some(&original), vec![], None), Decision::Refused(Why::Answers)),
         (row(Some(&original), vec![word(None, true, false)], None), Decision::Refused(Why::Answers)),
@@ -294,8 +297,16 @@ fn a_promised_start_counts_once_all_others_have_promised_it() {
     ];
     for (voters, start, words, expected) in table {
         let record = known(&original).after(&Decision::Promised, start).unwrap();
-        let row = Row { at_its_address: None, words, heard_here: None };
+        let mut row = Row { at_its_address: None, words, heard_here: None, here_waits: false };
         assert_eq!(decided(voters, &record, start, &row), expected, "of {voters}: {:?}", row.words);
+        row.here_waits = true;
+        let expected = if expected == Decision::Counts { Decision::Open(Pending::ThisOne) } else { expected };
+        assert_eq!(
+            decided(voters, &record, start, &row),
+            expected,
+            "that waits, of {voters}: {:?}",
+            row.words
+        );
     }
 }
 
@@ -494,6 +505,7 @@ impl World {
             node: NODE,
             recorded: &asking.recorded,
             here,
+            here_waits: false,
             voters: &[voters],
             at_its_address: asking.at_its_address.as_ref(),
             words: &asking.words,

@@ -29,12 +29,16 @@ pub(super) struct Folder {
     left_behind: bool,
     /// Nothing runs, nor ever will, on what it is a copy of.
     vouched: bool,
+    /// No other one counted it yet since it was found in another place.
+    waits: bool,
 }
 
 /// What a process knows of those that speak for the others.
 #[derive(Debug)]
 pub(super) struct Starts {
     own: Arc<Start>,
+    /// No other one has counted it yet.
+    waits: bool,
     known: BTreeMap<Node, KnownStarts>,
     /// When the start that counts was last heard.
     heard_ms: BTreeMap<Node, u64>,
@@ -64,24 +68,29 @@ impl Coordinator {
         // Its file system keeps no birth of files: what is found elsewhere may be a copy.
         let place = if same_place { Place::Same } else { Place::Another };
         let mut start = Start::after(last.as_ref().map(|(start, _)| start), place, || env.new_instance());
-        if std::mem::take(&mut self.folder.vouched) {
+        let waits = self.folder.waits || (place == Place::Another && last.is_some());
+        let vouched = std::mem::take(&mut self.folder.vouched);
+        if vouched {
             start.vouch();
         }
+        let waits = waits && !vouched;
         self.folder.last = Some((start.clone(), self.node));
         let known = std::mem::take(&mut self.folder.known);
-        Starts { own: Arc::new(start), known, heard_ms: BTreeMap::new(), asking: BTreeMap::new() }
+        Starts { own: Arc::new(start), waits, known, heard_ms: BTreeMap::new(), asking: BTreeMap::new() }
     }
 
     /// What the process has put into the folder stays there.
     pub(super) fn keep(&mut self, starts: Starts) {
         self.folder.known = starts.known;
+        self.folder.waits = starts.waits;
     }
 
     /// Its data folder, as a copy of it would be at this moment.
     fn copied(&self) -> (Folder, Durable) {
         match &self.process {
             Some(process) => {
-                let folder = Folder { known: process.starts.known.clone(), ..self.folder.clone() };
+                let Starts { known, waits, .. } = &process.starts;
+                let folder = Folder { known: known.clone(), waits: *waits, ..self.folder.clone() };
                 (folder, process.raft.durable().clone())
             }
             None => (self.folder.clone(), self.durable.clone()),
@@ -192,6 +201,13 @@ impl Process {
         true
     }
 
+    /// Another one has answered what was said to it: it counts there.
+    pub(super) fn counted_by(&mut self, peer: Node) {
+        if self.raft.members().votes(peer) {
+            self.starts.waits = false;
+        }
+    }
+
     /// Asks around whether the start on record is still there. Nobody waits for it: whoever was refused comes again.
     fn look_into(
         &mut self,
@@ -280,6 +296,7 @@ impl Process {
                 node: coordinator_id(node),
                 recorded: &asking.recorded,
                 here: desk.id,
+                here_waits: self.starts.waits,
                 voters: &voters,
                 at_its_address: asking.at_its_address.as_ref(),
                 words: &asking.others,

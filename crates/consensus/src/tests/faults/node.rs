@@ -35,7 +35,7 @@ pub(super) enum Refused {
 /// An open node, with a runtime of its own that ends with it.
 pub(super) struct Node {
     runtime: Runtime,
-    folder: DataFolder,
+    folder: Arc<DataFolder>,
     pub(super) opened: Opened,
 }
 
@@ -135,9 +135,10 @@ impl Node {
     }
 }
 
-async fn open_parts(disk: &NodeDisk) -> Result<(DataFolder, Opened), Refused> {
+async fn open_parts(disk: &NodeDisk) -> Result<(Arc<DataFolder>, Opened), Refused> {
     let folder =
         DataFolder::open(Arc::new(disk.clone()), disk.root(), &history::cluster(), CoordinatorId(1), false)?;
+    let folder = Arc::new(folder);
     let options = wal::Options { segment_bytes: SEGMENT_BYTES, spare_segments: 0, ..wal::Options::default() };
     let mut opened = Opened::open(&folder, &options).await?;
     let state = StorageHelper::new(&mut opened.log, &mut opened.machine).get_initial_state().await?;
