@@ -49,7 +49,8 @@ impl Leader {
         let reached = leading.map_or(self.hears_another, |leading| leading.decides);
         self.reach.note_record(state.cluster.led.as_ref());
         // Before there is a cluster nobody misses the quorum.
-        let over = self.reach.look(reached || state.cluster.id.is_none(), stalled_ms.is_some(), now);
+        let reached = reached || state.cluster.id.is_none();
+        let over = self.reach.look(reached, leading.is_some(), stalled_ms.is_some(), now);
         let Some(Leading { coordinator, term, decides }) = leading else {
             look.ended = self.resign();
             return look;

@@ -49,14 +49,16 @@ pub(crate) struct Reach {
     lost: bool,
     /// The last time without one that is over; an empty one where it knew of a quorum at its first look.
     gap: Option<Gap>,
+    /// It ended with a quorum of this coordinator's own, which had to tell of it.
+    own: bool,
     /// How many outages the leader on record has told, and in which term.
     told: (Term, u64),
 }
 
 impl Reach {
-    /// Looks again; `reached` as far as it knows now. When a time without a quorum is over by this look, gives it back, or a
+    /// Looks again; `reached` as far as it knows now, by leading or not. When a time without a quorum is over by this look, gives it back, or a
     /// longer one shortly before it.
-    pub(crate) fn look(&mut self, reached: bool, stood_still: bool, now: Mono) -> Option<Gap> {
+    pub(crate) fn look(&mut self, reached: bool, leads: bool, stood_still: bool, now: Mono) -> Option<Gap> {
         if stood_still {
             *self = Self { told: self.told, ..Self::default() };
         }
@@ -72,7 +74,8 @@ impl Reach {
         let is_longer = |before: &Gap| before.lasted_ms(now) > gap.lasted_ms(now);
         let is_recent =
             |before: &Gap| before.until.is_some_and(|until| gap.since.since_ms(until) < STEADY_MS);
-        self.gap = self.gap.filter(|before| is_longer(before) && is_recent(before)).or(Some(gap));
+        let is_own = std::mem::replace(&mut self.own, leads);
+        self.gap = self.gap.filter(|before| is_own && is_longer(before) && is_recent(before)).or(Some(gap));
         self.gap.filter(|_| since.is_some())
     }
 
@@ -112,7 +115,8 @@ mod tests {
 
     fn looks(all: &[(u64, bool, bool)]) -> (Reach, Vec<Option<Gap>>) {
         let mut reach = Reach::default();
-        let found = all.iter().map(|(at, reached, still)| reach.look(*reached, *still, Mono(*at))).collect();
+        let found =
+            all.iter().map(|(at, reached, still)| reach.look(*reached, true, *still, Mono(*at))).collect();
         (reach, found)
     }
 
@@ -146,8 +150,8 @@ mod tests {
         let all = [(0, true), (250, false), (9_000, true), (9_250, false), (9_500, true), (20_000, true)];
         let (mut reach, found) = looks(&all.map(|(at, reached)| (at, reached, false)));
         assert_eq!(found, [None, None, Some(gap(0, 9_000)), None, Some(gap(0, 9_000)), None]);
-        assert_eq!(reach.look(false, false, Mono(20_250)), None);
-        assert_eq!(reach.look(true, false, Mono(20_500)), Some(gap(20_000, 20_500)), "long after it");
+        assert_eq!(reach.look(false, true, false, Mono(20_250)), None);
+        assert_eq!(reach.look(true, true, false, Mono(20_500)), Some(gap(20_000, 20_500)), "long after it");
         let (mut reach, _) =
             looks(&all[..3].iter().map(|(at, reached)| (*at, *reached, false)).collect::<Vec<_>>());
         let led = |term, outages| Led {

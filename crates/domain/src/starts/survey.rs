@@ -30,10 +30,10 @@ pub struct Word {
 
 impl Word {
     /// What it is worth, when the start that says it counts or does not: the original of its folder may go on, and would know
-    /// nothing of what it has promised. A refusal takes nothing from anybody that rests on it.
+    /// nothing of what it has promised. Nor may its refusal take back a promise that another start has come to count by.
     #[must_use]
     pub fn if_it_counts(self, counts: bool) -> Self {
-        Self { takes: self.takes && counts, ..self }
+        Self { takes: self.takes && counts, refuses: self.refuses && counts, ..self }
     }
 }
 

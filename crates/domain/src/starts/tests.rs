@@ -1,3 +1,5 @@
+mod quorums;
+
 use super::*;
 use crate::ids::CoordinatorId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -359,6 +361,7 @@ struct Judge {
     asking: Option<Asking>,
 }
 
+#[derive(Clone)]
 struct Asking {
     start: Start,
     recorded: InstanceId,
