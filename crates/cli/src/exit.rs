@@ -1,8 +1,9 @@
 //! Exit codes, and which error has which.
 
 use crate::config::Problems;
+use quorate_domain::text::one_line;
 use quorate_rpc::ClientError;
-use std::error::Error;
+use std::{borrow::Cow, error::Error};
 
 /// It went well.
 pub(crate) const OK: u8 = 0;
@@ -57,9 +58,11 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 /// What is said of an error on stderr.
 pub(crate) fn explain(error: &anyhow::Error) -> String {
     let text = chain(error.as_ref());
+    // What is wrong with a configuration is a list; everything else may be another one's words.
+    let text = if error.downcast_ref::<Problems>().is_some() { Cow::from(&text) } else { one_line(&text) };
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Refused { code, .. } | ClientError::NotFound { code, .. }) => {
-            format!("error: {text} [{code}]")
+            format!("error: {text} [{}]", one_line(code))
         }
         Some(ClientError::OutcomeUnknown { request_id, .. }) => format!(
             "error: {text}\nThe change may have been made or not. To learn which, repeat this command with\n  \
@@ -112,6 +115,20 @@ mod tests {
         let text = explain(&error.into());
         assert!(text.contains("--request-id r-1"), "{text}");
         assert!(text.contains("may have been made or not"), "{text}");
+    }
+
+    #[test]
+    fn the_words_of_another_one_stay_on_the_line_of_the_error() {
+        let bad = || "gone\n\x1b[2JHEALTHY".to_owned();
+        for error in [
+            ClientError::Refused { code: "GROUP_EXISTS".into(), message: bad() },
+            ClientError::Refused { code: bad(), message: bad() },
+            ClientError::Other { code: Code::Unknown, message: bad() },
+        ] {
+            let text = explain(&anyhow::Error::new(error));
+            assert!(text.contains("gone\\n\\u{1b}[2JHEALTHY"), "{text}");
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
     }
 
     #[test]

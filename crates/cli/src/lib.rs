@@ -62,7 +62,7 @@ pub fn main(machine: Machine) -> ExitCode {
         }
     };
     let code = runtime.block_on(run(cli, machine)).unwrap_or_else(|error| {
-        output::note(&exit::explain(&error));
+        output::notes(&exit::explain(&error));
         exit::code_of(&error)
     });
     // A check that hangs on a dead disk must not keep the process from ending, nor a log that nobody reads.

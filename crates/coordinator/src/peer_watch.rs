@@ -5,10 +5,10 @@
 
 use crate::{memory::Memory, peer::Peers};
 use quorate_consensus::{Consensus, types::MemberNode};
-use quorate_domain::CoordinatorId;
+use quorate_domain::{CoordinatorId, text::one_line};
 use quorate_leader_core::QuorumSeen;
 use quorate_planner::warnings::{self, Finding, LostLines};
-use quorate_rpc::pb::raft::IdentifyResponse;
+use quorate_rpc::{TEXT_MAX_BYTES, pb::raft::IdentifyResponse};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -278,10 +278,10 @@ fn judge(answer: Result<IdentifyResponse, Status>, sent_ms: u64, took: Duration)
         }
     }
     if !answer.asker_not_reached.is_empty() {
-        problems.push(Problem::DoesNotReachThis { message: answer.asker_not_reached });
+        problems.push(Problem::DoesNotReachThis { message: shown(&answer.asker_not_reached) });
     }
     if !answer.asker_runs_twice.is_empty() {
-        problems.push(Problem::RunsTwice { message: answer.asker_runs_twice });
+        problems.push(Problem::RunsTwice { message: shown(&answer.asker_runs_twice) });
     }
     if answer.stands_still {
         problems.push(Problem::StandsStill);
@@ -304,7 +304,14 @@ fn in_full(status: &Status) -> String {
         }
         source = error.source();
     }
-    text
+    shown(&text)
+}
+
+/// The words of another one as one line of bounded length.
+fn shown(text: &str) -> String {
+    let mut line = one_line(text).into_owned();
+    line.truncate(line.floor_char_boundary(TEXT_MAX_BYTES));
+    line
 }
 
 fn signed(ms: u64) -> i64 {
@@ -347,6 +354,26 @@ mod tests {
         ];
         for (answer, problems) in table {
             assert_eq!(judge(answer.clone(), SENT, Duration::from_millis(100)), problems, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn what_another_one_says_is_one_line_of_bounded_length() {
+        let bad = || format!("no\n\x1b[2J{}", "\x07".repeat(2 * TEXT_MAX_BYTES));
+        let answer = IdentifyResponse { asker_runs_twice: bad(), ..answered(SENT, &bad()) };
+        let answers = [Ok(answer), Err(Status::unavailable(bad())), Err(Status::failed_precondition(bad()))];
+        let found = answers.map(|answer| judge(answer, SENT, Duration::ZERO)).concat();
+        assert_eq!(found.len(), 4);
+        for problem in found {
+            let (Problem::DoesNotReachThis { message }
+            | Problem::RunsTwice { message }
+            | Problem::NotReached { message }
+            | Problem::Refused { message }) = problem
+            else {
+                panic!("{problem:?}")
+            };
+            assert!(message.starts_with("no\\n\\u{1b}[2J\\u{7}"), "{message}");
+            assert!(message.len() <= TEXT_MAX_BYTES && !message.contains(char::is_control), "{message}");
         }
     }
 

@@ -32,6 +32,7 @@ pub mod rows;
 pub mod settings;
 pub mod starts;
 pub mod state;
+pub mod text;
 
 pub use apply::{Applied, Committed, Outcome, Proposal, apply};
 pub use assignment::{Assignment, AssignmentDelta, AssignmentEntry, GroupState, Role};

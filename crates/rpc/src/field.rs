@@ -1,8 +1,8 @@
 //! Fields of messages from outside that cannot be taken as they are.
 
 use prost::UnknownEnumValue;
-use quorate_domain::ids::InvalidName;
-use std::str::FromStr;
+use quorate_domain::{ids::InvalidName, text::one_line};
+use std::{borrow::Cow, str::FromStr};
 use tonic_types::FieldViolation;
 
 /// The longest free text in one field, in bytes.
@@ -63,13 +63,20 @@ pub(crate) fn optional_name<T: FromStr<Err = InvalidName>>(
     if text.is_empty() { Ok(None) } else { name(field, text).map(Some) }
 }
 
-/// Takes free text up to [`TEXT_MAX_BYTES`].
+/// Takes free text up to [`TEXT_MAX_BYTES`], as one line of what can be shown. Escaping makes it longer: what is then beyond
+/// the limit is cut, for a disk may be mounted anywhere, and whoever sent it cannot know how it is shown.
 pub(crate) fn text(field: &str, text: String) -> Result<String, InvalidField> {
-    if text.len() <= TEXT_MAX_BYTES {
-        return Ok(text);
+    if text.len() > TEXT_MAX_BYTES {
+        let problem = format!("has {} bytes", text.len());
+        return Err(InvalidField::new(field, problem, format!("shorten it to at most {TEXT_MAX_BYTES}")));
     }
-    let problem = format!("has {} bytes", text.len());
-    Err(InvalidField::new(field, problem, format!("shorten it to at most {TEXT_MAX_BYTES}")))
+    Ok(match one_line(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(mut line) => {
+            line.truncate(line.floor_char_boundary(TEXT_MAX_BYTES));
+            line
+        }
+    })
 }
 
 /// Takes a number of which zero means "not set".

@@ -7,6 +7,7 @@ mod word;
 
 pub(crate) use word::word;
 
+use quorate_domain::text::one_line;
 use quorate_runtime::telemetry;
 use std::{
     io::{self, Write},
@@ -25,12 +26,26 @@ pub(crate) enum Reader {
     Gone,
 }
 
-/// Writes data to stdout.
+/// Writes data to stdout as it is: documents, which escape by themselves.
 ///
 /// # Errors
 /// When stdout cannot take it for another reason than that it was closed.
 pub(crate) fn data(text: &str) -> io::Result<Reader> {
     taken(write(&mut io::stdout().lock(), text))
+}
+
+/// Shows lines that were made for people on stdout. Their cells and values were made fit for it where they were put in
+/// ([`one_line`]); whatever slipped through moves no cursor.
+///
+/// # Errors
+/// As [`data`].
+pub(crate) fn screen(text: &str) -> io::Result<Reader> {
+    data(&each_line(text))
+}
+
+/// Every line of a text by itself.
+fn each_line(text: &str) -> String {
+    text.split('\n').map(one_line).collect::<Vec<_>>().join("\n")
 }
 
 fn write(to: &mut impl Write, text: &str) -> io::Result<()> {
@@ -46,8 +61,17 @@ fn taken(written: io::Result<()>) -> io::Result<Reader> {
     }
 }
 
-/// Tells the operator something that is no data, before anything else is shown.
+/// Tells the operator something that is no data on one line, before anything else is shown.
 pub(crate) fn note(text: &str) {
+    say(&one_line(text));
+}
+
+/// The same on several lines.
+pub(crate) fn notes(text: &str) {
+    say(&each_line(text));
+}
+
+fn say(text: &str) {
     telemetry::say(text);
     telemetry::flush(NOTE_DEADLINE);
 }

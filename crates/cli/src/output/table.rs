@@ -7,6 +7,7 @@ use super::{
     word::{Word, word},
 };
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use quorate_domain::text::one_line;
 use quorate_rpc::pb::{
     control::{Member as Coordinator, MemberState},
     types::{
@@ -48,11 +49,12 @@ fn shown<E: Word>(number: i32) -> String {
     word::<E>(number).unwrap_or_else(|| NOTHING.to_owned())
 }
 
-/// Rows under a header, or a word when there are none.
+/// Rows under a header, or a word when there are none. A row is a line, whatever its cells hold.
 fn columns<const N: usize>(width: Width, header: [&str; N], rows: Vec<[String; N]>) -> String {
     if rows.is_empty() {
         return "none\n".to_owned();
     }
+    let rows = rows.into_iter().map(|row| row.map(|cell| one_line(&cell).into_owned()));
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header).add_rows(rows);
     match width {
@@ -266,7 +268,8 @@ fn coordinators(all: &[Coordinator], width: Width) -> String {
 pub(crate) fn event_lines(revision: &Revision) -> String {
     let at = instant(revision.at_ms).unwrap_or_else(|| NOTHING.to_owned());
     let line = |(kind, message): (&str, &str)| {
-        format!("{:>8}  {at}  {kind:<22}  {message}  [{}]\n", revision.revision, revision.cause)
+        let [kind, message, cause] = [kind, message, &revision.cause].map(one_line);
+        format!("{:>8}  {at}  {kind:<22}  {message}  [{cause}]\n", revision.revision)
     };
     if revision.events.is_empty() {
         return line((&revision.command, "nothing changed that is told"));

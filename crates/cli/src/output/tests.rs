@@ -2,6 +2,7 @@
 
 mod documents;
 mod fixed;
+mod foreign;
 mod tables;
 
 use super::*;

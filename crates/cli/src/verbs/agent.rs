@@ -26,7 +26,7 @@ pub(crate) async fn run(args: ClientArgs, verb: AgentVerb) -> anyhow::Result<u8>
         Ok(said) => said,
         Err(error) if error.downcast_ref::<exit::Usage>().is_some() => return Err(error),
         Err(error) => {
-            crate::output::note(&exit::explain(&error));
+            crate::output::notes(&exit::explain(&error));
             return Ok(exit::UNREACHABLE);
         }
     };

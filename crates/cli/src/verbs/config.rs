@@ -33,7 +33,7 @@ fn check(role: RoleArgs) -> anyhow::Result<u8> {
         output::data(&text)?;
         return Ok(exit::OK);
     }
-    output::note(text.trim_end());
+    output::notes(text.trim_end());
     Ok(exit::USAGE)
 }
 
@@ -44,6 +44,6 @@ fn show(role: RoleArgs, origin: bool) -> anyhow::Result<u8> {
     if loaded.problems.is_empty() {
         return Ok(exit::OK);
     }
-    output::note(&loaded.problems.to_string());
+    output::notes(&loaded.problems.to_string());
     Ok(exit::USAGE)
 }

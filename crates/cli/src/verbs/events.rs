@@ -94,9 +94,11 @@ async fn follow(desk: &Desk, which: &EventsArgs) -> anyhow::Result<u8> {
 }
 
 fn emit(desk: &Desk, revisions: &[Revision]) -> anyhow::Result<Reader> {
-    let text: String = match desk.format {
-        Format::Json => revisions.iter().map(|revision| json::line(&json::revision(revision))).collect(),
-        Format::Table => revisions.iter().map(table::event_lines).collect(),
-    };
-    Ok(output::data(&text)?)
+    Ok(match desk.format {
+        Format::Json => {
+            let lines = revisions.iter().map(|revision| json::line(&json::revision(revision)));
+            output::data(&lines.collect::<String>())?
+        }
+        Format::Table => output::screen(&revisions.iter().map(table::event_lines).collect::<String>())?,
+    })
 }

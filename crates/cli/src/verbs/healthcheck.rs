@@ -12,6 +12,7 @@ use crate::{
     exit,
     output::{self, word},
 };
+use quorate_domain::text::one_line;
 use quorate_rpc::{
     Failure, classify,
     client::LocalAgentClient,
@@ -31,7 +32,7 @@ use tonic_health::pb::{
 pub(crate) async fn run(args: HealthcheckArgs) -> anyhow::Result<u8> {
     match check(args).await {
         Ok(how) => {
-            output::data(&format!("healthy: {how}\n"))?;
+            output::screen(&format!("healthy: {}\n", one_line(&how)))?;
             Ok(exit::OK)
         }
         Err(why) => {

@@ -110,10 +110,10 @@ fn show_as(
     document: impl FnOnce() -> Value,
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<u8> {
-    output::data(&match format {
-        Format::Json => json::document(&document()),
-        Format::Table => text(),
-    })?;
+    match format {
+        Format::Json => output::data(&json::document(&document()))?,
+        Format::Table => output::screen(&text())?,
+    };
     Ok(exit::OK)
 }
 

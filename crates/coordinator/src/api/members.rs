@@ -3,7 +3,9 @@
 use super::{Accepted, Api, read_error};
 use crate::{gateway::refusal, members::raft_view};
 use quorate_consensus::types::MemberNode;
-use quorate_domain::{Command, CoordinatorRole, CoordinatorSpec, Rejection, RequestId, State};
+use quorate_domain::{
+    Command, CoordinatorRole, CoordinatorSpec, Rejection, RequestId, State, text::one_line,
+};
 use quorate_planner::{
     coordinators::{NextStep, next_step, remarks},
     warnings::{Contact, Coordinators, Standing},
@@ -94,7 +96,7 @@ impl Api {
         loop {
             let answer = self.peers.identify_newcomer(spec.id, &node, NEWCOMER_DEADLINE).await;
             let answer = answer.map_err(|status| {
-                not_ready(&spec.peer_address, format!("it answers: {}", status.message()))
+                not_ready(&spec.peer_address, format!("it answers: {}", one_line(status.message())))
             })?;
             if answer.initialized {
                 let problem = "its data_dir is not empty: it was a member of a cluster before".to_owned();
@@ -119,11 +121,14 @@ impl Api {
         let client = Client::connect([&spec.api_address], options)
             .map_err(|error| not_ready(&spec.api_address, error.to_string()))?;
         let status = client.get_status(GetStatusRequest::default()).await;
-        let status = status.map_err(|error| not_ready(&spec.api_address, error.to_string()))?;
+        let status = status
+            .map_err(|error| not_ready(&spec.api_address, one_line(&error.to_string()).into_owned()))?;
         let cluster = self.consensus.folder().cluster();
         if status.cluster_id != cluster.as_str() {
-            let problem =
-                format!("a coordinator of cluster {} answers there, not of {cluster}", status.cluster_id);
+            let problem = format!(
+                "a coordinator of cluster {} answers there, not of {cluster}",
+                one_line(&status.cluster_id)
+            );
             return Err(not_ready(&spec.api_address, problem));
         }
         if status.coordinator_id != spec.id.0 {

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use quorate_domain::{
     Assignment, AssignmentDelta, AssignmentEntry, CoordinatorId, Epoch, FormationId, Incarnation,
-    LeaseSettings, Revision, Role, ServiceMode, Term,
+    LeaseSettings, Revision, Role, ServiceMode, Term, text::one_line,
 };
 use quorate_rpc::{
-    InvalidField,
+    InvalidField, TEXT_MAX_BYTES,
     pb::{agent as wire, types},
     session::{
         DISKS_MAX, GROUPS_MAX, ParsedAgentMessage, ParsedCoordinatorMessage, ParsedHeartbeat, ParsedHello,
@@ -100,6 +100,78 @@ fn agent_messages_survive_the_round_trip() {
     }
     assert_eq!(wire::Report::from(&ParsedReport::try_from(report()).unwrap()), report());
     assert_eq!(wire::Hello::from(&ParsedHello::try_from(hello()).unwrap()), hello());
+}
+
+/// Every free text of a report.
+fn texts(report: &ParsedReport) -> Vec<&str> {
+    let mut all = vec![report.state_folder_problem.as_str()];
+    all.extend(report.groups.iter().map(|group| group.reason.as_str()));
+    for disk in &report.disks {
+        all.extend([&disk.path, &disk.identity.0].map(String::as_str));
+        for why in &disk.reasons {
+            all.extend(
+                [&why.code, &why.attribute, &why.observed, &why.threshold, &why.source].map(String::as_str),
+            );
+        }
+    }
+    all
+}
+
+fn report_saying(said: &[String; 9]) -> wire::Report {
+    let mut report = report();
+    let group = &mut report.groups[0];
+    let disk = &mut report.disks[0];
+    let why = &mut disk.reasons[0];
+    let fields = [
+        &mut report.state_folder_problem,
+        &mut group.reason,
+        &mut disk.path,
+        &mut disk.identity,
+        &mut why.attribute,
+        &mut why.observed,
+        &mut why.threshold,
+        &mut why.source,
+        &mut why.code,
+    ];
+    for (field, text) in fields.into_iter().zip(said) {
+        field.clone_from(text);
+    }
+    report
+}
+
+/// Any letters, many of them such as a terminal obeys.
+fn anything() -> impl Strategy<Value = String> {
+    let letter =
+        prop_oneof![any::<char>(), prop::char::range('\0', '\u{1f}'), prop::char::range('\u{7f}', '\u{9f}')];
+    prop::collection::vec(letter, 1..300).prop_map(|letters| letters.into_iter().collect())
+}
+
+proptest! {
+    #[test]
+    fn no_text_of_a_report_holds_what_a_terminal_obeys(said in prop::array::uniform9(anything())) {
+        let parsed = ParsedReport::try_from(report_saying(&said)).unwrap();
+        let kept = texts(&parsed);
+        prop_assert_eq!(kept.len(), said.len());
+        for text in kept {
+            prop_assert!(text.len() <= TEXT_MAX_BYTES && !text.is_empty(), "{} bytes", text.len());
+            prop_assert!(!text.contains(char::is_control), "{text:?}");
+        }
+        prop_assert_eq!(ParsedReport::try_from(wire::Report::from(&parsed)), Ok(parsed));
+    }
+}
+
+#[test]
+fn a_text_is_bounded_after_it_was_escaped_and_not_refused_for_what_it_holds() {
+    let said = std::array::from_fn(|_| "\x1b".repeat(TEXT_MAX_BYTES));
+    let parsed = ParsedReport::try_from(report_saying(&said)).unwrap();
+    for text in texts(&parsed) {
+        assert_eq!(text.len(), TEXT_MAX_BYTES);
+        assert!(text.starts_with("\\u{1b}\\u{1b}") && !text.contains('\x1b'));
+    }
+    let path = "/srv/old\nh1/d1  healthy".to_owned();
+    let odd = wire::DiskReport { path, ..disk_report() };
+    let parsed = ParsedReport::try_from(wire::Report { disks: vec![odd], ..report() }).unwrap();
+    assert_eq!(parsed.disks[0].path, "/srv/old\\nh1/d1  healthy");
 }
 
 #[test]
@@ -294,8 +366,11 @@ proptest! {
             disks_complete: !stopping,
             state_folder_problem: String::new(),
         };
-        match ParsedReport::try_from(given.clone()) {
-            Ok(parsed) => prop_assert_eq!(wire::Report::from(&parsed), given),
+        let mut kept = given.clone();
+        kept.groups.iter_mut().for_each(|group| group.reason = one_line(&group.reason).into_owned());
+        kept.disks.iter_mut().for_each(|disk| disk.path = one_line(&disk.path).into_owned());
+        match ParsedReport::try_from(given) {
+            Ok(parsed) => prop_assert_eq!(wire::Report::from(&parsed), kept),
             Err(refused) => prop_assert!(
                 refused.field.starts_with("groups[") || refused.field.starts_with("disks["), "{}", refused
             ),

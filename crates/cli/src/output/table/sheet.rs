@@ -4,6 +4,7 @@ use super::{
     NOTHING, Width, columns, coordinators, current_step, disks, duration, instant, instant_and_age, member,
     members, shown, size, span, text_or_nothing,
 };
+use quorate_domain::text::one_line;
 use quorate_rpc::pb::{
     agent::{GroupRole, ListRolesResponse},
     control::{GetStatusResponse, Member as Coordinator, ServiceModes},
@@ -18,7 +19,7 @@ const NAME_WIDTH: usize = 14;
 
 /// Lines of a name and a value.
 fn lines<const N: usize>(rows: [(&str, String); N]) -> String {
-    rows.map(|(name, value)| format!("{name:<NAME_WIDTH$}{value}\n")).concat()
+    rows.map(|(name, value)| format!("{name:<NAME_WIDTH$}{}\n", one_line(&value))).concat()
 }
 
 /// A part under a title, after an empty line.
@@ -26,8 +27,12 @@ fn part(title: &str, body: &str) -> String {
     format!("\n{title}\n{body}")
 }
 
+fn bullet(item: &str) -> String {
+    format!("  - {}\n", one_line(item))
+}
+
 fn bullets(items: &[String]) -> String {
-    let lines: Vec<_> = items.iter().map(|item| format!("  - {item}\n")).collect();
+    let lines: Vec<_> = items.iter().map(|item| bullet(item)).collect();
     lines.concat()
 }
 
@@ -73,14 +78,14 @@ pub(crate) fn status_sheet(status: &GetStatusResponse, verdict: &str, now_ms: u6
     if !status.warnings.is_empty() {
         let mut lines: Vec<_> = status.warnings.iter().map(warning).collect();
         if status.warnings_unlisted > 0 {
-            lines.push(format!("and {} more", status.warnings_unlisted));
+            lines.push(bullet(&format!("and {} more", status.warnings_unlisted)));
         }
-        sheet.push_str(&part("Warnings, worst first", &bullets(&lines)));
+        sheet.push_str(&part("Warnings, worst first", &lines.concat()));
     }
     sheet
 }
 
-/// What is wrong, and under it what to do.
+/// What is wrong on one line, and under it what to do.
 fn warning(warning: &Warning) -> String {
     let Warning { code, subject_kind, subject_id, since_ms, since_at_least, text, remedy, .. } = warning;
     let subject = format!("{subject_kind} {subject_id}");
@@ -91,8 +96,8 @@ fn warning(warning: &Warning) -> String {
     let about: Vec<_> = [subject, &lasts].into_iter().filter(|part| !part.is_empty()).collect();
     let about = if about.is_empty() { String::new() } else { format!("{}: ", about.join(" ")) };
     let severity = shown::<Severity>(warning.severity);
-    let remedy = if remedy.is_empty() { String::new() } else { format!("\n    do: {remedy}") };
-    format!("{severity}: {about}{text} [{code}]{remedy}")
+    let remedy = if remedy.is_empty() { String::new() } else { format!("    do: {}\n", one_line(remedy)) };
+    format!("{}{remedy}", bullet(&format!("{severity}: {about}{text} [{code}]")))
 }
 
 fn state(status: &GetStatusResponse) -> String {
