@@ -3,7 +3,10 @@
 //!
 //! Nothing is decided by it. It is for whoever looks at a cluster that does not come together.
 
-use crate::{memory::Memory, peer::Peers};
+use crate::{
+    memory::Memory,
+    peer::{PROMISED_TO, Peers, REASON_NOT_COUNTED, REASON_NOT_TAKEN, WAITS},
+};
 use quorate_consensus::{Consensus, types::MemberNode};
 use quorate_domain::{CoordinatorId, text::one_line};
 use quorate_leader_core::QuorumSeen;
@@ -16,6 +19,7 @@ use std::{
 };
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 /// How often every other coordinator is asked: connections are looked at every two seconds by default.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -29,8 +33,12 @@ const CLOCKS_APART_MAX_MS: u64 = 2_000;
 enum Problem {
     /// It does not answer at its address.
     NotReached { message: String },
-    /// It answers, and is not who it should be, or does not take this one for who it is.
+    /// It answers, and refuses this coordinator.
     Refused { message: String },
+    /// It answers, and is not who it should be, or goes on in another place and may count yet.
+    NotTaken { message: String, waits: bool },
+    /// It does not count this coordinator yet, which goes on in another place, or is back in one that it had left.
+    DoesNotCountThis { message: String, left: bool },
     /// Its wall clock differs from that of this machine.
     ClockApart { ahead_ms: i64 },
     /// It does not reach this coordinator.
@@ -68,6 +76,12 @@ impl Seen {
                 format!("coordinator {id} is not reached at {address}: {message}")
             }
             Problem::Refused { message } => format!("coordinator {id} at {address} refuses: {message}"),
+            Problem::NotTaken { message, .. } => {
+                format!("what coordinator {id} answers at {address} is not taken: {message}")
+            }
+            Problem::DoesNotCountThis { message, .. } => {
+                format!("coordinator {id} at {address} does not count this one yet: {message}")
+            }
             Problem::ClockApart { ahead_ms } => {
                 let (by, direction) =
                     (ahead_ms.unsigned_abs(), if *ahead_ms > 0 { "ahead of" } else { "behind" });
@@ -107,7 +121,13 @@ impl PeerWatch {
             for_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         let unanswered = |(problem, _): &(Problem, Instant)| {
-            matches!(problem, Problem::NotReached { .. } | Problem::Refused { .. })
+            matches!(
+                problem,
+                Problem::NotReached { .. }
+                    | Problem::Refused { .. }
+                    | Problem::NotTaken { .. }
+                    | Problem::DoesNotCountThis { .. }
+            )
         };
         Asked {
             identified: !seen.problems.iter().any(unanswered),
@@ -125,7 +145,9 @@ impl PeerWatch {
         let seen = self.lock();
         let problems = &seen.get(&id.0)?.problems;
         problems.iter().find_map(|(problem, _)| match problem {
-            Problem::NotReached { message } | Problem::Refused { message } => {
+            Problem::NotReached { message }
+            | Problem::Refused { message }
+            | Problem::NotTaken { message, waits: false } => {
                 Some(format!("at {}: {message}", seen[&id.0].address))
             }
             _ => None,
@@ -211,6 +233,8 @@ impl From<Problem> for warnings::Problem {
         match problem {
             Problem::NotReached { message } => Self::NotReached(message),
             Problem::Refused { message } => Self::Refuses(message),
+            Problem::NotTaken { message, waits } => Self::NotTaken { why: message, waits },
+            Problem::DoesNotCountThis { message, left } => Self::DoesNotCountThis { why: message, left },
             Problem::ClockApart { ahead_ms } => Self::ClockApart(ahead_ms),
             Problem::DoesNotReachThis { message } => Self::DoesNotReachThis(message),
             Problem::RunsTwice { message } => Self::MetACopyOfThis(message),
@@ -257,15 +281,7 @@ async fn ask(peers: &Peers, id: CoordinatorId, node: &MemberNode, memory: &Memor
 fn judge(answer: Result<IdentifyResponse, Status>, sent_ms: u64, took: Duration) -> Vec<Problem> {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(status) => {
-            let message = in_full(&status);
-            let reached = matches!(status.code(), Code::FailedPrecondition | Code::PermissionDenied);
-            return vec![if reached {
-                Problem::Refused { message }
-            } else {
-                Problem::NotReached { message }
-            }];
-        }
+        Err(status) => return vec![unanswered(&status)],
     };
     let mut problems = Vec::new();
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -291,6 +307,26 @@ fn judge(answer: Result<IdentifyResponse, Status>, sent_ms: u64, took: Duration)
         problems.push(Problem::LostLines(LostLines { count, lately_ms }));
     }
     problems
+}
+
+/// What a question without a good answer shows.
+fn unanswered(status: &Status) -> Problem {
+    let message = in_full(status);
+    if let Some(info) = status.get_details_error_info() {
+        match info.reason.as_str() {
+            REASON_NOT_TAKEN => {
+                return Problem::NotTaken { message, waits: info.metadata.contains_key(WAITS) };
+            }
+            REASON_NOT_COUNTED => {
+                return Problem::DoesNotCountThis { message, left: info.metadata.contains_key(PROMISED_TO) };
+            }
+            _ => {}
+        }
+    }
+    match status.code() {
+        Code::FailedPrecondition | Code::PermissionDenied => Problem::Refused { message },
+        _ => Problem::NotReached { message },
+    }
 }
 
 /// With what it comes from: the message alone is often no more than "transport error".
@@ -321,6 +357,8 @@ fn signed(ms: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
+    use tonic_types::ErrorDetails;
 
     const SENT: u64 = 1_000_000;
 
@@ -354,6 +392,39 @@ mod tests {
         ];
         for (answer, problems) in table {
             assert_eq!(judge(answer.clone(), SENT, Duration::from_millis(100)), problems, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn who_refuses_whom_is_told_apart_by_the_reason() {
+        let refusal = |code, reason: &str, key: Option<&str>| {
+            let metadata: HashMap<_, _> =
+                key.map(|key| (key.to_owned(), String::new())).into_iter().collect();
+            let details = ErrorDetails::with_error_info(reason, "quorate", metadata);
+            judge(Err(Status::with_error_details(code, "why", details)), SENT, Duration::ZERO)
+        };
+        let message = || "why".to_owned();
+        let (unavailable, failed) = (Code::Unavailable, Code::FailedPrecondition);
+        let table = [
+            (
+                unavailable,
+                REASON_NOT_COUNTED,
+                None,
+                Problem::DoesNotCountThis { message: message(), left: false },
+            ),
+            (
+                unavailable,
+                REASON_NOT_COUNTED,
+                Some(PROMISED_TO),
+                Problem::DoesNotCountThis { message: message(), left: true },
+            ),
+            (failed, REASON_NOT_TAKEN, None, Problem::NotTaken { message: message(), waits: false }),
+            (failed, REASON_NOT_TAKEN, Some(WAITS), Problem::NotTaken { message: message(), waits: true }),
+            (Code::PermissionDenied, "PEER_REMOVED", None, Problem::Refused { message: message() }),
+            (unavailable, "OF_A_LATER_VERSION", None, Problem::NotReached { message: message() }),
+        ];
+        for (code, reason, key, problem) in table {
+            assert_eq!(refusal(code, reason, key), [problem], "{reason} {key:?}");
         }
     }
 

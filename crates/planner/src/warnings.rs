@@ -8,6 +8,7 @@
 mod code;
 mod coordinators;
 mod disks;
+mod elsewhere;
 mod groups;
 mod hosts;
 mod limits;
@@ -15,6 +16,7 @@ mod list;
 
 pub use code::{Code, Severity, Subject};
 pub use coordinators::{Contact, Coordinators, Finding, LostLines, Problem, SILENT_MS, Standing};
+pub use elsewhere::{Elsewhere, WAITS_IN_SILENCE_MS, WaitsFor};
 pub use list::{LISTED_MAX, Since, TEXT_MAX_BYTES, Warning, Warnings};
 
 use crate::{Mono, Observations};
@@ -60,6 +62,7 @@ pub fn warnings(
     let sight = Sight { state, seen, now };
     let mut found = Drafts::default();
     coordinators::add(&mut found, coordinators);
+    elsewhere::add(&mut found, coordinators);
     groups::add(&mut found, sight);
     hosts::add(&mut found, sight);
     disks::add(&mut found, sight);

@@ -238,6 +238,7 @@ fn state(member: &Coordinator) -> String {
             format!("behind by {} entries", member.lag_entries.unwrap_or(0))
         }
         Ok(MemberState::NotReached) => format!("not reached{lasts}"),
+        Ok(MemberState::NotCounted) => format!("not counted{lasts}"),
         _ => format!("{}{lasts}", shown::<MemberState>(member.state)),
     }
 }

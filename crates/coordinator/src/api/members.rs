@@ -144,7 +144,7 @@ impl Api {
         let mut found = remarks(&self.consensus.feed().view().state);
         found.extend(self.change_waits());
         found.extend(self.peers.run_twice());
-        found.extend(self.peers.waiting_starts());
+        found.extend(self.peers.waiting_starts().iter().map(ToString::to_string));
         found
     }
 
@@ -227,6 +227,10 @@ fn described(standing: Standing) -> (MemberState, Option<u64>, String) {
             (MemberState::NotReached, Some(ms), why)
         }
         Standing::Refuses(ms, why) => (MemberState::Refuses, Some(ms), why),
+        Standing::NotTaken(ms, why) => {
+            (MemberState::Refuses, Some(ms), format!("what it answers is not taken, {why}"))
+        }
+        Standing::NotCounted(ms, why) => (MemberState::NotCounted, Some(ms), why),
         Standing::Unknown => (MemberState::Unknown, None, String::new()),
     }
 }

@@ -2,12 +2,17 @@
 //! reach openraft beside those of the original. How it is judged stands in the domain crate, and the data folder remembers
 //! it; this asks around whether the one on record is still there.
 
-use super::{REASON_LEFT_BEHIND, REFUSED_BY, START_HEADER, convert, transport::Peers};
+use super::{
+    PROMISED_TO, REASON_LEFT_BEHIND, REASON_NOT_COUNTED, REFUSED_BY, START_HEADER, convert, transport::Peers,
+};
 use quorate_consensus::{DataFolder, VotersWatch, folder::PeerRefused};
 use quorate_domain::{
     CoordinatorId, InstanceId,
-    starts::{BadStart, Decision, KnownStarts, Pending, Standing, Start, Survey, Why, Wish, Word},
+    starts::{
+        BadStart, Decision, KnownStarts, MAY_BE_THERE_MS, Pending, Standing, Start, Survey, Why, Wish, Word,
+    },
 };
+use quorate_planner::warnings::{Elsewhere, WAITS_IN_SILENCE_MS, WaitsFor};
 use quorate_rpc::pb::raft::{self as pb, raft_client::RaftClient};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -22,8 +27,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
 /// How long a start that waits to count is worth a warning after the last sign of it. It comes again every two seconds.
 const WAITS_FOR: Duration = Duration::from_secs(10);
-/// A start that is gone this soon counts without a warning, as after every boot.
-const WAITS_IN_SILENCE: Duration = Duration::from_secs(10);
+/// A start that counts this soon does so without a warning.
+const WAITS_IN_SILENCE: Duration = Duration::from_millis(WAITS_IN_SILENCE_MS);
+/// A start that was promised is there, and not only the one that was left for it, when it came within this time.
+const IS_THERE_FOR: Duration = Duration::from_millis(MAY_BE_THERE_MS);
 /// How long a node that runs twice is worth a warning after the last sign of it.
 const TOLD_FOR: Duration = Duration::from_hours(1);
 
@@ -49,7 +56,10 @@ struct Inner {
 }
 
 struct Waiting {
-    message: String,
+    start: Start,
+    /// What it waits for, and where the start itself was last heard from, and when.
+    waits_for: WaitsFor,
+    heard: Option<(String, Instant)>,
     since: Instant,
     at: Instant,
 }
@@ -103,50 +113,63 @@ impl Acquaintances {
     }
 
     /// What is to be said of starts that go on in another place and do not count yet.
-    pub(super) fn waiting(&self) -> Vec<String> {
+    pub(super) fn waiting(&self) -> Vec<Elsewhere> {
         let inner = self.lock();
-        let told = |waiting: &&Waiting| {
+        let told = |waiting: &Waiting| {
             waiting.at.elapsed() < WAITS_FOR && waiting.since.elapsed() >= WAITS_IN_SILENCE
         };
-        inner.waiting.values().filter(told).map(|waiting| waiting.message.clone()).collect()
+        let told = inner.waiting.iter().filter(|(_, waiting)| told(waiting));
+        told.map(|(id, waiting)| Elsewhere {
+            id: CoordinatorId(*id),
+            start: in_words(&waiting.start),
+            whence: waiting.heard.as_ref().map(|(whence, _)| whence.clone()),
+            waits_for: waiting.waits_for.clone(),
+            for_ms: whole_ms(waiting.since.elapsed()),
+        })
+        .collect()
+    }
+
+    /// Why a start does not count yet, as far as it was looked into.
+    fn pending(&self, node: CoordinatorId, start: &Start) -> String {
+        let inner = self.lock();
+        let known = inner.waiting.get(&node.0).filter(|known| known.start.id == start.id);
+        known.map_or_else(
+            || "it is looked whether the start before it is gone, and whether all others agree".to_owned(),
+            |known| known.waits_for.to_string(),
+        )
     }
 
     /// A start does not count yet.
-    fn note_waiting(&self, node: CoordinatorId, start: &Start, whence: &str, pending: &Pending) {
-        let why = match pending {
-            Pending::MayBeThere => {
-                "the start on record may still run: it was heard lately, or another process answers at \
-                                    the address on record"
-                    .to_owned()
-            }
-            Pending::Promises(missing) => {
-                let ids: Vec<_> = missing.iter().map(ToString::to_string).collect();
-                format!("these coordinators have not agreed to it: {}", ids.join(", "))
-            }
-            Pending::ThisOne => {
-                "this coordinator goes on in another place itself, and does not count yet either".to_owned()
-            }
-        };
-        let message = format!(
-            "coordinator {node} goes on in another place by start {} (number {}), heard from {whence}, and does not count: {why}",
-            start.id,
-            start.number(),
-        );
-        let now = Instant::now();
+    fn note_waiting(&self, node: CoordinatorId, question: &Question, pending: &Pending) {
+        let Question { start, whence, instead, .. } = question;
         let mut inner = self.lock();
-        let before = inner.waiting.get(&node.0).filter(|before| before.at.elapsed() < WAITS_FOR);
-        let since = before.map_or(now, |before| before.since);
-        inner.waiting.insert(node.0, Waiting { message, since, at: now });
+        let before = inner.waiting.remove(&node.0).filter(|before| before.at.elapsed() < WAITS_FOR);
+        let now = Instant::now();
+        let since = before.as_ref().map_or(now, |before| before.since);
+        let before = before.filter(|before| before.start.id == start.id);
+        let heard = match instead {
+            None => Some((whence.clone(), now)),
+            // What came just now came from another start.
+            Some(_) => before.and_then(|before| before.heard),
+        };
+        let is_there = heard.as_ref().is_some_and(|(_, at)| at.elapsed() <= IS_THERE_FOR);
+        let waits_for = match (pending, instead) {
+            (Pending::MayBeThere, _) => WaitsFor::Silence,
+            (Pending::ThisOne, _) => WaitsFor::ThisOne,
+            (Pending::Promises(missing), Some(by)) if !is_there => {
+                WaitsFor::TakenBack { by: in_words(by), missing: missing.clone() }
+            }
+            (Pending::Promises(missing), _) => WaitsFor::Promises(missing.clone()),
+        };
+        inner.waiting.insert(node.0, Waiting { start: start.clone(), waits_for, heard, since, at: now });
     }
 
     /// Refuses a start for good.
     fn turn_away(&self, node: CoordinatorId, start: &Start, whence: &str, why: &str) -> Status {
         let message = format!(
-            "coordinator {node} runs twice: its start {} (number {}), heard from {whence}, is refused for good: {why}; \
-             leave it stopped and remove its copy of the data folder. To move a coordinator, stop it before its folder is \
-             copied",
-            start.id,
-            start.number(),
+            "coordinator {node} runs twice: its start {}, heard from {whence}, is refused for good: {why}; leave it stopped \
+             and remove its copy of the data folder. To move a coordinator, stop it before its folder is copied",
+            in_words(start),
         );
         let away = TurnedAway { start: start.id.clone(), message: message.clone(), at: Instant::now() };
         let before = self.lock().turned_away.insert(node.0, away);
@@ -157,6 +180,19 @@ impl Acquaintances {
         let details = ErrorDetails::with_error_info(REASON_LEFT_BEHIND, "quorate", by);
         Status::with_error_details(Code::PermissionDenied, message, details)
     }
+}
+
+/// A start as people see it.
+fn in_words(start: &Start) -> String {
+    format!("{} (number {})", start.id, start.number())
+}
+
+/// The refusal of a start that may count yet. `promised` is the one that its node went on by since, if it did.
+fn not_counted(message: String, promised: Option<&Start>) -> Status {
+    let promised: HashMap<_, _> =
+        promised.map(|start| (PROMISED_TO.to_owned(), start.id.to_string())).into_iter().collect();
+    let details = ErrorDetails::with_error_info(REASON_NOT_COUNTED, "quorate", promised);
+    Status::with_error_details(Code::Unavailable, message, details)
 }
 
 fn not_remembered(error: &PeerRefused) -> Status {
@@ -170,6 +206,8 @@ struct Question {
     recorded: InstanceId,
     wish: Wish,
     whence: String,
+    /// The start that came, when it is another one that its node had left for the one in question.
+    instead: Option<Start>,
 }
 
 /// The start that an answer comes from.
@@ -192,27 +230,30 @@ impl Peers {
         match standing {
             Standing::LeftBehind { why } => Err(known.turn_away(node, &start, whence, &why.to_string())),
             Standing::Elsewhere { recorded } => {
-                let id = start.id.clone();
-                self.look_into(
-                    node,
-                    Question { start, recorded, wish: Wish::Word, whence: whence.to_owned() },
+                let why = known.pending(node, &start);
+                let message = format!(
+                    "coordinator {node} goes on in another place by start {} and does not count here yet: {why}",
+                    start.id
                 );
-                Err(Status::unavailable(format!(
-                    "coordinator {node} was last met by a start in another place than {id}: it is looked whether that \
-                     one is gone, and whether all others agree"
-                )))
+                let whence = whence.to_owned();
+                self.look_into(node, Question { start, recorded, wish: Wish::Word, whence, instead: None });
+                Err(not_counted(message, None))
             }
             Standing::Contested { recorded, promised } => {
                 let wish = KnownStarts::wish_beside(&promised, &start);
-                let other = promised.id.clone();
-                self.look_into(
-                    node,
-                    Question { start: *promised, recorded, wish, whence: whence.to_owned() },
+                let why = known.pending(node, &promised);
+                let message = format!(
+                    "coordinator {node} went on in another place by start {}, and whether that one counts is settled first: \
+                     {why}",
+                    promised.id
                 );
-                Err(Status::unavailable(format!(
-                    "coordinator {node} was met by start {other} in another place, and whether that one counts is settled \
-                     first"
-                )))
+                // One that comes from the promised start was moved once more.
+                let was_left = wish == Wish::Refusal;
+                let refusal = not_counted(message, was_left.then_some(&*promised));
+                let whence = whence.to_owned();
+                let instead = was_left.then_some(start);
+                self.look_into(node, Question { start: *promised, recorded, wish, whence, instead });
+                Err(refusal)
             }
             Standing::First | Standing::Current | Standing::Successor => {
                 known.lock().heard.insert(node.0, Instant::now());
@@ -261,7 +302,7 @@ impl Peers {
     }
 
     /// What is to be said of starts that go on in another place and do not count yet.
-    pub(crate) fn waiting_starts(&self) -> Vec<String> {
+    pub(crate) fn waiting_starts(&self) -> Vec<Elsewhere> {
         self.acquaintances.waiting()
     }
 
@@ -311,7 +352,7 @@ impl Peers {
                 known.lock().waiting.remove(&node.0);
                 known.turn_away(node, start, whence, &why);
             }
-            Decision::Open(pending) => known.note_waiting(node, start, whence, pending),
+            Decision::Open(pending) => known.note_waiting(node, question, pending),
         }
     }
 

@@ -22,6 +22,14 @@ pub(crate) const START_HEADER: &str = "quorate-start";
 pub(crate) const REASON_LEFT_BEHIND: &str = "PEER_LEFT_BEHIND";
 /// Where the details of such a refusal have the start that refuses.
 pub(crate) const REFUSED_BY: &str = "start";
+/// The reason that a coordinator finds which goes on in another place and does not count yet where it asked.
+pub(crate) const REASON_NOT_COUNTED: &str = "PEER_NOT_COUNTED";
+/// Where the details of such a refusal have the start that was promised, when the one that asks had been left for it.
+pub(crate) const PROMISED_TO: &str = "promised";
+/// The reason of an answer that this coordinator does not take from a peer. It stays in the process.
+pub(crate) const REASON_NOT_TAKEN: &str = "PEER_NOT_TAKEN";
+/// Where the details of that say that the peer goes on in another place and may count yet.
+pub(crate) const WAITS: &str = "waits";
 /// The reason that a refused peer finds in the error details.
 pub(crate) const REASON_OTHER_INSTANCE: &str = "PEER_OTHER_INSTANCE";
 /// The reason that a coordinator finds which was removed from the cluster.

@@ -2,8 +2,8 @@
 //! transfer never delays a heartbeat.
 
 use super::{
-    INSTANCE_HEADER, MAX_MESSAGE_BYTES, REASON_LEFT_BEHIND, REASON_OTHER_INSTANCE, REASON_REMOVED,
-    REFUSED_BY,
+    INSTANCE_HEADER, MAX_MESSAGE_BYTES, REASON_LEFT_BEHIND, REASON_NOT_COUNTED, REASON_NOT_TAKEN,
+    REASON_OTHER_INSTANCE, REASON_REMOVED, REFUSED_BY, WAITS,
     acquaintances::{Acquaintances, start_of},
     appends::Appends,
     convert,
@@ -31,7 +31,7 @@ use quorate_rpc::{
 };
 use quorate_runtime::shutdown::Shutdown;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     future::Future,
     io,
     sync::{
@@ -42,7 +42,7 @@ use std::{
 };
 use tokio::runtime::Handle;
 use tonic::{Code, Status, transport::Channel};
-use tonic_types::StatusExt;
+use tonic_types::{ErrorDetails, StatusExt};
 
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 /// A connection to a peer on which nothing comes is probed after this time, and dead after as long again. The ten and
@@ -192,15 +192,16 @@ impl Peers {
     pub(super) fn accept<T>(&self, from: u64, answer: tonic::Response<T>) -> Result<(T, InstanceId), Status> {
         let header = answer.metadata().get(INSTANCE_HEADER).and_then(|value| value.to_str().ok());
         let instance = header.and_then(|text| InstanceId::new(text).ok()).ok_or_else(|| {
-            Status::failed_precondition(format!("member {from} answers without a valid {INSTANCE_HEADER}"))
+            not_taken(format!("member {from} answers without a valid {INSTANCE_HEADER}"), false)
         })?;
         self.folder
             .meet_peer(CoordinatorId(from), &instance)
-            .map_err(|refused| Status::failed_precondition(refused.to_string()))?;
+            .map_err(|refused| not_taken(refused.to_string(), false))?;
+        let start = start_of(answer.metadata()).map_err(|status| not_taken(status.message(), false))?;
         let start = self
-            .admit(CoordinatorId(from), start_of(answer.metadata())?, "its own address")
+            .admit(CoordinatorId(from), start, "its own address")
             // To this one the reason is nothing that it must end for: it is not the one that is refused.
-            .map_err(|status| Status::failed_precondition(status.message()))?;
+            .map_err(|status| not_taken(status.message(), is_not_counted(&status)))?;
         Ok((answer.into_inner(), start))
     }
 
@@ -218,6 +219,17 @@ impl Peers {
             self.shutdown.fatal(format!("refused by another coordinator: {}", status.message()));
         }
     }
+}
+
+/// An answer that is not taken, and whether whoever gave it may count yet.
+fn not_taken(message: impl Into<String>, waits: bool) -> Status {
+    let metadata: HashMap<_, _> = waits.then(|| (WAITS.to_owned(), String::new())).into_iter().collect();
+    let details = ErrorDetails::with_error_info(REASON_NOT_TAKEN, "quorate", metadata);
+    Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
+fn is_not_counted(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == REASON_NOT_COUNTED)
 }
 
 fn client(address: &str) -> Result<RaftClient<Channel>, InvalidField> {

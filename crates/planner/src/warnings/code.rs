@@ -65,7 +65,7 @@ codes! {
     WaitingForDemotion = "WAITING_FOR_DEMOTION",
     /// Another coordinator does not answer.
     CoordinatorNotReached = "COORDINATOR_NOT_REACHED",
-    /// Another coordinator answers, and is not who it should be, or does not take this one for who it is.
+    /// Another coordinator answers, and one of the two does not take the other for who it is.
     CoordinatorRefuses = "COORDINATOR_REFUSES",
     /// A second process runs, or ran, under the id of a coordinator.
     CoordinatorRunsTwice = "COORDINATOR_RUNS_TWICE",

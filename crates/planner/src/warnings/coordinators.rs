@@ -1,7 +1,7 @@
 //! The coordinators, as the one that is asked sees them.
 
 use super::{
-    Code, Severity, Since, Subject,
+    Code, Elsewhere, Severity, Since, Subject, WAITS_IN_SILENCE_MS,
     list::{Drafts, Words, seconds},
 };
 use crate::coordinators::CAUGHT_UP_ENTRIES;
@@ -10,6 +10,7 @@ use quorate_domain::{CoordinatorId, coordinator::quorum_of};
 /// A coordinator that has not answered for this long is not reached: twenty heartbeats of Raft of the usual length.
 pub const SILENT_MS: u64 = 2_000;
 const LEAVE_THE_COPY: &str = "leave the copy stopped and remove its data folder; to move a coordinator, stop it before its folder is copied";
+const CORRECT_WHAT_IT_NAMES: &str = "correct what it names; a coordinator of another cluster, or without its data, must not come back under this id";
 const BRING_A_QUORUM: &str =
     "bring a majority of the coordinators up and connect them; what is shown here may be out of date";
 
@@ -40,7 +41,7 @@ pub struct Coordinators {
     /// Copies of others that were refused here lately, each in words.
     pub copies: Vec<String>,
     /// What is known of coordinators that go on in another place and do not count yet.
-    pub elsewhere: Vec<String>,
+    pub elsewhere: Vec<Elsewhere>,
     /// True while a part of it stands still.
     pub stands_still: bool,
     /// Lines that it said and that are not in its log.
@@ -89,8 +90,22 @@ pub struct Finding {
 pub enum Problem {
     /// It does not answer at its address.
     NotReached(String),
-    /// It answers, and is not who it should be, or does not take this one for who it is.
+    /// It answers, and refuses this coordinator: as one of another cluster, for example.
     Refuses(String),
+    /// It answers, and this coordinator does not take what it answers.
+    NotTaken {
+        /// Why.
+        why: String,
+        /// It goes on in another place, and may count yet.
+        waits: bool,
+    },
+    /// It does not count this coordinator yet, which goes on in another place.
+    DoesNotCountThis {
+        /// What it says.
+        why: String,
+        /// This coordinator was started again in a place that it had left, and a start in another place was promised since.
+        left: bool,
+    },
     /// Its wall clock is ahead of that of this machine by so many milliseconds, or behind.
     ClockApart(i64),
     /// It does not reach this coordinator.
@@ -112,8 +127,12 @@ pub enum Standing {
     Behind(u64),
     /// It does not answer, for so many milliseconds, and what is found by asking it who it is, if that fails as well.
     NotReached(u64, Option<String>),
-    /// It answers, and is not who it should be.
+    /// It answers, and refuses this coordinator.
     Refuses(u64, String),
+    /// It answers, and is not who it should be: what it answers is not taken.
+    NotTaken(u64, String),
+    /// One of the two goes on in another place, and the other one does not count it yet.
+    NotCounted(u64, String),
     /// Nobody has asked it from here yet.
     Unknown,
 }
@@ -131,6 +150,24 @@ impl Contact {
         });
         if let Some((finding, why)) = refuses {
             return Standing::Refuses(finding.for_ms, format!("at {}: {why}", finding.address));
+        }
+        let not_taken = self.found(|problem| match problem {
+            Problem::NotTaken { why, .. } => Some(why),
+            _ => None,
+        });
+        if let Some((finding, why)) = not_taken {
+            let why = format!("at {}: {why}", finding.address);
+            return match finding.problem {
+                Problem::NotTaken { waits: true, .. } => Standing::NotCounted(finding.for_ms, why),
+                _ => Standing::NotTaken(finding.for_ms, why),
+            };
+        }
+        let does_not_count = self.found(|problem| match problem {
+            Problem::DoesNotCountThis { why, .. } => Some(why),
+            _ => None,
+        });
+        if let Some((finding, why)) = does_not_count {
+            return Standing::NotCounted(finding.for_ms, format!("at {}: {why}", finding.address));
         }
         let silent_ms = self.silent_ms.filter(|ms| *ms > SILENT_MS);
         let unreached = self.found(|problem| match problem {
@@ -159,13 +196,14 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
     // How many voters could be lost without losing the quorum.
     let voters = all.others.iter().filter(|contact| contact.votes);
     let count = voters.clone().count() + usize::from(all.votes);
-    let lost = voters
-        .filter(|contact| matches!(contact.standing(), Standing::NotReached(..) | Standing::Refuses(..)));
+    let lost = voters.filter(|contact| {
+        !matches!(contact.standing(), Standing::Answering | Standing::Behind(_) | Standing::Unknown)
+    });
     let spare = (count - lost.count()).saturating_sub(quorum_of(count));
     for contact in &all.others {
         standing(found, contact, spare);
         for finding in &contact.findings {
-            elsewhere(found, contact.id, finding);
+            between(found, all, contact.id, finding);
         }
     }
     own(found, all);
@@ -206,7 +244,8 @@ fn standing<'a>(found: &mut Drafts<'a>, contact: &'a Contact, spare: usize) {
     let subject = || Subject::Coordinator(id);
     let lasts = |ms| Some(Since { ms, at_least: false });
     match contact.standing() {
-        Standing::Answering | Standing::Unknown => {}
+        // What is to be said of one that is not counted is said of the one that goes on in another place.
+        Standing::Answering | Standing::Unknown | Standing::NotCounted(..) => {}
         Standing::Behind(entries) => {
             found.add((Severity::Note, Code::CoordinatorBehind), subject(), None, move || {
                 Words::new(
@@ -238,21 +277,36 @@ fn standing<'a>(found: &mut Drafts<'a>, contact: &'a Contact, spare: usize) {
         }
         Standing::Refuses(ms, why) => {
             found.add((Severity::Warning, Code::CoordinatorRefuses), subject(), lasts(ms), move || {
-                Words::new(
-                    format!("coordinator {id} refuses this one {why}"),
-                    "correct what it names; a coordinator of another cluster, or without its data, must not come back under \
-                     this id",
-                )
+                Words::new(format!("coordinator {id} refuses this one {why}"), CORRECT_WHAT_IT_NAMES)
             });
         }
+        Standing::NotTaken(ms, why) => not_taken(found, id, ms, why),
     }
 }
 
+fn not_taken(found: &mut Drafts<'_>, id: CoordinatorId, ms: u64, why: String) {
+    let (code, since) = ((Severity::Warning, Code::CoordinatorRefuses), Some(Since { ms, at_least: false }));
+    found.add(code, Subject::Coordinator(id), since, move || {
+        Words::new(
+            format!("what coordinator {id} answers is not taken by this one, {why}"),
+            CORRECT_WHAT_IT_NAMES,
+        )
+    });
+}
+
 /// What is wrong between this coordinator and another one that does answer.
-fn elsewhere<'a>(found: &mut Drafts<'a>, id: CoordinatorId, finding: &'a Finding) {
+fn between<'a>(found: &mut Drafts<'a>, all: &Coordinators, id: CoordinatorId, finding: &'a Finding) {
     let since = Some(Since { ms: finding.for_ms, at_least: false });
     match &finding.problem {
-        Problem::NotReached(_) | Problem::Refuses(_) => {}
+        Problem::NotReached(_) | Problem::Refuses(_) | Problem::DoesNotCountThis { .. } => {}
+        Problem::NotTaken { why, waits } => {
+            // Whoever looks into it says what it waits for, unless that fails.
+            let is_told =
+                finding.for_ms < WAITS_IN_SILENCE_MS || all.elsewhere.iter().any(|moved| moved.id == id);
+            if *waits && !is_told {
+                not_taken(found, id, finding.for_ms, format!("at {}: {why}", finding.address));
+            }
+        }
         Problem::ClockApart(ahead_ms) => {
             found.add((Severity::Warning, Code::ClockOff), Subject::Coordinator(id), since, move || {
                 let direction = if *ahead_ms > 0 { "ahead of" } else { "behind" };
@@ -334,15 +388,6 @@ fn own<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
     for text in &all.copies {
         found.add((Severity::Warning, Code::CoordinatorRunsTwice), Subject::Cluster, None, move || {
             Words::new(text.clone(), LEAVE_THE_COPY)
-        });
-    }
-    for text in &all.elsewhere {
-        found.add((Severity::Critical, Code::CoordinatorElsewhere), Subject::Cluster, None, move || {
-            Words::new(
-                text.clone(),
-                "start the coordinators that have not agreed; if one of them is lost, and nothing runs nor ever will on \
-                 what the data folder is a copy of, start it once with --original-is-gone",
-            )
         });
     }
     if let Some(text) = &all.even_voters {

@@ -5,6 +5,7 @@ mod arbitrary;
 mod coordinators;
 mod disks;
 mod driver;
+mod elsewhere;
 mod failover;
 mod held_back;
 mod liveness;

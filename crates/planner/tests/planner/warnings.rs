@@ -8,8 +8,8 @@ use quorate_domain::{
 use quorate_planner::{
     FailedStart, GroupObservation, Mono,
     warnings::{
-        Code, Contact, Coordinators, Finding, LISTED_MAX, Problem, Severity, Since, Standing, Subject,
-        TEXT_MAX_BYTES, Warning, Warnings, warnings,
+        Code, Contact, Coordinators, Elsewhere, Finding, LISTED_MAX, Problem, Severity, Since, Standing,
+        Subject, TEXT_MAX_BYTES, WaitsFor, Warning, Warnings, warnings,
     },
 };
 use std::collections::BTreeMap;
@@ -443,8 +443,12 @@ fn a_coordinator_stands_by_what_its_leader_hears_and_by_what_asking_it_finds() {
     let lost = || finding(Problem::NotReached("refused".into()));
     let other = || finding(Problem::Refuses("it belongs to cluster x".into()));
     let clock = || finding(Problem::ClockApart(120_000));
+    let why = || "it goes on in another place".to_owned();
+    let not_taken = |waits| finding(Problem::NotTaken { why: why(), waits });
+    let not_counted = || finding(Problem::DoesNotCountThis { why: why(), left: false });
+    let shown = || "at b:7400: it goes on in another place".to_owned();
     let unreached = |ms| Standing::NotReached(ms, Some("at b:7400: refused".into()));
-    let table: [(&str, Contact, Standing); 10] = [
+    let table: [(&str, Contact, Standing); 13] = [
         (
             "answers",
             Contact { silent_ms: Some(2_000), lag: Some(64), ..Contact::default() },
@@ -479,6 +483,21 @@ fn a_coordinator_stands_by_what_its_leader_hears_and_by_what_asking_it_finds() {
             "has a wrong clock",
             Contact { lag: Some(0), findings: vec![clock()], ..Contact::default() },
             Standing::Answering,
+        ),
+        (
+            "its answers are not taken",
+            Contact { silent_ms: Some(9_000), findings: vec![not_taken(false)], ..Contact::default() },
+            Standing::NotTaken(4_000, shown()),
+        ),
+        (
+            "it may count yet",
+            Contact { silent_ms: Some(9_000), findings: vec![not_taken(true)], ..Contact::default() },
+            Standing::NotCounted(4_000, shown()),
+        ),
+        (
+            "a leader is not counted there, and hears nothing from it",
+            Contact { silent_ms: Some(9_000), findings: vec![not_counted()], ..Contact::default() },
+            Standing::NotCounted(4_000, shown()),
         ),
         ("a follower asked it", Contact { identified: true, ..Contact::default() }, Standing::Answering),
         ("a follower has not asked it", Contact::default(), Standing::Unknown),
@@ -530,7 +549,13 @@ fn what_is_found_between_coordinators_and_in_the_configuration_has_its_code() {
         finding(Problem::MetACopyOfThis("coordinator 1 runs twice".into())),
     ];
     all.copies = vec!["coordinator 2 runs twice".into()];
-    all.elsewhere = vec!["coordinator 2 goes on in another place".into()];
+    all.elsewhere = vec![Elsewhere {
+        id: CoordinatorId(2),
+        start: "4b6c (number 8)".into(),
+        whence: None,
+        waits_for: WaitsFor::Silence,
+        for_ms: 12_000,
+    }];
     all.change_waits = vec!["add coordinator 4 (op-7) waits: it has not caught up".into()];
     all.election_too_long = Some("raft.election_max_ms: too long".into());
     all.configured_otherwise = Some("lease.wait_ms is 9000 and on record 7500".into());
@@ -539,8 +564,8 @@ fn what_is_found_between_coordinators_and_in_the_configuration_has_its_code() {
     assert_eq!(
         found.iter().map(short).collect::<Vec<_>>(),
         [
+            "critical COORDINATOR_ELSEWHERE coordinator 2",
             "critical ELECTION_TOO_LONG coordinator 1",
-            "critical COORDINATOR_ELSEWHERE cluster",
             "warning COORDINATOR_REFUSES coordinator 3",
             "warning COORDINATOR_RUNS_TWICE coordinator 3",
             "warning NOT_REACHED_BY_COORDINATOR coordinator 2",
