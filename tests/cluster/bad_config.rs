@@ -78,6 +78,29 @@ async fn a_folder_that_is_in_use_or_belongs_to_another_is_refused() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_data_dir_that_cannot_be_opened_is_named_with_what_to_do() -> Result<()> {
+    let cluster = Cluster::prepare(Plan::with_agents(1)).await?;
+    let root = cluster.root();
+    let (file, link, with_lock) = (root.join("a-file"), root.join("a-link"), root.join("with-lock"));
+    fs::write(&file, "")?;
+    std::os::unix::fs::symlink(root.join("nowhere/at/all"), &link)?;
+    fs::create_dir_all(with_lock.join("lock"))?;
+    let before = format!("data_dir = '{}'", cluster.data_dir(1).display());
+    for (folder, says) in [
+        (file.clone(), "a file stands where a folder belongs"),
+        (file.join("below"), "a file stands where a folder belongs"),
+        (with_lock, "a folder stands where a file belongs"),
+        ("/proc/no/such/place".into(), "its path leads nowhere"),
+        (link, "correct data_dir"),
+    ] {
+        let now = format!("data_dir = '{}'", folder.display());
+        let named = format!("data_dir {}", folder.display());
+        expect_refusal(&cluster, "coordinator", "c1", (&before, &now), 1, &[&named, says]).await?;
+    }
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_named_with_its_key() -> Result<()> {
     let mut cluster = Cluster::prepare(Plan { coordinators: 1, ..Plan::with_agents(1) }).await?;
     for (role, name, key) in

@@ -30,6 +30,9 @@ const FORMAT: u32 = 2;
 /// From this layout on a file without a checksum lost it.
 const FIRST_SEALED_FORMAT: u32 = 2;
 
+/// What Linux calls too many open files, of this process and of the machine.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity.json";
 const PEERS: &str = "peers.json";
@@ -94,11 +97,26 @@ pub enum FolderError {
 }
 
 /// What an operator can do about an error of the operating system, behind a semicolon; nothing when that is not known.
-fn remedy(source: &io::Error) -> &'static str {
+pub fn remedy(source: &io::Error) -> &'static str {
+    // There is no kind for these: this process has as many files open as it may, or the machine has.
+    if matches!(source.raw_os_error(), Some(EMFILE | ENFILE)) {
+        return "; raise the limit of open files (`LimitNOFILE=` in the unit, `ulimit -n`)";
+    }
     match source.kind() {
         io::ErrorKind::PermissionDenied => {
             "; give it to the user that this process runs as, with all that is in it"
         }
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "; a file stands where a folder belongs: correct data_dir, or move the file away"
+        }
+        io::ErrorKind::NotFound => {
+            "; its path leads nowhere: correct data_dir, or mount what belongs there (a link may point at nothing)"
+        }
+        io::ErrorKind::IsADirectory => {
+            "; a folder stands where a file belongs: correct data_dir, or move that folder away"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "; mount its file system for writing, or correct data_dir",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on its file system",
         _ => "",
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     services,
     standstill::{self, Parts},
 };
-use quorate_consensus::{Consensus, DataFolder, FolderError, OpenError};
+use quorate_consensus::{Consensus, DataFolder, FolderError, OpenError, folder};
 use quorate_planner::coordinators::even_voters;
 use quorate_rpc::{
     incoming,
@@ -66,7 +66,7 @@ pub enum CoordinatorError {
     #[error("{0}")]
     UnsafeElection(String),
     /// The thread of Raft.
-    #[error("a thread for raft: {0}")]
+    #[error("a thread for raft: {0}{remedy}", remedy = thread_remedy(.0))]
     Lane(#[source] io::Error),
     /// The thread that watches the others.
     #[error("a thread to watch the others: {0}; raise the limit of threads of this process")]
@@ -74,6 +74,14 @@ pub enum CoordinatorError {
     /// The reflection service.
     #[error("reflection: {0}")]
     Reflection(#[from] ReflectionError),
+}
+
+/// A thread takes descriptors, and a place among those that this process may have.
+fn thread_remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::WouldBlock => "; raise the limit of threads (`TasksMax=` in the unit, `ulimit -u`)",
+        _ => folder::remedy(source),
+    }
 }
 
 /// Runs a coordinator; returns when `shutdown` is triggered and everything is closed.
