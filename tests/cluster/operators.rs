@@ -105,6 +105,20 @@ async fn clients_and_agents_that_mean_another_cluster_are_refused() -> Result<()
     let Err(error) = refusal else { bail!("it was answered") };
     ensure!(error.to_string().contains("cluster test"), "{error}");
 
+    cluster.wait_for_hosts().await?;
+    let agent = cluster.agent_address(1);
+    done(&cluster, &["--cluster", "test", "agent", "status", "--agent", &agent]).await?;
+    let asks = ["--cluster", "prod", "agent", "status", "--agent", &agent];
+    let guards = ["--cluster", "prod", "guard", "--agent", &agent, "g", "--", "sleep", "600"];
+    for words in [&asks[..], &guards] {
+        let output = verb(&cluster, words).await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(4), "{words:?}, {}: {said}", output.status);
+        for word in ["this agent is of cluster test, and prod is meant", "[OTHER_CLUSTER]"] {
+            ensure!(said.contains(word), "{words:?}: {said}");
+        }
+    }
+
     let config = std::fs::read_to_string(cluster.config_file("h1"))?;
     let (own, other) = (cluster.agent_address(1), cluster.agent_address(9));
     let config = config.replace("\"test\"", "\"prod\"").replace("h1", "h9").replace(&own, &other);

@@ -28,7 +28,11 @@ use quorate_rpc::{
 };
 use quorate_runtime::clock::Clock;
 use quorate_warden::protocol::Disk;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::sync::mpsc::Sender;
 
 mod guarding;
@@ -79,6 +83,8 @@ pub(crate) struct Driver {
     stopped: bool,
     lost: Option<StateError>,
     stuck: bool,
+    /// The cluster that the host belongs to, for whoever asks which it is.
+    known_cluster: Arc<OnceLock<ClusterId>>,
     /// A leader has taken this start in.
     taken_in: bool,
     /// What was said when another start had taken its place.
@@ -96,6 +102,7 @@ impl Driver {
         events: Sender<Event>,
     ) -> Self {
         let link = Link::new(options.coordinators.clone(), &identity.coordinators);
+        let known_cluster = identity.cluster.as_ref().or(options.cluster.as_ref()).cloned();
         Self {
             core,
             options,
@@ -121,6 +128,7 @@ impl Driver {
             stopped: false,
             lost: None,
             stuck: false,
+            known_cluster: Arc::new(known_cluster.map_or_else(OnceLock::new, OnceLock::from)),
             taken_in: false,
             superseded: None,
         }
@@ -407,6 +415,8 @@ impl Driver {
         let ParsedWelcome { cluster, formation, .. } = welcome;
         let is_known = self.identity.cluster.is_some() && self.identity.formation == formation;
         if !is_known && self.keeper.learn_cluster(cluster.clone(), formation.clone()) {
+            // Another one is never taken after it.
+            let _ = self.known_cluster.set(cluster.clone());
             (self.identity.cluster, self.identity.formation) = (Some(cluster), formation);
         }
         (self.complained, self.stranger, self.taken_in) = (None, None, true);
@@ -416,6 +426,11 @@ impl Driver {
         self.perform(steps);
         self.next_heartbeat = now;
         self.report_due = true;
+    }
+
+    /// The cluster that the host belongs to, once it is known.
+    pub(crate) fn known_cluster(&self) -> Arc<OnceLock<ClusterId>> {
+        Arc::clone(&self.known_cluster)
     }
 
     /// The cluster that the host belongs to: by its state folder, or by its configuration before it was ever taken in.

@@ -128,12 +128,13 @@ impl Agent {
         }
         let closing = CancellationToken::new();
         let reflection = reflection([SERVICE_NAME])?;
-        let api = LocalApi { host: self.options.host.clone(), questions, events: events.clone() };
-        let server = tokio::spawn(serve(self.listener, api, reflection, closing.clone()));
         let keeper = Keeper::start(self.folder, events.clone())?;
         let (core, steps) = Core::new(self.start);
+        let (host, told) = (self.options.host.clone(), events.clone());
         let mut driver =
             Driver::new(core, self.options, self.clock, identity, keeper, Hooks::new(warden), events);
+        let api = LocalApi { host, cluster: driver.known_cluster(), questions, events: told };
+        let server = tokio::spawn(serve(self.listener, api, reflection, closing.clone()));
         driver.perform(steps);
         if let Some(welcome) = welcome {
             driver.warden(WardenEvent::Up(welcome));

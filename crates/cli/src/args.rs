@@ -43,7 +43,7 @@ pub(crate) struct ClientArgs {
         default_value = "127.0.0.1:7401"
     )]
     pub(crate) endpoints: Vec<String>,
-    /// The cluster that is meant; a coordinator of another one refuses. Default: whichever answers.
+    /// The cluster that is meant; a coordinator or an agent of another one refuses. Default: whichever answers.
     #[arg(long, global = true, env = "QUORATE_CLUSTER", value_name = "NAME")]
     pub(crate) cluster: Option<ClusterId>,
     /// Give up after this many seconds.
@@ -157,6 +157,9 @@ pub(crate) struct GuardArgs {
     /// that it is not known and this guard cannot see it itself.
     #[arg(long)]
     pub(crate) nothing_left: bool,
+    /// The cluster that is meant, as for every verb.
+    #[arg(skip)]
+    pub(crate) cluster: Option<ClusterId>,
 }
 
 /// Questions about a configuration.

@@ -12,7 +12,7 @@ mod output;
 mod roles;
 mod verbs;
 
-use args::{AgentCommand, Cli, Command};
+use args::{AgentCommand, Cli, Command, GuardArgs};
 use clap::Parser;
 use quorate_runtime::telemetry;
 use quorate_warden::{WardenError, keeper::KeeperError};
@@ -116,7 +116,7 @@ async fn run(cli: Cli, machine: Machine) -> anyhow::Result<u8> {
         Command::Coordinator(args) => roles::coordinator::run(args, machine).await,
         Command::Agent(AgentCommand { verb: Some(verb), .. }) => verbs::agent::run(cli.client, verb).await,
         Command::Agent(AgentCommand { run, verb: None }) => roles::agent::run(run, machine).await,
-        Command::Guard(args) => guard::run(args, machine).await,
+        Command::Guard(args) => guard::run(GuardArgs { cluster: cli.client.cluster, ..args }, machine).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Config(verb) => verbs::config::run(verb),
         Command::Healthcheck(args) => verbs::healthcheck::run(args).await,

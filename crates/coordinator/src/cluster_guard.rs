@@ -12,7 +12,7 @@ impl Interceptor for ClusterGuard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         match meant_cluster(request.metadata()).map_err(ApiError::Invalid)? {
             Some(theirs) if theirs != self.0 => {
-                Err(ApiError::OtherCluster { ours: self.0.clone(), theirs }.into())
+                Err(ApiError::OtherCluster { who: "coordinator", ours: self.0.clone(), theirs }.into())
             }
             _ => Ok(request),
         }

@@ -119,7 +119,7 @@ impl Gateway {
         let (reason, error) = match (&hello.cluster, &hello.formation) {
             (Some(theirs), _) if theirs != cluster => {
                 let (ours, theirs) = (cluster.clone(), theirs.clone());
-                (RefusalReason::OtherCluster, ApiError::OtherCluster { ours, theirs })
+                (RefusalReason::OtherCluster, ApiError::OtherCluster { who: "coordinator", ours, theirs })
             }
             // Before the first command is applied here, nothing is known of it.
             (_, Some(theirs)) if state.cluster.id.is_some() && ours.as_ref() != Some(theirs) => {

@@ -16,7 +16,7 @@ mod watch;
 
 pub use crate::pb::agent::local_agent_client::LocalAgentClient;
 pub use error::ClientError;
-pub use options::{CLUSTER_METADATA, ClientOptions, meant_cluster};
+pub use options::{CLUSTER_METADATA, ClientOptions, mean_cluster, meant_cluster};
 pub use requests::new_request_id;
 pub use session::{SESSION_QUEUE_MAX, Session, open_session};
 pub use survey::Survey;

@@ -2,10 +2,10 @@
 
 use super::LAST_WORD_WAIT;
 use crate::{args::GuardArgs, exit};
-use quorate_domain::{Epoch, GroupId};
+use quorate_domain::{ClusterId, Epoch, GroupId};
 use quorate_rpc::{
     Failure, classify,
-    client::LocalAgentClient,
+    client::{LocalAgentClient, mean_cluster},
     pb::{
         agent::{
             GroupRole, GuardRequest, GuardResponse,
@@ -27,7 +27,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Streaming, transport::Endpoint};
+use tonic::{Code, Request, Streaming, transport::Endpoint};
 
 /// The most words that wait for either side.
 const WORDS_MAX: usize = 64;
@@ -95,7 +95,8 @@ impl Attachment {
             command: words.join(" "),
             seat: Some(seat),
         };
-        let line = Line { endpoint, agent: args.agent.clone(), group: args.group.clone(), attach, send };
+        let (agent, group, cluster) = (args.agent.clone(), args.group.clone(), args.cluster.clone());
+        let line = Line { endpoint, agent, group, cluster, attach, send };
         Ok(Self { events, words: None, task: tokio::spawn(line.keep()) })
     }
 
@@ -170,6 +171,7 @@ struct Line {
     endpoint: Endpoint,
     agent: String,
     group: GroupId,
+    cluster: Option<ClusterId>,
     attach: Attach,
     send: mpsc::Sender<Event>,
 }
@@ -212,7 +214,9 @@ impl Line {
         // There is room for the first.
         let _ = words.try_send(attach);
         let mut client = LocalAgentClient::new(self.endpoint.connect_lazy());
-        let answer = timeout(ATTACH_WAIT, client.guard(ReceiverStream::new(said))).await;
+        let mut request = Request::new(ReceiverStream::new(said));
+        mean_cluster(request.metadata_mut(), self.cluster.as_ref());
+        let answer = timeout(ATTACH_WAIT, client.guard(request)).await;
         let silent = || Failure::Unreachable {
             sent: true,
             message: format!("no answer within {} s", ATTACH_WAIT.as_secs()),

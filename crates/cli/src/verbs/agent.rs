@@ -7,8 +7,10 @@ use crate::{
     output::{json, table},
 };
 use anyhow::Context;
+use quorate_domain::ClusterId;
 use quorate_rpc::{
-    client::LocalAgentClient,
+    ClientError, Failure, classify,
+    client::{LocalAgentClient, mean_cluster},
     pb::{
         agent::{ListRolesRequest, ListRolesResponse},
         types::ServiceMode,
@@ -22,9 +24,10 @@ use tonic::Request;
 pub(crate) async fn run(args: ClientArgs, verb: AgentVerb) -> anyhow::Result<u8> {
     let desk = Desk::open(&args)?;
     let AgentVerb::Status { agent } = verb;
-    let said = match ask(&desk, &agent).await {
+    let said = match ask(&desk, &agent, args.cluster.as_ref()).await {
         Ok(said) => said,
-        Err(error) if error.downcast_ref::<exit::Usage>().is_some() => return Err(error),
+        // The command line is at fault, or it was refused.
+        Err(error) if exit::code_of(&error) != exit::FAILED => return Err(error),
         Err(error) => {
             crate::output::notes(&exit::explain(&error));
             return Ok(exit::UNREACHABLE);
@@ -34,15 +37,22 @@ pub(crate) async fn run(args: ClientArgs, verb: AgentVerb) -> anyhow::Result<u8>
     Ok(exit_code(said.service_mode()))
 }
 
-async fn ask(desk: &Desk, agent: &str) -> anyhow::Result<ListRolesResponse> {
+async fn ask(desk: &Desk, agent: &str, cluster: Option<&ClusterId>) -> anyhow::Result<ListRolesResponse> {
     let endpoint =
         transport::endpoint(agent).map_err(|bad| exit::Usage(format!("--agent {agent}: {}", bad.problem)))?;
     let mut client = LocalAgentClient::new(endpoint.connect_lazy());
-    let request = ListRolesRequest { observe_only: true };
-    let answer = timeout(desk.deadline, client.list_roles(Request::new(request))).await;
+    let mut request = Request::new(ListRolesRequest { observe_only: true });
+    mean_cluster(request.metadata_mut(), cluster);
+    let answer = timeout(desk.deadline, client.list_roles(request)).await;
     let unanswered =
         || format!("the agent at {agent} does not answer; does it run, and is this its `listen` address?");
-    Ok(answer.with_context(unanswered)?.with_context(unanswered)?.into_inner())
+    match answer.with_context(unanswered)? {
+        Ok(said) => Ok(said.into_inner()),
+        Err(status) => Err(match classify(&status) {
+            Failure::Refused { code, message } => ClientError::Refused { code, message }.into(),
+            _ => anyhow::Error::new(status).context(unanswered()),
+        }),
+    }
 }
 
 /// As `quorate status`: a host without a quorum is like a cluster without one.

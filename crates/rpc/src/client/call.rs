@@ -1,6 +1,6 @@
 //! One call: many tries, one deadline.
 
-use super::{Client, ClientError, pool::Target};
+use super::{Client, ClientError, mean_cluster, pool::Target};
 use crate::status::{Failure, classify};
 use quorate_runtime::retry::Backoff;
 use std::time::Duration;
@@ -147,7 +147,7 @@ impl Client {
         let limit = started + patience;
         let mut request = Request::new(call.request.clone());
         request.set_timeout(limit - started);
-        self.options.name_cluster(request.metadata_mut());
+        mean_cluster(request.metadata_mut(), self.options.cluster.as_ref());
         match timeout_at(limit, send(channel, self.options.max_message_bytes, request)).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(classify(&status)),

@@ -18,14 +18,10 @@ pub fn meant_cluster(metadata: &MetadataMap) -> Result<Option<ClusterId>, Invali
     name(CLUSTER_METADATA, value.to_str().unwrap_or("not ASCII")).map(Some)
 }
 
-impl ClientOptions {
-    /// Says which cluster is meant.
-    pub(super) fn name_cluster(&self, metadata: &mut MetadataMap) {
-        let named =
-            self.cluster.as_ref().and_then(|cluster| cluster.as_str().parse::<MetadataValue<Ascii>>().ok());
-        if let Some(value) = named {
-            metadata.insert(CLUSTER_METADATA, value);
-        }
+/// Says in a request which cluster is meant, if one is.
+pub fn mean_cluster(metadata: &mut MetadataMap, cluster: Option<&ClusterId>) {
+    if let Some(value) = cluster.and_then(|cluster| cluster.as_str().parse::<MetadataValue<Ascii>>().ok()) {
+        metadata.insert(CLUSTER_METADATA, value);
     }
 }
 

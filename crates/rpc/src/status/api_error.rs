@@ -104,10 +104,12 @@ pub enum ApiError {
     SessionReplaced,
     /// Whoever asks means another cluster.
     #[error(
-        "this coordinator is of cluster {ours}, and {theirs} is meant; correct the addresses of the coordinators, or the name of the cluster"
+        "this {who} is of cluster {ours}, and {theirs} is meant; correct the addresses of the {who}s, or the name of the cluster"
     )]
     OtherCluster {
-        /// This coordinator's.
+        /// What answers: a coordinator or an agent.
+        who: &'static str,
+        /// That one's.
         ours: ClusterId,
         /// Which one is meant.
         theirs: ClusterId,

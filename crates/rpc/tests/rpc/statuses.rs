@@ -208,6 +208,7 @@ fn others() -> Vec<(ApiError, &'static str)> {
         (ApiError::SessionReplaced, "SESSION_REPLACED"),
         (
             ApiError::OtherCluster {
+                who: "coordinator",
                 ours: ClusterId::new("c").unwrap(),
                 theirs: ClusterId::new("d").unwrap(),
             },
