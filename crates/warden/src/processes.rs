@@ -15,7 +15,8 @@ pub(crate) struct Process {
     pub(crate) session: i32,
     /// When it started, in ticks since boot: with the number it names one process for good.
     pub(crate) started: u64,
-    /// It has ended, and nobody has asked for how.
+    /// All its threads have ended, and nobody has asked for how. One whose first thread alone has ended looks the same but for
+    /// the count of them, and runs.
     pub(crate) dead: bool,
 }
 
@@ -37,10 +38,11 @@ pub(crate) fn look(pid: i32) -> Option<Process> {
 fn parse(pid: i32, stat: &str) -> Option<Process> {
     let (_, rest) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    // The first one here is field 3 of the whole line.
+    // The first one here is field 3 of the whole line. The state is that of the first thread, which is counted until all have ended.
+    let threads: u32 = fields.get(17)?.parse().ok()?;
     Some(Process {
         pid,
-        dead: matches!(*fields.first()?, "Z" | "X"),
+        dead: matches!(*fields.first()?, "Z" | "X") && threads <= 1,
         parent: fields.get(1)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
@@ -49,7 +51,16 @@ fn parse(pid: i32, stat: &str) -> Option<Process> {
 
 /// Every number of a process that `/proc` names.
 pub(crate) fn numbers() -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir("/proc").ok().into_iter().flatten().flatten();
+    names("/proc")
+}
+
+/// Every number of a thread of a process.
+pub(crate) fn threads(pid: i32) -> impl Iterator<Item = i32> {
+    names(&format!("/proc/{pid}/task"))
+}
+
+fn names(folder: &str) -> impl Iterator<Item = i32> + use<> {
+    let entries = fs::read_dir(folder).ok().into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
@@ -128,6 +139,16 @@ mod tests {
         assert_eq!(parse(12, stat), Some(expected));
         assert!(parse(1, "1 (x) Z 0 1 1 0 -1 0 0 0 0 0 0 0 0 0 0 0 1 0 5").unwrap().dead);
         assert_eq!(parse(1, "nonsense"), None);
+    }
+
+    #[test]
+    fn a_process_of_which_only_the_first_thread_has_ended_is_alive() {
+        let stat = |state: &str, threads: u32| {
+            let line = format!("12 (a) {state} 7 12 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 4711");
+            parse(12, &line).unwrap().dead
+        };
+        assert!(!stat("Z", 2) && !stat("S", 1));
+        assert!(stat("Z", 1) && stat("X", 0));
     }
 
     #[test]

@@ -86,17 +86,39 @@ fn search(wanted: &Receiver<Search>, tell: &Sender<Found>, waker: &Waker) {
     }
 }
 
-/// What a process was started with.
+/// What a process was started with. Where its first thread has ended, another one tells.
 ///
 /// # Errors
 /// When it cannot be read, or the process is gone.
 pub(crate) fn environment((pid, started): Identity) -> io::Result<Vec<u8>> {
-    let mut environment = Vec::new();
-    let file = File::open(format!("/proc/{pid}/environ"))?;
-    file.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment)?;
+    let told = match read(&format!("/proc/{pid}/environ")) {
+        Ok(told) if !told.is_empty() => Ok(told),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        first => by_other_threads(pid).unwrap_or(first),
+    };
     // The number may have been used again meanwhile.
     let is_same = processes::look(pid).is_some_and(|process| process.started == started);
-    if is_same { Ok(environment) } else { Err(io::ErrorKind::NotFound.into()) }
+    if is_same { told } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+/// `None` where there are none.
+fn by_other_threads(pid: i32) -> Option<io::Result<Vec<u8>>> {
+    let mut last = None;
+    for thread in processes::threads(pid).filter(|thread| *thread != pid) {
+        match read(&format!("/proc/{pid}/task/{thread}/environ")) {
+            // It has ended since, which says nothing of the others.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => last = last.or(Some(Err(error))),
+            Ok(told) if told.is_empty() => last = Some(Ok(told)),
+            told => return Some(told),
+        }
+    }
+    last
+}
+
+fn read(path: &str) -> io::Result<Vec<u8>> {
+    let mut environment = Vec::new();
+    File::open(path)?.take(ENVIRONMENT_MAX_BYTES).read_to_end(&mut environment)?;
+    Ok(environment)
 }
 
 fn mark(process: Identity) -> Option<String> {

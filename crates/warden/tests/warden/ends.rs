@@ -1,6 +1,6 @@
 //! A service ends with its lease, whatever became of the agent.
 
-use crate::scene::{Agent, Scene, until, ways};
+use crate::scene::{Agent, Scene, headless, until, ways};
 use quorate_warden::{
     Service, Settings,
     clock::boot_ms,
@@ -28,6 +28,26 @@ fn serving(scene: &Scene, settings: &Settings, lease_ms: u64) -> (Agent, u64) {
     agent.promoted("g", 7);
     scene.wait_for_writes();
     (agent, deadline)
+}
+
+#[test]
+fn a_service_whose_first_thread_has_ended_is_killed_before_it_is_said_to_be_gone() {
+    for cgroups in ways() {
+        let scene = Scene::new();
+        let Some(headless) = headless(&scene.path("")) else { return };
+        let start = format!(
+            "setsid {headless} {} \"$QUORATE_EPOCH\" >/dev/null 2>&1 &",
+            scene.path("writes").display()
+        );
+        let on_promote = Some(scene.script("headless", &start));
+        let settings = Settings { cgroups, on_promote, ..settings(&scene, "exit 1") };
+        let (mut agent, _) = serving(&scene, &settings, 3_000);
+        assert_eq!(agent.group_ended("g").proof, Proof::Killed, "{cgroups:?}");
+        let written = scene.written();
+        let since = boot_ms();
+        until("it would have written", || boot_ms() > since + 250);
+        assert_eq!(scene.written(), written, "{cgroups:?}: it goes on");
+    }
 }
 
 #[test]

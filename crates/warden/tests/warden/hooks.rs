@@ -1,12 +1,13 @@
 //! Many hooks, slow hooks, and hooks that write.
 
-use crate::scene::{Scene, until};
+use crate::scene::{Scene, is_gone, until};
 use quorate_domain::{Epoch, GroupId};
 use quorate_warden::{
     Service, Settings,
     clock::boot_ms,
     protocol::{Disk, Hook, HookOutcome, Run, ToWarden},
 };
+use rustix::process::Pid;
 use std::{collections::BTreeMap, fs, os::unix::process::CommandExt, process::Command, time::Duration};
 
 /// Of hosts whose services run below their promote hooks, so that they need no demote hook.
@@ -155,9 +156,8 @@ fn a_hook_that_takes_too_long_is_killed_with_what_it_started_and_what_it_did_not
     let run = agent.run("g", 1, Hook::Promote);
     let HookOutcome::Failed(why) = agent.ended(run) else { panic!("it was killed") };
     assert!(why.contains("was killed: it took longer than 700 ms"), "{why}");
-    let child: u32 = fs::read_to_string(pids).unwrap().trim().parse().unwrap();
-    let gone = fs::read_to_string(format!("/proc/{child}/stat")).map_or(true, |stat| stat.contains(") Z "));
-    assert!(gone, "process {child} outlived its hook");
+    let child: i32 = fs::read_to_string(pids).unwrap().trim().parse().unwrap();
+    assert!(is_gone(Pid::from_raw(child).unwrap()), "process {child} outlived its hook");
 }
 
 #[test]

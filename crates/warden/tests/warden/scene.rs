@@ -315,6 +315,42 @@ impl Agent {
     }
 }
 
+/// True when nothing of a process runs: one whose first thread alone has ended is not gone.
+pub(crate) fn is_gone(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let Some((_, stat)) = stat.as_ref().ok().and_then(|stat| stat.rsplit_once(") ")) else { return true };
+    let fields: Vec<&str> = stat.split(' ').collect();
+    fields[0] == "Z" && fields[17] == "1"
+}
+
+/// A program in Python that writes its second word into the file that is its first one, every 10 ms, deaf to SIGTERM, by
+/// another thread than its first, which ends. No program in safe Rust can do that.
+const HEADLESS: &str = r#"
+import ctypes, signal, sys, threading, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def write():
+    while True:
+        with open(sys.argv[1], "a") as file:
+            file.write(sys.argv[2] + "\n")
+        time.sleep(0.01)
+threading.Thread(target=write).start()
+ctypes.CDLL(None).pthread_exit(None)
+"#;
+
+/// A word of a shell that begins it; none where there is no Python, which is said.
+pub(crate) fn headless(folder: &Path) -> Option<String> {
+    let try_it = Command::new("python3").args(["-c", "import ctypes, threading"]).status();
+    if !try_it.is_ok_and(|status| status.success()) {
+        let expected = std::env::var("QUORATE_TEST_EXPECTED").unwrap_or_default();
+        assert!(!expected.split(',').any(|word| word == "python"), "there is no python3");
+        eprintln!("SKIPPED services whose first thread has ended: there is no python3");
+        return None;
+    }
+    let path = folder.join("headless.py");
+    fs::write(&path, HEADLESS).unwrap();
+    Some(format!("python3 {}", path.display()))
+}
+
 /// Waits for something to become true.
 pub(crate) fn until(what: &str, mut check: impl FnMut() -> bool) {
     let end = Instant::now() + SOON;
