@@ -7,10 +7,10 @@ use crate::{
     search::environment,
 };
 use quorate_agent_core::Seat;
-use rustix::process::geteuid;
+use rustix::{io::Errno, process::geteuid};
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
     os::unix::fs::MetadataExt,
     process, thread,
     time::{Duration, Instant},
@@ -34,14 +34,17 @@ pub fn seat() -> Seat {
 /// Kills everything that other guards with this mark have started, until nothing is left; how much there was.
 ///
 /// # Errors
-/// What is left after `limit`, or what cannot be looked at.
+/// What is left after `limit`, what cannot be looked at, or what must not be killed from here.
 pub fn end_what_others_left(mark: &str, limit: Duration) -> Result<usize, String> {
     let end = Instant::now() + limit;
     let (mut found, mut empty) = (BTreeSet::new(), 0);
-    while empty < EMPTY_ROUNDS {
-        let left = Left::look(mark)?;
+    loop {
+        let left = Left::look(mark);
         let doomed = if left.others.is_empty() { &left.keepers } else { &left.others };
         empty = if doomed.is_empty() { empty + 1 } else { 0 };
+        if empty == EMPTY_ROUNDS {
+            return left.above.or(left.unseen).map_or(Ok(found.len()), Err);
+        }
         doomed.iter().copied().for_each(processes::kill);
         found.extend(doomed.iter().copied());
         if let Some((pid, _)) = doomed.first().filter(|_| Instant::now() >= end) {
@@ -49,63 +52,87 @@ pub fn end_what_others_left(mark: &str, limit: Duration) -> Result<usize, String
         }
         thread::sleep(Duration::from_millis(ROUND_MS));
     }
-    Ok(found.len())
 }
 
 /// What is there at about one moment.
+#[derive(Debug, Default)]
 struct Left {
     keepers: BTreeSet<Identity>,
     others: BTreeSet<Identity>,
+    /// This process descends from it, and would end with it.
+    above: Option<String>,
+    /// It may be anything.
+    unseen: Option<String>,
 }
 
 impl Left {
-    fn look(mark: &str) -> Result<Self, String> {
+    fn look(mark: &str) -> Self {
         let snapshot = Snapshot::take();
         let own = i32::try_from(process::id()).unwrap_or(0);
         let line = snapshot.get(own).map_or_else(Vec::new, |process| snapshot.line(process));
+        let line: BTreeSet<Identity> = line.iter().map(Process::identity).collect();
         let mut spared: BTreeSet<Identity> = snapshot.below(own).into_iter().collect();
-        spared.extend(line.iter().map(Process::identity));
-        let mut left = Self { keepers: BTreeSet::new(), others: BTreeSet::new() };
-        for process in snapshot.iter().filter(|process| !process.dead) {
+        let mut left = Self::default();
+        for process in snapshot.iter().filter(|process| !process.dead && process.pid != own) {
             let identity = process.identity();
             if spared.contains(&identity) {
                 continue;
             }
-            let Some(variables) = variables(process)? else { continue };
-            let has = |name: &str, value: Option<&str>| {
-                variables.split(|byte| *byte == 0).any(|variable| {
-                    let rest =
-                        variable.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-                    rest.is_some_and(|rest| value.is_none_or(|value| rest == value.as_bytes()))
-                })
+            let variables = match variables(process) {
+                Ok(Some(variables)) => variables,
+                Ok(None) => continue,
+                Err(why) => {
+                    left.unseen = Some(why);
+                    continue;
+                }
             };
-            if !has(GUARD_MARK, Some(mark)) {
+            if !has(&variables, GUARD_MARK, Some(mark)) {
                 continue;
             }
-            left.others
-                .extend(snapshot.below(process.pid).into_iter().filter(|below| !spared.contains(below)));
-            let kind = if has(KEEPER_MARK, None) { &mut left.keepers } else { &mut left.others };
-            kind.insert(identity);
+            left.others.extend(snapshot.below(process.pid));
+            if line.contains(&identity) {
+                let name = processes::name(process.pid);
+                left.above = Some(format!(
+                    "process {} ({name}), which an earlier guard has started, has started this guard: end it, and have \
+                     the guard started by something else",
+                    process.pid
+                ));
+                continue;
+            }
+            let is_keeper = has(&variables, KEEPER_MARK, None);
+            if is_keeper { &mut left.keepers } else { &mut left.others }.insert(identity);
         }
+        spared.extend(line);
         let keepers = &left.keepers;
-        left.others.retain(|process| !keepers.contains(process));
-        Ok(left)
+        left.others.retain(|process| !keepers.contains(process) && !spared.contains(process));
+        left
     }
+}
+
+/// True when a variable is there, with this value if that matters.
+fn has(variables: &[u8], name: &str, value: Option<&str>) -> bool {
+    variables.split(|byte| *byte == 0).any(|variable| {
+        let rest = variable.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        rest.is_some_and(|rest| value.is_none_or(|value| rest == value.as_bytes()))
+    })
 }
 
 /// The environment of a process; none of one that is gone, or that is another user's.
 fn variables(process: &Process) -> Result<Option<Vec<u8>>, String> {
-    match environment(process.identity()) {
-        Ok(variables) => Ok(Some(variables)),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let uid = geteuid().as_raw();
-            let owner = fs::metadata(format!("/proc/{}", process.pid)).map(|found| found.uid());
-            // Root would see all; everybody else sees what is theirs.
-            if owner.is_ok_and(|owner| uid == 0 || owner == uid) {
-                return Err(format!("process {} cannot be looked at: {error}", process.pid));
-            }
-            Ok(None)
-        }
-        Err(_) => Ok(None),
+    let error = match environment(process.identity()) {
+        Ok(variables) => return Ok(Some(variables)),
+        Err(error) => error,
+    };
+    let (pid, uid) = (process.pid, geteuid().as_raw());
+    let owner = fs::metadata(format!("/proc/{pid}")).map(|found| found.uid());
+    // Root would see all; everybody else sees what is theirs.
+    let would_be_seen = owner.is_ok_and(|owner| uid == 0 || owner == uid);
+    let is_there = || processes::look(pid).is_some_and(|now| now.started == process.started && !now.dead);
+    // What has ended, and what has no environment at all, such as a thread of the kernel, says so in the same words.
+    let says_nothing = matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH));
+    let hides = !says_nothing || processes::threads(pid).nth(1).is_some();
+    if would_be_seen && hides && is_there() {
+        return Err(format!("process {pid} ({}) cannot be looked at: {error}", processes::name(pid)));
     }
+    Ok(None)
 }

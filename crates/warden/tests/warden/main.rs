@@ -5,6 +5,7 @@
 mod ends;
 mod hooks;
 mod keeper;
+mod left;
 mod scene;
 mod takeover;
 mod words;
