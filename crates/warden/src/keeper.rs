@@ -7,7 +7,7 @@
 mod others;
 mod words;
 
-pub use others::{GUARD_MARK, KEEPER_MARK, end_what_others_left, seat};
+pub use others::{Bystanders, GUARD_MARK, KEEPER_MARK, end_what_others_left, seat};
 pub use words::{End, FromKeeper, MESSAGE_MAX_BYTES, ToKeeper, Until};
 
 use crate::{
@@ -397,7 +397,8 @@ impl Keeper {
 
     /// True once nothing is left and the guard has been told.
     fn kill_round(&mut self, now: u64) -> bool {
-        let left = kill_all_below();
+        // It was started with nothing below it.
+        let left = kill_all_below(&Bystanders::default());
         let took = boot_ms().saturating_sub(now);
         self.rounds.next = now + took + (5 * took).clamp(ROUND_MS, 20 * ROUND_MS);
         self.reap();
@@ -442,20 +443,19 @@ fn wait_for(fds: &mut [PollFd<'_>]) -> rustix::io::Result<()> {
 }
 
 /// Kills everything that descends from this process, once; how much there was.
-fn kill_all_below() -> usize {
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let left = Snapshot::take().below(own);
+fn kill_all_below(but: &Bystanders) -> usize {
+    let left = but.all_others(&Snapshot::take());
     left.iter().copied().for_each(processes::kill);
     left.len()
 }
 
 /// For a guard whose keeper is gone: kills everything that is left of it, until nothing is. False when that takes longer
 /// than `limit`.
-pub fn kill_what_is_left(limit: Duration) -> bool {
+pub fn kill_what_is_left(but: &Bystanders, limit: Duration) -> bool {
     let end = Instant::now() + limit;
     let mut empty = 0;
     while empty < EMPTY_ROUNDS {
-        empty = if kill_all_below() == 0 { empty + 1 } else { 0 };
+        empty = if kill_all_below(but) == 0 { empty + 1 } else { 0 };
         reap_orphans(None);
         if Instant::now() >= end {
             return false;

@@ -4,7 +4,8 @@ use super::last_word::LastWord;
 use quorate_warden::{
     Decoder, encode,
     keeper::{
-        FromKeeper, GUARD_MARK, KEEPER_MARK, MESSAGE_MAX_BYTES, ToKeeper, Until, VERB, kill_what_is_left,
+        Bystanders, FromKeeper, GUARD_MARK, KEEPER_MARK, MESSAGE_MAX_BYTES, ToKeeper, Until, VERB,
+        kill_what_is_left,
     },
 };
 use std::{
@@ -108,13 +109,13 @@ impl Keeper {
     }
 
     /// Kills it and everything that is left of its service. False when something does not go.
-    pub(super) async fn kill(self) -> bool {
+    pub(super) async fn kill(self, but: Bystanders) -> bool {
         let mut child = self.child;
         let killed = spawn_blocking(move || {
             // It may have ended before.
             let _ = child.kill();
             let _ = child.wait();
-            kill_what_is_left(GONE_WITHIN)
+            kill_what_is_left(&but, GONE_WITHIN)
         });
         killed.await.unwrap_or(false)
     }

@@ -27,7 +27,7 @@ use quorate_runtime::{
 };
 use quorate_warden::{
     adopt_orphans,
-    keeper::{End, FromKeeper, ToKeeper, Until},
+    keeper::{Bystanders, End, FromKeeper, ToKeeper, Until},
 };
 use signals::{Received, Signals, TERMINATE};
 use std::{future::pending, sync::Arc, time::Duration};
@@ -39,6 +39,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 pub(crate) async fn run(args: GuardArgs, machine: Machine) -> anyhow::Result<u8> {
     program::check(&args.command)?;
     telemetry::init("info", LogFormat::Human)?;
+    let others = Others::than(Bystanders::find());
     // What a keeper that is killed leaves falls to the guard.
     adopt_orphans().context("the guard cannot be a subreaper")?;
     let signals = Signals::install()?;
@@ -53,7 +54,7 @@ pub(crate) async fn run(args: GuardArgs, machine: Machine) -> anyhow::Result<u8>
         waits_for: String::new(),
         was_attached: false,
         leaving: None,
-        others: Others::default(),
+        others,
     };
     guard.run().await
 }
@@ -288,7 +289,7 @@ impl Guard {
     async fn without_keeper(&mut self, goes_on: bool, why: &str) {
         let Some(Service { keeper, epoch, .. }) = self.service.take() else { return };
         tracing::error!(group.id = %self.args.group, epoch, reason = why, "killing everything that the service started");
-        if keeper.kill().await {
+        if keeper.kill(self.others.bystanders()).await {
             self.attachment.stopped(epoch, format!("the service was killed: {why}"), true);
         } else {
             tracing::error!(group.id = %self.args.group, epoch, "something of the service is not gone: it hangs in the kernel");

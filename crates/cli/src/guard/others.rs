@@ -2,7 +2,7 @@
 //! before the agent is told that nothing is left.
 
 use quorate_domain::GroupId;
-use quorate_warden::keeper::{end_what_others_left, kill_what_is_left};
+use quorate_warden::keeper::{Bystanders, end_what_others_left, kill_what_is_left};
 use std::{future::pending, time::Duration};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
@@ -20,6 +20,8 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(super) struct Others {
     /// What everything has in its environment that guards of this group on this host start; empty when it is not known.
     mark: String,
+    /// What was below this guard from the start, and is spared unless it has the mark.
+    bystanders: Bystanders,
     search: Option<JoinHandle<Result<usize, String>>>,
     /// The search that is under way began too early to say anything.
     stale: bool,
@@ -30,6 +32,14 @@ pub(super) struct Others {
 }
 
 impl Others {
+    pub(super) fn than(bystanders: Bystanders) -> Self {
+        Self { bystanders, ..Self::default() }
+    }
+
+    pub(super) fn bystanders(&self) -> Bystanders {
+        self.bystanders.clone()
+    }
+
     /// The agent has taken this guard in, and has to be told anew.
     pub(super) fn attached(&mut self) {
         self.attached = true;
@@ -66,12 +76,13 @@ impl Others {
         if self.mark.is_empty() || !self.attached || self.gone || self.search.is_some() {
             return;
         }
-        let (mark, wait) = (self.mark.clone(), if self.failed { RETRY } else { Duration::ZERO });
+        let (mark, bystanders) = (self.mark.clone(), self.bystanders());
+        let wait = if self.failed { RETRY } else { Duration::ZERO };
         self.search = Some(tokio::spawn(async move {
             sleep(wait).await;
             let search = spawn_blocking(move || {
-                let count = end_what_others_left(&mark, SEARCH_FOR)?;
-                let is_gone = kill_what_is_left(SEARCH_FOR);
+                let count = end_what_others_left(&mark, &bystanders, SEARCH_FOR)?;
+                let is_gone = kill_what_is_left(&bystanders, SEARCH_FOR);
                 if is_gone { Ok(count) } else { Err("something of the service cannot be killed".to_owned()) }
             });
             search.await.unwrap_or_else(|error| Err(error.to_string()))

@@ -1,7 +1,9 @@
 //! The warden, the keeper of a guard and the search of one, for the tests of this crate: in the product all verbs are of `quorate`.
 
-use quorate_warden::{EXEC_VERB, VERB, exec, keeper, serve};
+use quorate_warden::{EXEC_VERB, VERB, adopt_orphans, exec, keeper, serve};
 use std::{error::Error, process::ExitCode, time::Duration};
+
+const LIMIT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
@@ -9,12 +11,7 @@ fn main() -> ExitCode {
         Some(verb) if verb == EXEC_VERB => exec(words),
         Some(verb) if verb == VERB => ended(serve(words)),
         Some(verb) if verb == keeper::VERB => ended(keeper::keep(words).map(drop)),
-        // What a guard does before anything else; what came of it is the output.
-        Some(verb) if verb == "search" => {
-            let mark = words.next().unwrap_or_default();
-            println!("{:?}", keeper::end_what_others_left(&mark.to_string_lossy(), Duration::from_secs(5)));
-            ExitCode::SUCCESS
-        }
+        Some(verb) if verb == "search" => search(&words.next().unwrap_or_default().to_string_lossy()),
         _ => ExitCode::from(2),
     }
 }
@@ -23,4 +20,15 @@ fn ended<E: Error>(outcome: Result<(), E>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     eprintln!("error: {error}: {:?}", error.source());
     ExitCode::FAILURE
+}
+
+/// What a guard does before anything else; what came of it is the output.
+fn search(mark: &str) -> ExitCode {
+    let bystanders = keeper::Bystanders::find();
+    let adopted = adopt_orphans();
+    let found = keeper::end_what_others_left(mark, &bystanders, LIMIT);
+    if adopted.is_ok() && keeper::kill_what_is_left(&bystanders, LIMIT) {
+        println!("{found:?}");
+    }
+    ExitCode::SUCCESS
 }

@@ -31,15 +31,41 @@ pub fn seat() -> Seat {
     Seat { uid, pid_namespace: namespace("pid"), user_namespace: namespace("user") }
 }
 
-/// Kills everything that other guards with this mark have started, until nothing is left; how much there was.
+/// What descends from a process as it begins, and is none of its service's: such as the reader of its output, which the shell
+/// has started that it was before.
+#[derive(Debug, Clone, Default)]
+pub struct Bystanders(BTreeSet<Identity>);
+
+impl Bystanders {
+    /// To be called before anything can fall to this process.
+    pub fn find() -> Self {
+        Self(Snapshot::take().below(own_pid()).into_iter().collect())
+    }
+
+    /// Everything below this process that is neither one of these nor below one.
+    pub(super) fn all_others(&self, snapshot: &Snapshot) -> BTreeSet<Identity> {
+        let is_other = |identity: &Identity| {
+            let line = snapshot.get(identity.0).map_or_else(Vec::new, |process| snapshot.line(process));
+            !line.iter().any(|process| self.0.contains(&process.identity()))
+        };
+        snapshot.below(own_pid()).into_iter().filter(is_other).collect()
+    }
+}
+
+fn own_pid() -> i32 {
+    i32::try_from(process::id()).unwrap_or(0)
+}
+
+/// Kills everything that other guards with this mark have started, until nothing is left; how much there was. This guard may
+/// run nothing meanwhile: what is below it and no bystander is for [`super::kill_what_is_left`].
 ///
 /// # Errors
 /// What is left after `limit`, what cannot be looked at, or what must not be killed from here.
-pub fn end_what_others_left(mark: &str, limit: Duration) -> Result<usize, String> {
+pub fn end_what_others_left(mark: &str, but: &Bystanders, limit: Duration) -> Result<usize, String> {
     let end = Instant::now() + limit;
     let (mut found, mut empty) = (BTreeSet::new(), 0);
     loop {
-        let left = Left::look(mark);
+        let left = Left::look(mark, but);
         let doomed = if left.others.is_empty() { &left.keepers } else { &left.others };
         empty = if doomed.is_empty() { empty + 1 } else { 0 };
         if empty == EMPTY_ROUNDS {
@@ -66,16 +92,17 @@ struct Left {
 }
 
 impl Left {
-    fn look(mark: &str) -> Self {
+    fn look(mark: &str, but: &Bystanders) -> Self {
         let snapshot = Snapshot::take();
-        let own = i32::try_from(process::id()).unwrap_or(0);
+        let own = own_pid();
         let line = snapshot.get(own).map_or_else(Vec::new, |process| snapshot.line(process));
         let line: BTreeSet<Identity> = line.iter().map(Process::identity).collect();
-        let mut spared: BTreeSet<Identity> = snapshot.below(own).into_iter().collect();
+        let below: BTreeSet<Identity> = snapshot.below(own).into_iter().collect();
+        let is_done_elsewhere = but.all_others(&snapshot);
         let mut left = Self::default();
         for process in snapshot.iter().filter(|process| !process.dead && process.pid != own) {
             let identity = process.identity();
-            if spared.contains(&identity) {
+            if is_done_elsewhere.contains(&identity) {
                 continue;
             }
             let variables = match variables(process) {
@@ -89,8 +116,11 @@ impl Left {
             if !has(&variables, GUARD_MARK, Some(mark)) {
                 continue;
             }
-            left.others.extend(snapshot.below(process.pid));
-            if line.contains(&identity) {
+            let is_above = line.contains(&identity);
+            left.others.extend(
+                snapshot.below(process.pid).into_iter().filter(|one| !is_above || !below.contains(one)),
+            );
+            if is_above {
                 let name = processes::name(process.pid);
                 left.above = Some(format!(
                     "process {} ({name}), which an earlier guard has started, has started this guard: end it, and have \
@@ -102,9 +132,8 @@ impl Left {
             let is_keeper = has(&variables, KEEPER_MARK, None);
             if is_keeper { &mut left.keepers } else { &mut left.others }.insert(identity);
         }
-        spared.extend(line);
         let keepers = &left.keepers;
-        left.others.retain(|process| !keepers.contains(process) && !spared.contains(process));
+        left.others.retain(|process| !keepers.contains(process) && !line.contains(process));
         left
     }
 }

@@ -1,8 +1,9 @@
 //! What earlier guards have left, and whoever looks for it.
 
 use crate::scene::{Turn, headless, is_gone, until};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    fs,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -55,12 +56,31 @@ fn what_has_lost_its_first_thread_is_found_by_its_mark() {
     let writes = folder.path().join("writes");
     let mut left = marked(&mark, &format!("exec {headless} {} x", writes.display())).spawn().unwrap();
     until("its first thread has ended", || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", left.id())).unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", left.id())).unwrap();
         writes.exists() && stat.contains(") Z ")
     });
     assert_eq!(search(&mark), "Ok(1)");
     assert!(is_gone(pid(&left)));
     left.wait().unwrap();
+}
+
+#[test]
+fn what_was_below_a_guard_from_the_start_is_spared_unless_it_has_the_mark() {
+    let (_turn, mark, folder) = (Turn::shared(), mark(), tempfile::tempdir().unwrap());
+    let pids = |name: &str| folder.path().join(name).display().to_string();
+    let of =
+        |name: &str| Pid::from_raw(fs::read_to_string(pids(name)).unwrap().trim().parse().unwrap()).unwrap();
+    // Two below the shell that becomes the guard; the one that is left of an earlier one has a child without the mark.
+    let script = format!(
+        "sh -c 'sleep 600 & echo $! > {}; wait' >/dev/null 2>&1 & QUORATE_GUARD=\"$1\" sh -c 'env -i sleep 600 & echo $! > {}; wait' >/dev/null 2>&1 &
+        while [ ! -s {0} ] || [ ! -s {1} ]; do :; done; exec \"$0\" search \"$1\"",
+        pids("reader"),
+        pids("left")
+    );
+    let output = Command::new("sh").args(["-c", &script, TESTED, &mark]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "Ok(2)");
+    assert!(is_gone(of("left")) && !is_gone(of("reader")));
+    kill_process(of("reader"), Signal::KILL).unwrap();
 }
 
 #[test]
