@@ -74,6 +74,37 @@ async fn nobody_follows_while_guard_and_keeper_stand_still_and_they_settle_it_wh
     guarded.finish().await
 }
 
+/// What is ended by force on a host is what hooks started, and the service of a guard is none of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_without_a_demote_hook_and_a_fence_command_are_no_proof_of_a_guard() -> Result<()> {
+    for hooks in [
+        "hooks.on_promote = '/bin/false'\nhooks.service = 'child'\nwarden.cgroups = false\n",
+        "warden.fence_command = '/bin/true'\nwarden.cgroups = false\n",
+    ] {
+        let (mut guarded, group) = Guarded::start(services::Guarded::Deaf).await?;
+        let keeper = silence(&guarded).await?;
+        guarded.cluster.agent(1).kill()?;
+        guarded.cluster.configure("h1", hooks)?;
+        guarded.cluster.agent(1).start()?;
+        guarded.cluster.wait_for_hosts().await?;
+        wait_until("the status says why it waits", PATIENCE, async || {
+            let (code, document) = status(&guarded.cluster, &[1, 2, 3]).await?;
+            let said = text(warning(&document, "DEMOTION_NOT_DONE", GROUP)?);
+            ensure!(code == 1 && said.contains("give the agent a demote hook"), "{code}: {said}");
+            Ok(())
+        })
+        .await?;
+        ensure_alone(&guarded, &group).await.with_context(|| hooks.to_owned())?;
+        // The keeper's word still counts. The restarted host may have its group back, and its hooks start no service.
+        kill_process(keeper, Signal::CONT)?;
+        guarded.guard(1)?.kill()?;
+        wait_until_untold(&guarded).await?;
+        guarded.cluster.wait_for_active(GROUP, PATIENCE).await?;
+        guarded.finish().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_agent_remembers_it_and_a_later_guard_ends_what_is_left() -> Result<()> {
     let (mut guarded, group) = Guarded::start(services::Guarded::Deaf).await?;

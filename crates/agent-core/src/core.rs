@@ -6,6 +6,7 @@ mod guarding;
 
 use crate::{
     durable::{DurableEpochs, Ledger},
+    guard::Proof,
     installed::{Installed, OutOfStep},
     lease::Lease,
     quorum::{QuorumWord, QuorumWords},
@@ -271,12 +272,12 @@ impl Core {
         self.reconcile(now)
     }
 
-    /// The service of an epoch has been ended by other means than a hook of this start, for certain: nothing of it is left.
-    pub fn service_ended(&mut self, group: &GroupId, epoch: Epoch, reason: &str, now: BootMs) -> Vec<Step> {
+    /// The service of an epoch has been ended by other means than a hook of this start, and this is how that is known.
+    pub fn service_ended(&mut self, group: &GroupId, epoch: Epoch, proof: &Proof, now: BootMs) -> Vec<Step> {
         self.judge(now);
         let promised = self.lease.promised();
         if let Some(tenure) = self.tenure_mut(group, epoch) {
-            if tenure.service_ended(reason, promised, now) {
+            if tenure.service_ended(proof, promised, now) {
                 self.steps.push(Step::KillHook { group: group.clone(), epoch });
             }
             self.ledger.ended(group, epoch);

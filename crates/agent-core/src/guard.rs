@@ -59,6 +59,12 @@ impl Proof {
     pub fn holds(&self) -> bool {
         !matches!(self, Self::Not(_))
     }
+
+    /// True when it holds whoever had started the service. The end of what hooks started, or of what a fence command ends,
+    /// says nothing of what runs under a guard.
+    pub fn is_of_all(&self) -> bool {
+        matches!(self, Self::Demoted | Self::Rebooted)
+    }
 }
 
 impl fmt::Display for Proof {

@@ -27,8 +27,11 @@ impl fmt::Display for HookKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HookOutcome {
-    /// It ended well: the platform has done what it was told. After a demotion, its service is known to have stopped.
+    /// It ran and ended well: the platform has done what it was told. After a demotion, its service is known to have stopped.
     Succeeded,
+    /// There is no demote hook, and nothing is left of what this host's hooks had started: it was ended by force, or nothing
+    /// was on record. It says nothing of what hooks did not start, such as the service of a guard.
+    ByForce,
     /// There are no hooks at all, or none of this kind. A promotion needs none; after a demotion the platform is certain to have stopped only when
     /// every deadline that it was told has passed.
     NotConfigured,

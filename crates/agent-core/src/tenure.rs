@@ -1,6 +1,7 @@
 //! One epoch on this host, from the grant to the end that is certain.
 
 use crate::{
+    guard::Proof,
     step::{HookKind, HookOutcome},
     time::{BootMs, NEVER},
 };
@@ -38,6 +39,9 @@ pub(crate) const RETRY_MAX_MS: u64 = 8_000;
 pub(crate) const GUARD_WORD_MS: u64 = 500;
 /// What is said of a service whose guard gives no word.
 const NO_WORD: &str = "its guard has not said that nothing is left of the service";
+/// The same, where the agent has hooks by now, and so takes no guard.
+const NO_WORD_BESIDE_HOOKS: &str = "its guard has not said that nothing is left of the service, and what is ended by force on this host \
+     is only what hooks started; give the agent a demote hook that stops it, or no hooks and the guard of the group again";
 
 /// One epoch on this host.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about what may run")]
@@ -252,12 +256,16 @@ impl Tenure {
                 HookOutcome::NotConfigured
             }
             HookOutcome::NotConfigured if self.awaits_guard => HookOutcome::Failed(NO_WORD.to_owned()),
+            HookOutcome::ByForce if self.awaits_guard => HookOutcome::Failed(NO_WORD_BESIDE_HOOKS.to_owned()),
             HookOutcome::Failed(why) => HookOutcome::Failed(format!("the demote hook failed: {why}")),
             known => known,
         };
         self.stage = match outcome {
             HookOutcome::Succeeded if self.only_here => Stage::Over,
-            HookOutcome::Succeeded | HookOutcome::NotConfigured => Stage::Lingering(self.told),
+            // What was not started by hooks may act on what it was told.
+            HookOutcome::Succeeded | HookOutcome::ByForce | HookOutcome::NotConfigured => {
+                Stage::Lingering(self.told)
+            }
             #[cfg(planted)]
             HookOutcome::Failed(_)
                 if quorate_domain::planted::is(quorate_domain::planted::Bug::FailedDemotionReleases) =>
@@ -275,9 +283,9 @@ impl Tenure {
 
     /// The service is known to have stopped, by other means than a hook of this agent: whoever ended it at its deadline has
     /// seen that nothing of it is left. True when a hook that still runs must be killed.
-    pub(crate) fn service_ended(&mut self, reason: &str, promised: BootMs, now: BootMs) -> bool {
-        let kill = self.live() && self.end(reason.to_owned(), promised);
-        self.gone = true;
+    pub(crate) fn service_ended(&mut self, proof: &Proof, promised: BootMs, now: BootMs) -> bool {
+        let kill = self.live() && self.end(proof.to_string(), promised);
+        self.gone |= proof.holds() && (!self.awaits_guard || proof.is_of_all());
         self.need_no_demotion(now);
         kill
     }

@@ -337,7 +337,7 @@ impl Driver {
                 Word::Ended(group, epoch, kind, outcome) => {
                     self.core.hook_finished(&group, epoch, kind, outcome, now)
                 }
-                Word::Stopped(group, epoch, reason) => self.core.service_ended(&group, epoch, &reason, now),
+                Word::Stopped(group, epoch, proof) => self.core.service_ended(&group, epoch, &proof, now),
             };
             self.perform(steps);
         }

@@ -3,7 +3,7 @@
 use crate::{event::WardenEvent, warden::Warden};
 use quorate_agent_core::{BootMs, HookKind, HookOutcome};
 use quorate_domain::{Epoch, GroupId};
-use quorate_warden::protocol::{Disk, FromWarden, GroupEnded, Hook, Output, Run, ToWarden};
+use quorate_warden::protocol::{Disk, FromWarden, GroupEnded, Hook, Output, Proof, Run, ToWarden};
 use std::collections::BTreeMap;
 
 /// What the warden has to say to the core.
@@ -16,7 +16,7 @@ pub(crate) enum Word {
     /// A hook ended.
     Ended(GroupId, Epoch, HookKind, HookOutcome),
     /// The service of a group has stopped; how that is known.
-    Stopped(GroupId, Epoch, String),
+    Stopped(GroupId, Epoch, Proof),
 }
 
 /// The hooks that run, and the warden that runs them; without any hook there is none.
@@ -127,6 +127,8 @@ impl Hooks {
         let (group, epoch, kind) = self.running.remove(&run)?;
         if let HookOutcome::Failed(why) = &outcome {
             tracing::warn!(group.id = %group, epoch = epoch.0, hook = %kind, error = why, "hook failed");
+        } else if outcome == HookOutcome::ByForce {
+            tracing::info!(group.id = %group, epoch = epoch.0, "there is no demote hook, and nothing is left of what hooks had started");
         } else {
             tracing::info!(group.id = %group, epoch = epoch.0, hook = %kind, "hook ended well");
         }
@@ -143,7 +145,7 @@ impl Hooks {
             return None;
         }
         tracing::info!(group.id = %group, epoch = epoch.0, proof = %proof, "the service has stopped");
-        Some(Word::Stopped(group.clone(), *epoch, proof.to_string()))
+        Some(Word::Stopped(group.clone(), *epoch, proof.clone()))
     }
 
     /// Takes leave of the warden.

@@ -9,7 +9,7 @@ use quorate_domain::{Epoch, GroupId, HostId};
 use serde::{Deserialize, Serialize};
 
 /// The version that both must speak; an agent that finds a warden of another one ends it and starts its own.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The most bytes of one message to the warden.
 pub const TO_WARDEN_MAX_BYTES: usize = 64 << 10;
 /// The most bytes of one message from the warden: a welcome names every group that it holds.

@@ -351,7 +351,8 @@ impl Warden {
                             Proof::Not(why) => {
                                 HookOutcome::Failed(format!("there is no demote hook, and {why}"))
                             }
-                            _ => HookOutcome::Succeeded,
+                            // No hook ran: the agent must know that.
+                            _ => HookOutcome::ByForce,
                         };
                         self.tell(&FromWarden::Ended { run, outcome });
                     }

@@ -185,3 +185,30 @@ fn a_stopping_agent_waits_for_its_guards() {
     let steps = core.guard_stopped(&group(), Epoch(5), "asked to", false, BootMs(1_300));
     assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
 }
+
+/// The agent was given hooks without a demote hook, or only a fence command, while the word of a guard is awaited.
+#[test]
+fn what_is_ended_by_force_says_nothing_of_the_service_of_a_guard() {
+    let mut core = silent();
+    assert_eq!(hooks(&core.tick(BootMs(9_000))), [(5, HookKind::Demote)]);
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::ByForce, 9_010);
+    assert_eq!(states(&core), [(5, GroupState::StopFailed)]);
+    let [told] = &core.report()[..] else { panic!("{:?}", core.report()) };
+    assert!(told.reason.contains("give the agent a demote hook"), "{told:?}");
+    for proof in [Proof::Killed, Proof::CgroupEmpty, Proof::Fenced, Proof::Not("why".into())] {
+        core.service_ended(&group(), Epoch(5), &proof, BootMs(9_020));
+        assert_eq!(states(&core), [(5, GroupState::StopFailed)], "{proof}");
+    }
+    // The guard's own word still counts, and what is left to do by force is done.
+    let mut settled = core.clone();
+    let steps = settled.guards_left_nothing(&group(), None, None, BootMs(9_030));
+    assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
+    finished(&mut settled, 5, HookKind::Demote, HookOutcome::ByForce, 9_040);
+    assert_eq!(states(&settled), [(5, GroupState::StartFailed)]);
+    // So does a demote hook that the warden ran, and a boot of the machine.
+    for proof in [Proof::Demoted, Proof::Rebooted] {
+        let mut settled = core.clone();
+        settled.service_ended(&group(), Epoch(5), &proof, BootMs(9_030));
+        assert_eq!(states(&settled), [(5, GroupState::StartFailed)], "{proof}");
+    }
+}

@@ -5,7 +5,8 @@
 mod guarded;
 
 use quorate_agent_core::{
-    BootMs, Core, DurableEpochs, GroupReport, HookKind, HookOutcome, LocalRole, RoleAnswer, Seat, Start, Step,
+    BootMs, Core, DurableEpochs, GroupReport, HookKind, HookOutcome, LocalRole, RoleAnswer, Seat, Start,
+    Step, guard::Proof,
 };
 use std::collections::BTreeSet;
 
@@ -249,12 +250,12 @@ fn a_service_that_the_warden_has_ended_needs_no_demotion() {
     let (mut core, _) = acting();
     core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Failed("exit status 1".into()), 2_500);
-    core.service_ended(&group(), Epoch(5), "killed at its deadline", BootMs(2_600));
+    core.service_ended(&group(), Epoch(5), &Proof::Killed, BootMs(2_600));
     assert_eq!(states(&core), [(5, GroupState::Ended)]);
     // It still acted, as far as this start knew.
     let (mut core, _) = acting();
     core.tell_role(&group(), BootMs(1_500));
-    let steps = core.service_ended(&group(), Epoch(5), "killed at its deadline", BootMs(5_000));
+    let steps = core.service_ended(&group(), Epoch(5), &Proof::Killed, BootMs(5_000));
     assert_eq!((hooks(&steps), role(&core, 5_000)), (vec![], LocalRole::Fenced));
     assert_eq!(states(&core), [(5, GroupState::Stopping)], "somebody was told until 7,000 ms");
     core.tick(BootMs(7_000));
@@ -262,7 +263,7 @@ fn a_service_that_the_warden_has_ended_needs_no_demotion() {
     // Its demote hook runs.
     let (mut core, _) = acting();
     core.assignment_delta(Revision(3), Revision(4), vec![entry(5, Role::Backup, 1)], &[], BootMs(2_000));
-    core.service_ended(&group(), Epoch(5), "killed at its deadline", BootMs(2_600));
+    core.service_ended(&group(), Epoch(5), &Proof::Killed, BootMs(2_600));
     assert_eq!(states(&core), [(5, GroupState::Stopping)]);
     finished(&mut core, 5, HookKind::Demote, HookOutcome::Failed("killed".into()), 2_700);
     assert_eq!(states(&core), [(5, GroupState::Ended)]);

@@ -143,8 +143,8 @@ impl World {
         self.perform(steps);
     }
 
-    /// An epoch that a guard was told of is over only by its word, by somebody's who knows, or because a hook or the warden has
-    /// ended whatever ran.
+    /// An epoch that a guard was told of is over only by its word, by somebody's who knows, or because a demote hook has ended
+    /// whatever ran; the warden has only where no guard was awaited then.
     pub(crate) fn check_end_under_guard(&self, key: &(GroupId, Epoch)) {
         if self.demoted.contains(key) {
             return;

@@ -8,6 +8,7 @@ use guards::{Guarding, guarding};
 use proptest::prelude::*;
 use quorate_agent_core::{
     BootMs, Core, DurableEpochs, HookKind, HookOutcome, LocalRole, QuorumWord, Seat, Start, Step,
+    guard::Proof,
 };
 use quorate_domain::{
     Assignment, AssignmentEntry, DiskName, Epoch, GroupId, GroupState, HostId, Incarnation, LeaseSettings,
@@ -309,11 +310,14 @@ impl World {
         };
         self.judge();
         let key = (group.clone(), epoch);
-        self.not_stopped.remove(&key);
-        self.proven.insert(key.clone());
-        self.was_proven.insert(key.clone());
+        // What it kills is none of a guard's service.
+        if !self.awaited.contains_key(&key) {
+            self.not_stopped.remove(&key);
+            self.proven.insert(key.clone());
+            self.was_proven.insert(key.clone());
+        }
         self.ended.insert(key);
-        let steps = self.core.service_ended(&group, epoch, "its deadline passed", self.now());
+        let steps = self.core.service_ended(&group, epoch, &Proof::Killed, self.now());
         self.perform(steps);
     }
 
@@ -418,7 +422,8 @@ impl World {
         let (group, epoch, kind) = self.hooks.remove(which);
         let outcome = match outcome {
             0 => HookOutcome::Failed("exit status 1".into()),
-            1..=3 => HookOutcome::NotConfigured,
+            1..=2 => HookOutcome::NotConfigured,
+            3 => HookOutcome::ByForce,
             _ => HookOutcome::Succeeded,
         };
         let key = (group.clone(), epoch);
@@ -429,7 +434,9 @@ impl World {
                 self.not_stopped.remove(&key);
                 self.demoted.insert(key);
             }
-            (HookKind::Demote, HookOutcome::NotConfigured) => drop(self.not_stopped.remove(&key)),
+            (HookKind::Demote, HookOutcome::NotConfigured | HookOutcome::ByForce) => {
+                self.not_stopped.remove(&key);
+            }
             (HookKind::Demote, HookOutcome::Failed(_)) if self.proven.contains(&key) => {}
             (HookKind::Demote, HookOutcome::Failed(_)) => drop(self.not_stopped.insert(key)),
         }

@@ -6,7 +6,7 @@ use crate::{
     fault::Kind,
     standstill::Reached,
 };
-use quorate_agent_core::{BootMs, Core, DurableEpochs, HookKind, HookOutcome, Start, Step};
+use quorate_agent_core::{BootMs, Core, DurableEpochs, HookKind, HookOutcome, Start, Step, guard::Proof};
 use quorate_domain::{Epoch, GroupId, LeaseSettings, StartId};
 
 /// What a stop may take beyond the hooks and the lease.
@@ -153,7 +153,7 @@ impl Agent {
     pub(super) fn service_ended(&mut self, group: &GroupId, epoch: Epoch, env: &mut Env) {
         let now = self.now(env);
         let Some(process) = &mut self.process else { return };
-        let steps = process.core.service_ended(group, epoch, "the warden has ended it", now);
+        let steps = process.core.service_ended(group, epoch, &Proof::Killed, now);
         self.perform(steps, env);
     }
 

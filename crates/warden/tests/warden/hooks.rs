@@ -170,7 +170,7 @@ fn hooks_that_cannot_run_say_so() {
     let HookOutcome::Failed(why) = agent.ended(run) else { panic!("there is no such hook") };
     assert!(why.contains("cannot run /nowhere/hook: No such file"), "{why}");
     let run = agent.run("g", 1, Hook::Demote);
-    assert_eq!(agent.ended(run), HookOutcome::Succeeded, "what failed to start has left nothing behind");
+    assert_eq!(agent.ended(run), HookOutcome::ByForce, "what failed to start has left nothing behind");
     // Killed before it was old.
     let scene = Scene::new();
     let settings = Settings { on_promote: Some(scene.script("promote", "sleep 600")), ..child() };
@@ -181,7 +181,7 @@ fn hooks_that_cannot_run_say_so() {
     let HookOutcome::Failed(why) = agent.ended(run) else { panic!("it was killed") };
     assert!(why.contains("the epoch ended"), "{why}");
     let run = agent.run("g", 1, Hook::Demote);
-    assert_eq!(agent.ended(run), HookOutcome::Succeeded);
+    assert_eq!(agent.ended(run), HookOutcome::ByForce);
 }
 
 #[test]
