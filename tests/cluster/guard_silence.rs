@@ -106,6 +106,39 @@ async fn hooks_without_a_demote_hook_and_a_fence_command_are_no_proof_of_a_guard
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_told_to_stop_gives_no_group_away_and_says_what_it_leaves() -> Result<()> {
+    let (mut guarded, group) = Guarded::start(services::Guarded::Deaf).await?;
+    let keeper = silence(&guarded).await?;
+    guarded.cluster.agent(1).terminate()?;
+    wait_until("the status says that it stops", PATIENCE, async || {
+        let (_, document) = status(&guarded.cluster, &[1, 2, 3]).await?;
+        let told = warning(&document, "DEMOTION_NOT_DONE", GROUP)?;
+        let remedy = told["remedy"].as_str().unwrap_or_default();
+        ensure!(text(told).contains("its agent is stopping"), "{told}");
+        ensure!(remedy.contains("start it again before"), "{told}");
+        Ok(())
+    })
+    .await?;
+    ensure_alone(&guarded, &group).await?;
+    // It ends when it must, and is started again, as `systemctl restart` does it.
+    let ended = guarded.cluster.agent(1).ended(PATIENCE).await?;
+    ensure!(!ended.success(), "{ended}");
+    let said = guarded.cluster.agent(1).said()?;
+    ensure!(said.contains("the agent is to stop and the service is not known to have stopped"), "{said}");
+    ensure!(said.contains("the agent ends and the service is not known to have stopped"), "{said}");
+    guarded.cluster.agent(1).start()?;
+    guarded.cluster.wait_for_hosts().await?;
+    wait_until_told(&guarded).await?;
+    ensure_alone(&guarded, &group).await?;
+    kill_process(keeper, Signal::CONT)?;
+    guarded.guard(1)?.resume().await?;
+    guarded.wait_for_writes(group.epoch + 1).await?;
+    guarded.ensure_none_outlived()?;
+    wait_until_untold(&guarded).await?;
+    guarded.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_agent_remembers_it_and_a_later_guard_ends_what_is_left() -> Result<()> {
     let (mut guarded, group) = Guarded::start(services::Guarded::Deaf).await?;
     silence(&guarded).await?;

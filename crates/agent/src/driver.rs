@@ -4,7 +4,6 @@ use crate::{
     config::AgentOptions,
     convert,
     disks::DiskState,
-    error::AgentError,
     event::{Event, SessionEvent, WardenEvent},
     guards::Guards,
     hooks::{Hooks, Word},
@@ -15,7 +14,7 @@ use crate::{
 };
 use quorate_agent_core::{BootMs, Core, Step};
 use quorate_domain::{
-    ClusterId, DiskName, GroupId, Incarnation, ServiceMode, StartId, Timestamp,
+    ClusterId, DiskName, Epoch, GroupId, Incarnation, ServiceMode, StartId, Timestamp,
     host::STARTS_AHEAD_OF_TIME_MAX,
 };
 use quorate_rpc::{
@@ -29,13 +28,14 @@ use quorate_rpc::{
 use quorate_runtime::clock::Clock;
 use quorate_warden::protocol::Disk;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 use tokio::sync::mpsc::Sender;
 
 mod guarding;
+mod stopping;
 
 /// A session that is silent for this many heartbeats is given up.
 const SILENT_AFTER_HEARTBEATS: u64 = 3;
@@ -81,6 +81,8 @@ pub(crate) struct Driver {
     mode: ServiceMode,
     stop_by: Option<BootMs>,
     stopped: bool,
+    /// Epochs whose service is not known to have stopped, as far as it was said while the agent stops.
+    left_running: BTreeSet<(GroupId, Epoch)>,
     lost: Option<StateError>,
     stuck: bool,
     /// The cluster that the host belongs to, for whoever asks which it is.
@@ -126,6 +128,7 @@ impl Driver {
             mode: ServiceMode::ReadOnly,
             stop_by: None,
             stopped: false,
+            left_running: BTreeSet::new(),
             lost: None,
             stuck: false,
             known_cluster: Arc::new(known_cluster.map_or_else(OnceLock::new, OnceLock::from)),
@@ -253,39 +256,6 @@ impl Driver {
             tracing::info!(host.id = %host, mode = %mode, reason, "service mode");
         } else {
             tracing::warn!(host.id = %host, mode = %mode, reason, "service mode");
-        }
-    }
-
-    /// Ends every role; [`Driver::is_done`] says when.
-    pub(crate) fn stop(&mut self, reason: &str) {
-        // The coordinators give this host nothing more from the moment that they hear of it.
-        self.report_due = true;
-        let steps = self.core.stop(reason, self.now());
-        self.begin_stop(steps);
-    }
-
-    fn begin_stop(&mut self, steps: Vec<Step>) {
-        let lease = Duration::from_millis(self.core.settings().lease_ms);
-        let by = self.now().after_ms(millis(self.options.roles_end_within(lease)));
-        self.stop_by.get_or_insert(by);
-        self.perform(steps);
-    }
-
-    /// True when the agent may exit.
-    pub(crate) fn is_done(&self) -> bool {
-        self.stopped || self.stop_by.is_some_and(|by| by <= self.now())
-    }
-
-    /// How it went, once it is done.
-    pub(crate) fn outcome(&mut self) -> Result<(), AgentError> {
-        if let Some(said) = self.superseded.take() {
-            return Err(AgentError::Superseded(said));
-        }
-        match self.lost.take() {
-            Some(error) => Err(AgentError::StateLost(with_sources(&error))),
-            None if self.stuck => Err(AgentError::StateLost("the state folder's disk hangs".to_owned())),
-            None if !self.stopped => Err(AgentError::StopTimedOut),
-            None => Ok(()),
         }
     }
 
@@ -617,16 +587,6 @@ fn says_the_same(before: &DiskState, after: &DiskState) -> bool {
         state
     };
     bare(before) == bare(after)
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn millis(duration: Duration) -> u64 {

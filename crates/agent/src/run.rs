@@ -186,6 +186,7 @@ async fn drive(
             Some(question) = asked.recv() => driver.question(question),
         }
         driver.note_mode();
+        driver.note_what_is_left();
         driver.tell_guards();
         driver.flush_report();
     }

@@ -7,7 +7,8 @@
 //! heartbeat that waits for the quorum proves nothing, but nobody is expired over it.
 
 use crate::{HostObservation, Mono, Observations, Plan};
-use quorate_domain::{Command, Evidence, Host, HostStatus, LeaseSettings, State};
+use quorate_domain::{Command, Evidence, GroupState, Host, HostStatus, LeaseSettings, State};
+use std::collections::BTreeMap;
 
 /// Says which hosts changed status.
 pub fn plan(state: &State, observations: &Observations, now: Mono) -> Plan {
@@ -15,6 +16,12 @@ pub fn plan(state: &State, observations: &Observations, now: Mono) -> Plan {
     let lease = &state.settings().lease;
     for host in state.hosts.values() {
         match observations.current(host) {
+            // What it has not stopped it may stop yet, and who follows waits for that as for anybody's in contact.
+            Some(seen)
+                if seen.stopping && host.status == HostStatus::Online && withholds(lease, seen, now) =>
+            {
+                plan.wake(seen.last_contact.plus_ms(lease.suspect_after_ms()));
+            }
             Some(seen) if seen.stopping => mark_stopped(&mut plan, host, observations),
             Some(seen) if in_contact(lease, seen, now) => {
                 mark_online(&mut plan, host, seen, lease, observations, now);
@@ -31,13 +38,18 @@ pub(crate) fn in_contact(lease: &LeaseSettings, seen: &HostObservation, now: Mon
     if quorate_domain::planted::is(quorate_domain::planted::Bug::ContactWithoutRenewal) {
         return seen.connected && !seen.stopping;
     }
-    seen.connected && !seen.stopping && was_heard(lease, seen, now)
+    !seen.stopping && is_heard(lease, seen, now)
 }
 
-/// True for so long after its last contact that this start of the agent may be there yet: between two sessions, or on its way
-/// out. What it says of its services holds until then.
-pub(crate) fn was_heard(lease: &LeaseSettings, seen: &HostObservation, now: Mono) -> bool {
-    now.since_ms(seen.last_contact) < lease.suspect_after_ms()
+/// The same of an agent that stops as well: it is given nothing more, and what it says still counts.
+pub(crate) fn is_heard(lease: &LeaseSettings, seen: &HostObservation, now: Mono) -> bool {
+    seen.connected && now.since_ms(seen.last_contact) < lease.suspect_after_ms()
+}
+
+/// True while a start of an agent is heard and says of a service that it is not known to have stopped.
+fn withholds(lease: &LeaseSettings, seen: &HostObservation, now: Mono) -> bool {
+    let mut words = seen.not_stopped.iter().flat_map(BTreeMap::values);
+    is_heard(lease, seen, now) && words.any(|word| word.state == GroupState::StopFailed)
 }
 
 fn mark_stopped(plan: &mut Plan, host: &Host, observations: &Observations) {

@@ -1,7 +1,7 @@
 //! Groups that were taken from their primary: who follows, and when is that safe?
 
 use super::{View, fencing::fencing, record_release, report_blocked};
-use crate::{Mono, Plan, liveness};
+use crate::{Mono, Plan};
 use quorate_domain::{
     Command, Evidence, Failover, Group, GroupState, HostId, Operation, OperationId,
     command::Fencing,
@@ -65,27 +65,36 @@ fn release(plan: &mut Plan, view: &View<'_>, group: &Group) -> bool {
     ended
 }
 
-/// True while the old primary's agent was heard of lately and says that its service is not known to have stopped, or has yet
-/// to say in the session that it has just opened: time alone proves nothing against that word (DESIGN section 5, rule 11).
+/// True while the old primary's agent, stopping or not, was heard of lately and says that its service is not known to have
+/// stopped, or has yet to say in the session that it has just opened: time alone proves nothing against that word (DESIGN
+/// section 5, rule 11). What had failed to stop goes on for all that is known when its agent has gone: D counts from the last
+/// contact then, and a start of the agent within that says the same again.
 fn awaits_word(plan: &mut Plan, view: &View<'_>, group: &Group) -> bool {
     let lease = &view.state.settings().lease;
-    let seen = view.primary_host(group).and_then(|host| view.observations.current(host));
-    let Some(seen) = seen.filter(|seen| liveness::was_heard(lease, seen, view.now)) else { return false };
-    let fades_at = seen.last_contact.plus_ms(lease.suspect_after_ms());
-    let Some(words) = &seen.not_stopped else {
+    let Some(host) = view.primary_host(group) else { return false };
+    // Also of a start before the one on record, whose session is not open yet.
+    let Some(seen) = view.observations.hosts.get(&host.id) else { return false };
+    let word = match &seen.not_stopped {
         // It says what its groups are before it is renewed.
-        if seen.on_credit {
-            plan.wake(fades_at);
-        }
-        return seen.on_credit;
+        None if seen.on_credit => None,
+        None => return false,
+        Some(words) => match words.get(&group.id).filter(|word| word.epoch == group.epoch) {
+            Some(word) => Some(word),
+            None => return false,
+        },
     };
-    let Some(word) = words.get(&group.id).filter(|word| word.epoch == group.epoch) else { return false };
-    // One that acts on has not heard of the revoke yet: no renewal covers it, so D decides.
-    if !matches!(word.state, GroupState::Stopping | GroupState::StopFailed) {
+    let holds_ms = match word.map(|word| word.state) {
+        None | Some(GroupState::Stopping) => lease.suspect_after_ms(),
+        Some(GroupState::StopFailed) => lease.wait_for_ms(group.demotion_ms),
+        // One that acts on has not heard of the revoke yet: no renewal covers it, so D decides.
+        Some(_) => return false,
+    };
+    let until = seen.last_contact.plus_ms(holds_ms);
+    if view.now >= until {
         return false;
     }
-    plan.wake(fades_at);
-    if word.state == GroupState::StopFailed {
+    plan.wake(until);
+    if let Some(word) = word.filter(|word| word.state == GroupState::StopFailed) {
         report_blocked(plan, group, vec![format!("{}: {}", group.primary, word.reason)]);
     }
     true

@@ -35,7 +35,7 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
 /// what they say.
 fn unstopped<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
     for (host, epoch) in &group.unstopped {
-        let observed = sight.state.hosts.get(host).and_then(|host| in_contact(sight, host));
+        let observed = sight.state.hosts.get(host).and_then(|host| heard(sight, host));
         let says = observed.and_then(|observed| observed.not_stopped.as_ref());
         if says.is_some_and(|words| words.contains_key(&group.id)) {
             continue;
@@ -50,12 +50,12 @@ fn unstopped<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group) {
     }
 }
 
-/// Services that hosts in contact are stopping, or fail to stop.
+/// Services that hosts in contact, also such whose agents stop, are stopping, or fail to stop.
 fn demotions<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
     let Some(seen) = sight.seen else { return };
     for id in seen.hosts.keys() {
         let Some(host) = sight.state.hosts.get(id) else { continue };
-        let Some(observed) = in_contact(sight, host) else { continue };
+        let Some(observed) = heard(sight, host) else { continue };
         for (group, word) in observed.not_stopped.iter().flat_map(BTreeMap::iter) {
             let code = match word.state {
                 GroupState::Stopping => Code::WaitingForDemotion,
@@ -67,16 +67,33 @@ fn demotions<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
             let severity = if code == Code::DemotionNotDone { Severity::Warning } else { Severity::Note };
             let since = seen.revoked_since.get(&(group.clone(), word.epoch)).map(|at| sight.since_seen(*at));
             found.add((severity, code), Subject::Group(group.clone()), since, move || {
-                demotion(host, group, word, since)
+                let words = demotion(host, group, word, since);
+                if observed.stopping && word.state == GroupState::StopFailed {
+                    stopping(host, words)
+                } else {
+                    words
+                }
             });
         }
     }
 }
 
-/// What was heard of a host that is in contact with this leader.
-fn in_contact<'a>(sight: Sight<'a>, host: &Host) -> Option<&'a HostObservation> {
+/// What was heard of a host that is in contact with this leader, or would be if its agent did not stop.
+fn heard<'a>(sight: Sight<'a>, host: &Host) -> Option<&'a HostObservation> {
     let lease = &sight.state.settings().lease;
-    sight.seen?.current(host).filter(|observed| liveness::in_contact(lease, observed, sight.now))
+    sight.seen?.current(host).filter(|observed| liveness::is_heard(lease, observed, sight.now))
+}
+
+/// The agent that says so is on its way out, and nobody waits for its word for ever.
+fn stopping(host: &Host, mut words: Words) -> Words {
+    let id = &host.id;
+    words.text.push_str("; its agent is stopping");
+    words.remedy = format!(
+        "{}; once the agent of {id} has gone another host is promoted after D, whatever runs on {id}: start it again before, or make \
+         sure that the service does not run",
+        words.remedy
+    );
+    words
 }
 
 fn demotion(host: &Host, group: &GroupId, word: &GroupObservation, since: Option<Since>) -> Words {
@@ -158,7 +175,7 @@ fn how_far(sight: Sight<'_>, group: &Group) -> Option<String> {
     let Some(observed) = seen.current(host) else {
         return Some(format!("{id} is not in session with this leader"));
     };
-    if !liveness::in_contact(&sight.state.settings().lease, observed, sight.now) {
+    if !liveness::is_heard(&sight.state.settings().lease, observed, sight.now) {
         return Some(silence(sight, host, observed));
     }
     Some(match observed.groups.get(&group.id).filter(|told| told.epoch == group.epoch) {
@@ -311,7 +328,7 @@ fn served(sight: Sight<'_>, group: &Group) -> Option<Served> {
         let looks = sight.now < seen.observe_until;
         return Some(if looks { Served::InDoubt(Doubt::NotHeard) } else { Served::No(Doubt::NotHeard) });
     };
-    if !liveness::in_contact(lease, observed, sight.now) {
+    if !liveness::is_heard(lease, observed, sight.now) {
         // As long as a lease may be good it may act.
         let over = sight.now.since_ms(seen.may_be_renewed(&host.id)) >= lease.wait_ms || observed.stopping;
         return Some(if over { Served::No(Doubt::Silent) } else { Served::InDoubt(Doubt::Silent) });

@@ -3,7 +3,7 @@ use quorate_domain::{
     Command, Evidence, FaultClass, GroupState, HookTimes, HostStatus, Incarnation, Phase, Timestamp, Verdict,
     VerdictReason, operation::FailoverReason,
 };
-use quorate_planner::{GroupObservation, Mono, Plan, failover};
+use quorate_planner::{GroupObservation, Mono, Plan, failover, plan_all};
 
 impl World {
     fn failovers(&self) -> Plan {
@@ -371,14 +371,17 @@ fn the_word_of_an_old_primary_in_contact_is_waited_for_while_its_service_may_run
         }
         world.pass(10 * D, &["h1", "h2", "h3"]);
         assert_eq!(world.wanted(), nothing(), "{what}");
-        let fades = world.now.plus_ms(3_000);
-        assert_eq!(world.failovers().wake_at, Some(fades), "{what}");
+        // Out of contact its word is old: D, which covers its hooks, decides. What had failed to stop then goes on for all
+        // that is known, and a start that comes within D of the last contact says so again.
+        let waits_ms = if state == GroupState::StopFailed { D } else { 3_000 };
+        assert_eq!(world.failovers().wake_at, Some(world.now.plus_ms(waits_ms)), "{what}");
         let mut said = world.clone();
         said.says("h1", GroupState::Ended);
         assert_eq!(said.wanted(), ["release g1 h1"], "{what}");
-        // Out of contact its word is old: D, which covers its hooks, decides.
-        world.pass(3_000, &["h2", "h3"]);
-        let waited = 10 * D + 3_000;
+        world.pass(waits_ms - 1, &["h2", "h3"]);
+        assert_eq!(world.wanted(), nothing(), "{what}");
+        world.pass(1, &["h2", "h3"]);
+        let waited = 10 * D + waits_ms;
         let expected = if begin_deletion {
             format!("deleted g1 waited {waited} in 1")
         } else {
@@ -386,6 +389,60 @@ fn the_word_of_an_old_primary_in_contact_is_waited_for_while_its_service_may_run
         };
         assert_eq!(world.wanted(), [expected], "{what}");
     }
+}
+
+/// The agent of h1 is told to stop (`systemctl restart`), or its state folder fails, while it cannot stop a service.
+#[test]
+fn a_stopping_agent_in_session_that_has_not_stopped_its_service_is_waited_for() {
+    // Its group was taken from it before, or is not.
+    for is_revoked in [true, false] {
+        let mut world = World::new();
+        if is_revoked {
+            world.request_failover(None);
+        }
+        world.says("h1", GroupState::StopFailed);
+        world.follow();
+        world.observed("h1").stopping = true;
+        for _ in 0..20 {
+            world.pass(D / 2, &["h1", "h2", "h3"]);
+            assert_eq!(world.follow(), nothing(), "revoked: {is_revoked}");
+            assert_eq!(plan_all(&world.state, &world.seen, world.now).commands, vec![], "{is_revoked}");
+        }
+        // It could stop it after all.
+        let mut stopped = world.clone();
+        stopped.says("h1", GroupState::Ended);
+        assert_eq!(stopped.wanted(), ["release g1 h1"], "revoked: {is_revoked}");
+    }
+}
+
+#[test]
+fn d_counts_from_the_last_contact_with_an_agent_that_has_gone_without_having_stopped_its_service() {
+    let mut world = World::new();
+    world.request_failover(None);
+    world.says("h1", GroupState::StopFailed);
+    world.follow();
+    world.pass(10 * D, &["h1", "h2", "h3"]);
+    world.stop("h1");
+    world.pass(D - 1, &["h2", "h3"]);
+    assert_eq!(world.wanted(), nothing());
+    // It is started again, and is on record before its session is open.
+    let mut again = world.clone();
+    again.register("h1", 2);
+    assert_eq!(again.wanted(), nothing(), "of the start before");
+    // The session is open, and the report is on its way.
+    again.seen.hosts.remove(&host("h1"));
+    again.heard("h1");
+    again.observed("h1").on_credit = true;
+    again.pass(2_999, &["h2", "h3"]);
+    assert_eq!(again.wanted(), nothing(), "it has not said what it has not stopped");
+    again.says("h1", GroupState::StopFailed);
+    again.pass(10 * D, &["h1", "h2", "h3"]);
+    assert_eq!(again.wanted(), nothing());
+    again.says("h1", GroupState::Ended);
+    assert_eq!(again.wanted(), ["release g1 h1"]);
+    // It is not.
+    world.pass(1, &["h2", "h3"]);
+    assert_eq!(world.wanted(), [format!("choose g1 h2 waited {} in 1", 11 * D)]);
 }
 
 #[test]
@@ -405,11 +462,13 @@ fn the_word_of_an_old_primary_holds_between_two_sessions_and_while_its_agent_sto
     let mut opened = blocked();
     let seen = opened.observed("h1");
     (seen.not_stopped, seen.on_credit) = (None, true);
-    for (what, mut world) in [("stopping", stopping), ("closed", closed), ("opened", opened)] {
-        world.pass(2_999, &["h2", "h3"]);
+    for (what, mut world, holds_ms) in
+        [("stopping", stopping, D), ("closed", closed, D), ("opened", opened, 3_000)]
+    {
+        world.pass(holds_ms - 1, &["h2", "h3"]);
         assert!(world.failovers().commands.is_empty(), "{what}");
         world.pass(1, &["h2", "h3"]);
-        assert_eq!(world.wanted(), [format!("choose g1 h2 waited {} in 1", 10 * D + 3_000)], "{what}");
+        assert_eq!(world.wanted(), [format!("choose g1 h2 waited {} in 1", 10 * D + holds_ms)], "{what}");
     }
 }
 

@@ -322,7 +322,14 @@ fn demotions_that_run_or_fail_are_told_by_what_their_host_says_and_by_what_nobod
     assert!(guarded.text.contains("on h1 is not known to have stopped: exit status: 9"), "{guarded:?}");
     assert!(guarded.remedy.contains("start `quorate guard g1` again"), "{guarded:?}");
 
-    // Its agent is gone: after D another host follows, and nobody knows whether it has stopped.
+    // Its agent is told to stop, and says so as long as it is there.
+    world.observed("h1").stopping = true;
+    let stopping = world.one(Code::DemotionNotDone);
+    assert!(stopping.text.contains("exit status: 9; its agent is stopping"), "{stopping:?}");
+    assert!(stopping.remedy.contains("another host is promoted after D"), "{stopping:?}");
+    assert!(stopping.remedy.contains("start it again before"), "{stopping:?}");
+
+    // It is gone: after D another host follows, and nobody knows whether it has stopped.
     world.disconnect("h1");
     world.pass(60_000, &["h2", "h3"]);
     world.settle();
