@@ -35,5 +35,6 @@ mod storm;
 mod two_agents;
 mod unread_logs;
 mod warden;
+mod warden_without_hooks;
 mod writers;
 mod wrong_peers;

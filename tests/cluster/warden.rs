@@ -12,17 +12,17 @@ use std::{
     time::Duration,
 };
 
-const SERVED: Duration = Duration::from_secs(30);
+pub(crate) const SERVED: Duration = Duration::from_secs(30);
 /// What a demotion may take: D has room for it.
 const DEMOTE_MS: u64 = 200;
 
 /// How the demote hook of a test behaves.
-const FAILS: &str = "exit 1";
+pub(crate) const FAILS: &str = "exit 1";
 const HANGS: &str = "sleep 600";
 
 /// Two hosts whose services write their epoch every 10 ms, listen to no signal and have daemonised themselves; group `g`
 /// is served by h1.
-async fn served(demote: &str, cgroups: bool) -> Result<(Cluster, u64)> {
+pub(crate) async fn served(demote: &str, cgroups: bool) -> Result<(Cluster, u64)> {
     let mut cluster = Cluster::prepare(Plan::with_agents(2)).await?;
     write_hooks(&cluster, demote, cgroups)?;
     cluster.start_all().await?;
@@ -66,7 +66,7 @@ fn script(cluster: &Cluster, name: &str, body: &str) -> Result<PathBuf> {
 }
 
 /// What demote hooks do from now on; one that runs goes on as it was.
-fn write_demote(cluster: &Cluster, body: &str) -> Result<()> {
+pub(crate) fn write_demote(cluster: &Cluster, body: &str) -> Result<()> {
     let new = script(cluster, "demote.new", body)?;
     fs::rename(new, cluster.root().join("demote")).context("could not change the demote hook")
 }
@@ -76,12 +76,12 @@ fn writes(cluster: &Cluster) -> PathBuf {
 }
 
 /// The epochs that were written, in their order.
-fn epochs(cluster: &Cluster) -> Result<Vec<u64>> {
+pub(crate) fn epochs(cluster: &Cluster) -> Result<Vec<u64>> {
     let text = fs::read_to_string(writes(cluster)).unwrap_or_default();
     text.lines().map(|line| line.parse().with_context(|| format!("{line:?} is no epoch"))).collect()
 }
 
-async fn wait_for_epoch(cluster: &Cluster, wanted: impl Fn(u64) -> bool) -> Result<u64> {
+pub(crate) async fn wait_for_epoch(cluster: &Cluster, wanted: impl Fn(u64) -> bool) -> Result<u64> {
     wait_until("a service writes under the epoch", SERVED, async || {
         let last = epochs(cluster)?.last().copied().context("nothing was written yet")?;
         ensure!(wanted(last), "epoch {last} was written last");
@@ -91,7 +91,7 @@ async fn wait_for_epoch(cluster: &Cluster, wanted: impl Fn(u64) -> bool) -> Resu
 }
 
 /// The next primary has written a hundred times, and no service of an epoch before did after its first.
-async fn follows_without_overlap(cluster: &Cluster, before: u64) -> Result<()> {
+pub(crate) async fn follows_without_overlap(cluster: &Cluster, before: u64) -> Result<()> {
     let next = wait_for_epoch(cluster, |last| last > before).await?;
     wait_until("the next one has written a while", SERVED, async || {
         let of_next = epochs(cluster)?.iter().filter(|epoch| **epoch >= next).count();
@@ -102,7 +102,7 @@ async fn follows_without_overlap(cluster: &Cluster, before: u64) -> Result<()> {
     expect_no_overlap(cluster)
 }
 
-fn expect_no_overlap(cluster: &Cluster) -> Result<()> {
+pub(crate) fn expect_no_overlap(cluster: &Cluster) -> Result<()> {
     let epochs = epochs(cluster)?;
     let overlaps = epochs.windows(2).filter(|pair| pair[0] > pair[1]).count();
     ensure!(overlaps == 0, "an older epoch was written after a newer one {overlaps} times");
@@ -110,7 +110,7 @@ fn expect_no_overlap(cluster: &Cluster) -> Result<()> {
 }
 
 /// The process of an agent's warden, by what the agent logged last.
-fn warden_of(cluster: &mut Cluster, number: u64) -> Result<Pid> {
+pub(crate) fn warden_of(cluster: &mut Cluster, number: u64) -> Result<Pid> {
     let said = cluster.agent(number).said()?;
     let (_, after) = said.rsplit_once("warden.pid=").context("the agent has not said who its warden is")?;
     let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
@@ -294,7 +294,7 @@ async fn what_an_agent_and_a_warden_killed_at_once_leave_goes_on_until_the_agent
 }
 
 /// Ends everything; wardens end once their agents have said goodbye and nothing is left to guard.
-async fn end(mut cluster: Cluster) -> Result<()> {
+pub(crate) async fn end(mut cluster: Cluster) -> Result<()> {
     // The demote hooks of these tests succeed from here on: whatever runs still is ended by it.
     let kill = format!("pkill -9 -f {}", cluster.root().join("service").display());
     write_demote(&cluster, &format!("{kill}\nexit 0"))?;

@@ -100,6 +100,7 @@ impl Core {
         let elsewhere = start.on_disk.elsewhere.iter().cloned().map(|held| (held, NEVER, false));
         let left: Vec<_> = here.chain(elsewhere).collect();
         let guarded = start.on_disk.guarded.clone();
+        let had_hooks = start.on_disk.demotion_ms > 0;
         #[cfg(planted)]
         let left = if planted::is(Bug::ActAfterRestart) { Vec::new() } else { left };
         let ledger = Ledger::new(start.on_disk, start.demotion_ms);
@@ -126,6 +127,10 @@ impl Core {
             slot.past.extend(slot.tenure.take());
             let reason = "the agent was restarted".to_owned();
             let mut tenure = Tenure::inherited(epoch, over_by, only_here, reason);
+            // What is elsewhere no hook run here can end, whoever has some.
+            if had_hooks && over_by != NEVER {
+                tenure.inherited_by_hooks();
+            }
             if guarded.contains_key(&(group, epoch)) {
                 tenure.inherited_by_guard();
             }

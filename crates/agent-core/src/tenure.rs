@@ -35,6 +35,9 @@ pub(crate) const RETRY_FIRST_MS: u64 = 1_000;
 /// The longest pause before a failed demotion is tried again.
 pub(crate) const RETRY_MAX_MS: u64 = 8_000;
 
+/// What is said of a service that hooks started, in a start that nobody has told how to end it.
+const NO_HOOKS: &str = "hooks started it, and this agent has none any more";
+
 /// How long after its deadline the word of a guard may come before its service is not known to have stopped.
 pub(crate) const GUARD_WORD_MS: u64 = 500;
 /// What is said of a service whose guard gives no word.
@@ -71,6 +74,8 @@ pub(crate) struct Tenure {
     awaits_guard: bool,
     /// It begins with the service of a guard, which may be told while that has not begun.
     pub(crate) by_guard: bool,
+    /// A start with hooks may have begun it: that there are none now ends nothing.
+    had_hooks: bool,
 }
 
 impl Tenure {
@@ -90,6 +95,7 @@ impl Tenure {
             guarded_until: BootMs(0),
             awaits_guard: false,
             by_guard: false,
+            had_hooks: false,
         }
     }
 
@@ -103,6 +109,11 @@ impl Tenure {
             only_here,
             ..Self::granted(epoch)
         }
+    }
+
+    /// A start with hooks may have begun it.
+    pub(crate) fn inherited_by_hooks(&mut self) {
+        self.had_hooks = true;
     }
 
     /// A guard was told of it by the start of the agent that held it.
@@ -256,8 +267,9 @@ impl Tenure {
                 HookOutcome::NotConfigured
             }
             HookOutcome::NotConfigured if self.awaits_guard => HookOutcome::Failed(NO_WORD.to_owned()),
+            HookOutcome::NotConfigured if self.had_hooks => HookOutcome::Failed(NO_HOOKS.to_owned()),
             HookOutcome::ByForce if self.awaits_guard => HookOutcome::Failed(NO_WORD_BESIDE_HOOKS.to_owned()),
-            HookOutcome::Failed(why) => HookOutcome::Failed(format!("the demote hook failed: {why}")),
+            HookOutcome::Failed(why) => HookOutcome::Failed(format!("its demotion failed: {why}")),
             known => known,
         };
         self.stage = match outcome {

@@ -4,7 +4,11 @@ use crate::{event::WardenEvent, warden::Warden};
 use quorate_agent_core::{BootMs, HookKind, HookOutcome};
 use quorate_domain::{Epoch, GroupId};
 use quorate_warden::protocol::{Disk, FromWarden, GroupEnded, Hook, Output, Proof, Run, ToWarden};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is to be done about a service that hooks started, in a start that has none.
+const GIVE_BACK: &str = "hooks started it and this agent has none any more: give it back the hooks that it had, so that the demote \
+     hook stops it";
 
 /// What the warden has to say to the core.
 #[derive(Debug)]
@@ -19,10 +23,13 @@ pub(crate) enum Word {
     Stopped(GroupId, Epoch, Proof),
 }
 
-/// The hooks that run, and the warden that runs them; without any hook there is none.
+/// The hooks that run, and the warden that runs them. Without any hook there is none, unless starts before had some and have
+/// left something.
 #[derive(Debug)]
 pub(crate) struct Hooks {
     warden: Option<Warden>,
+    /// In a start without hooks, the epochs of those before: its warden ends what is left of them, and does nothing else.
+    left: Option<BTreeSet<(GroupId, Epoch)>>,
     running: BTreeMap<u64, (GroupId, Epoch, HookKind)>,
     runs: u64,
     /// The request under way, and its deadline.
@@ -30,18 +37,19 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    pub(crate) fn new(warden: Option<Warden>) -> Self {
-        Self { warden, running: BTreeMap::new(), runs: 0, telling: None }
+    /// `left` in a start without hooks.
+    pub(crate) fn new(warden: Option<Warden>, left: Option<BTreeSet<(GroupId, Epoch)>>) -> Self {
+        Self { warden, left, running: BTreeMap::new(), runs: 0, telling: None }
     }
 
     /// True when the warden starts and ends services.
-    pub(crate) fn have_a_warden(&self) -> bool {
-        self.warden.is_some()
+    pub(crate) fn start_services(&self) -> bool {
+        self.warden.is_some() && self.left.is_none()
     }
 
     /// Tells the warden when the lease ends; [`Word::Told`] answers. True when there is none to be told.
     pub(crate) fn tell(&mut self, request: u64, deadline: BootMs) -> bool {
-        let Some(warden) = &self.warden else { return true };
+        let Some(warden) = self.warden.as_ref().filter(|_| self.left.is_none()) else { return true };
         self.telling = Some((request, deadline));
         // One that takes nothing more is found to be gone, and then is lost.
         warden.say(ToWarden::Lease { deadline_ms: deadline.0 });
@@ -57,7 +65,12 @@ impl Hooks {
         reason: String,
         disk: Option<Disk>,
     ) -> Option<HookOutcome> {
-        let Some(warden) = &self.warden else { return Some(HookOutcome::NotConfigured) };
+        let is_not_its_own =
+            |left: &BTreeSet<_>| kind == HookKind::Promote || !left.contains(&(group.clone(), epoch));
+        let Some(warden) = self.warden.as_ref().filter(|_| !self.left.as_ref().is_some_and(is_not_its_own))
+        else {
+            return Some(HookOutcome::NotConfigured);
+        };
         self.runs += 1;
         let hook = match kind {
             HookKind::Promote => Hook::Promote,
@@ -100,8 +113,10 @@ impl Hooks {
                 let ended = running.map(|(group, epoch, kind)| {
                     Word::Ended(group, epoch, kind, HookOutcome::Failed(failed.clone()))
                 });
-                // First that nothing may be acted on: a promotion that failed by this is none of the group's fault.
-                std::iter::once(Word::Lost).chain(ended).collect()
+                // First that nothing may be acted on: a promotion that failed by this is none of the group's fault. Roles
+                // without hooks rest on no warden.
+                let lost = self.left.is_none().then_some(Word::Lost);
+                lost.into_iter().chain(ended).collect()
             }
             WardenEvent::Said(message) => self.said(message).into_iter().collect(),
         }
@@ -125,6 +140,12 @@ impl Hooks {
 
     fn run_ended(&mut self, run: u64, outcome: HookOutcome) -> Option<Word> {
         let (group, epoch, kind) = self.running.remove(&run)?;
+        let outcome = match outcome {
+            HookOutcome::Failed(why) if self.left.is_some() => {
+                HookOutcome::Failed(format!("{GIVE_BACK} ({why})"))
+            }
+            known => known,
+        };
         if let HookOutcome::Failed(why) = &outcome {
             tracing::warn!(group.id = %group, epoch = epoch.0, hook = %kind, error = why, "hook failed");
         } else if outcome == HookOutcome::ByForce {

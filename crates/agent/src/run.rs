@@ -23,7 +23,7 @@ use quorate_runtime::{
     clock::{BootInstant, Clock, sleep_until},
     shutdown::Shutdown,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::mpsc::{self, Receiver, Sender},
@@ -117,7 +117,11 @@ impl Agent {
         let (events, happened) = mpsc::channel(EVENTS_MAX);
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         // Before anything else: what a start before left is ended first.
-        let (warden, welcome) = Warden::start(&self.options, events.clone()).await?.unzip();
+        let epochs = &self.start.on_disk;
+        let held: BTreeSet<_> = epochs.primary_of.union(&epochs.elsewhere).cloned().collect();
+        let has_left = epochs.demotion_ms > 0 && !held.is_empty();
+        let (warden, welcome) = Warden::start(&self.options, has_left, events.clone()).await?.unzip();
+        let left = (!self.start.guarded).then_some(held);
         let identity = self.folder.identity().clone();
         let mut beside = JoinSet::new();
         for disk in &self.options.disks {
@@ -132,7 +136,7 @@ impl Agent {
         let (core, steps) = Core::new(self.start);
         let (host, told) = (self.options.host.clone(), events.clone());
         let mut driver =
-            Driver::new(core, self.options, self.clock, identity, keeper, Hooks::new(warden), events);
+            Driver::new(core, self.options, self.clock, identity, keeper, Hooks::new(warden, left), events);
         let api = LocalApi { host, cluster: driver.known_cluster(), questions, events: told };
         let server = tokio::spawn(serve(self.listener, api, reflection, closing.clone()));
         driver.perform(steps);

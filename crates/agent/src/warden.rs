@@ -10,7 +10,7 @@ use crate::{
     event::{Event, WardenEvent},
 };
 use quorate_warden::{
-    Decoder, Holder, VERB, adopt_orphans, connect, encode,
+    Decoder, Holder, VERB, adopt_orphans, connect, encode, guards_something,
     protocol::{FROM_WARDEN_MAX_BYTES, FromWarden, Hello, TO_WARDEN_MAX_BYTES, ToWarden, VERSION, Welcome},
     reap_orphans,
 };
@@ -66,14 +66,24 @@ pub(crate) struct Warden {
 }
 
 impl Warden {
-    /// Finds or starts one and is welcomed by it. `None` where nothing is configured that needs one.
+    /// Finds or starts one and is welcomed by it. `None` where nothing is configured that needs one, and nothing is left of
+    /// starts that had one: `has_left` says that something may be.
     pub(crate) async fn start(
         options: &AgentOptions,
+        has_left: bool,
         events: Sender<Event>,
     ) -> Result<Option<(Self, Welcome)>, AgentError> {
         let settings = options.warden_settings();
         if !settings.need_a_warden() {
-            return Ok(None);
+            let state_dir = options.state_dir.clone();
+            let guards = tokio::task::spawn_blocking(move || guards_something(&state_dir)).await;
+            if !has_left && !guards.unwrap_or(true) {
+                return Ok(None);
+            }
+            tracing::warn!(
+                "this agent has no hooks, and a start before it had some and has left something: a warden ends what it finds of it, \
+                 and what cannot be proven so waits for those hooks"
+            );
         }
         let refused = |problem| AgentError::Warden { problem };
         adopt_orphans().map_err(|error| refused(format!("it cannot be a subreaper: {error}")))?;
@@ -306,7 +316,10 @@ impl Keeper {
         let mut orphans_until = Instant::now();
         loop {
             let Over::Warden(why) = self.talk(&mut line, orphans_until).await else { return };
-            tracing::error!(reason = why, "the warden is gone: every role ends until there is another one");
+            tracing::error!(
+                reason = why,
+                "the warden is gone: roles that rest on it end until there is another one"
+            );
             line.kill().await;
             self.children.end();
             self.generation += 1;

@@ -48,6 +48,9 @@ pub(crate) struct Endings {
     waiting: Option<(Vec<Record>, u64)>,
     /// Inherited groups whose killing has not ended.
     unfinished: BTreeSet<GroupId>,
+    /// Records that a dead warden left and that cannot be read, by the names of their files; all of them, for this reason.
+    unread: BTreeSet<String>,
+    all_unread: Option<String>,
     inherited_once: bool,
 }
 
@@ -75,6 +78,15 @@ impl Endings {
         self.looks.remove(group);
         self.populated.remove(group);
         self.inherited.remove(group);
+    }
+
+    /// Why it says nothing that nothing is on record of a group.
+    pub(crate) fn why_unread(&self, group: &GroupId) -> Option<String> {
+        if let Some(error) = &self.all_unread {
+            return Some(format!("what was guarded before cannot be read: {error}"));
+        }
+        let file = record::name(group);
+        self.unread.contains(&file).then(|| format!("{file}, which says what was guarded before, is damaged"))
     }
 
     /// Its end is known, or that it is not.
@@ -173,9 +185,12 @@ impl Warden {
             }
             if own || !self.kin.of_group(&group).is_empty() {
                 self.endings.looks.remove(&group);
-                self.guards.seen(&group);
-                if let Some(epoch) = self.guards.get(&group).map(Guarded::epoch) {
-                    self.note(&group, epoch, None);
+                // Of a service elsewhere it proves nothing, whatever a later start of the agent says of where it runs.
+                if !self.settings.is_elsewhere() {
+                    self.guards.seen(&group);
+                    if let Some(epoch) = self.guards.get(&group).map(Guarded::epoch) {
+                        self.note(&group, epoch, None);
+                    }
                 }
             } else if let Some((look, _)) = self.endings.looks.get_mut(&group) {
                 *look += 1;
@@ -186,7 +201,7 @@ impl Warden {
         }
     }
 
-    /// Notes that something of the group was seen running, or how it ended.
+    /// Notes that the group is guarded and whether something of it was seen running, or how it ended.
     pub(crate) fn note(&self, group: &GroupId, epoch: Epoch, ended: Option<Proof>) {
         self.spawner.note(Record {
             boot: self.boot.clone(),
@@ -197,7 +212,7 @@ impl Warden {
             mark: format!("{}:{group}:0", self.mark),
             cgroup: self.cgroup_of(group).map(|cgroup| cgroup.path().to_owned()),
             process: None,
-            seen: true,
+            seen: self.guards.get(group).is_some_and(Guarded::is_seen),
             agent: self.agent_process(),
             ended,
         });
@@ -267,10 +282,12 @@ impl Warden {
                 if !damaged.is_empty() {
                     self.log(true, format!("no records of guarded groups: {}", damaged.join(", ")));
                 }
+                self.endings.unread = damaged.into_iter().collect();
                 records
             }
             Err(error) => {
                 self.log(true, format!("what was guarded before cannot be read: {error}"));
+                self.endings.all_unread = Some(error.to_string());
                 return;
             }
         };

@@ -38,6 +38,7 @@ pub use exec::{VERB as EXEC_VERB, exec};
 pub use frame::{Decoder, FrameError, encode};
 pub use orphans::{adopt_orphans, reap_orphans};
 pub use place::{Holder, connect};
+pub use record::guards_something;
 pub use serve::{VERB, WardenError, serve};
 pub use settings::{CgroupUse, GROUP_MARK, Service, Settings, SettingsError};
 pub use told::Told;

@@ -2,6 +2,7 @@
 //! that lost it has lost the processes too.
 
 use crate::{
+    place::connect,
     processes::{self, Identity},
     protocol::{Disk, Proof},
 };
@@ -14,6 +15,7 @@ use std::{
 
 const FOLDER: &str = "warden";
 const MARK_FILE: &str = "mark";
+const EXTENSION: &str = "json";
 /// A record longer than this is none.
 const RECORD_MAX_BYTES: u64 = 64 << 10;
 
@@ -86,7 +88,7 @@ impl Records {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let file = entry.file_name().to_string_lossy().into_owned();
-            if entry.path().extension().is_none_or(|extension| extension != "json") {
+            if entry.path().extension().is_none_or(|extension| extension != EXTENSION) {
                 continue;
             }
             let small = entry.metadata()?.len() <= RECORD_MAX_BYTES;
@@ -106,8 +108,17 @@ impl Records {
     }
 }
 
-fn name(group: &GroupId) -> String {
-    format!("{group}.json")
+/// True when a warden of this state folder lives, or one that is dead has left something on record.
+pub fn guards_something(state_dir: &Path) -> bool {
+    let records = fs::read_dir(state_dir.join(FOLDER));
+    let mut left = records.into_iter().flatten().flatten().map(|entry| entry.path());
+    left.any(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
+        || connect(state_dir).is_ok()
+}
+
+/// The file of a group.
+pub(crate) fn name(group: &GroupId) -> String {
+    format!("{group}.{EXTENSION}")
 }
 
 /// Names this boot of the machine.

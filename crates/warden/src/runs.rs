@@ -382,7 +382,10 @@ impl Warden {
         if whose.hook == Hook::Promote {
             if *outcome == HookOutcome::Succeeded {
                 self.look_soon(whose.group, now);
-            } else if self.guards.get(&whose.group).is_some_and(Guarded::is_seen) {
+            } else if *outcome == HookOutcome::NotConfigured
+                || self.guards.get(&whose.group).is_some_and(Guarded::is_seen)
+            {
+                // Nothing was started that would be on record by that, and it may run all the same.
                 self.note(&whose.group, whose.epoch, None);
             }
         }

@@ -286,7 +286,9 @@ impl Warden {
         let key = match hook {
             Hook::Promote => self.guards.promote(&group, epoch, at),
             Hook::Demote if self.settings.on_demote.is_none() => {
-                match self.guards.demote_by_force(&group, epoch, at) {
+                let is_held = self.guards.get(&group).is_some();
+                let unread = self.endings.why_unread(&group).filter(|_| !is_held);
+                match unread.map_or_else(|| self.guards.demote_by_force(&group, epoch, at), Err) {
                     Ok(actions) => {
                         self.by_force.insert(group, run);
                         self.perform(actions, now);

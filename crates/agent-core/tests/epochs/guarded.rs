@@ -133,7 +133,7 @@ fn a_restart_knows_of_the_guard_and_waits_for_its_word() {
     assert_eq!(states(&core), [(5, GroupState::StopFailed)]);
     let steps = core.guards_left_nothing(&group(), Some(&seat(7)), None, BootMs(over + 600));
     assert_eq!(hooks(&steps), [(5, HookKind::Demote)]);
-    finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, over + 610);
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::ByForce, over + 610);
     assert_eq!(states(&core), [(5, GroupState::Ended)]);
 }
 

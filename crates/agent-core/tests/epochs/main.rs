@@ -205,7 +205,7 @@ fn a_demotion_that_failed_is_no_release_and_is_tried_again_until_it_succeeds() {
             (vec![(5, GroupState::StopFailed)], Some(BootMs(now + pause_ms)))
         );
         let said = core.report().pop().unwrap().reason;
-        assert_eq!(said, format!("epoch 5 was revoked; the demote hook failed: exit status {attempt}"));
+        assert_eq!(said, format!("epoch 5 was revoked; its demotion failed: exit status {attempt}"));
         assert_eq!(hooks(&core.tick(BootMs(now + pause_ms - 1))), []);
         now += pause_ms;
         assert_eq!(hooks(&core.tick(BootMs(now))), [(5, HookKind::Demote)]);
@@ -424,10 +424,19 @@ fn a_start_on_a_copied_folder_waits_for_the_other_start_until_the_coordinators_k
 }
 
 #[test]
-fn after_a_restart_without_hooks_ended_waits_one_lease() {
+fn after_a_restart_without_hooks_ended_waits_for_the_word_of_a_warden_and_one_lease() {
     let (_, on_disk) = acting();
     let (mut core, _) = started(2_000, 2, on_disk);
-    finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, 2_200);
+    // That there are no hooks any more ends nothing that hooks have started, however long it is waited.
+    for now in [2_200, 30_000, 60_000] {
+        let mut core = core.clone();
+        core.tick(BootMs(now));
+        finished(&mut core, 5, HookKind::Demote, HookOutcome::NotConfigured, now);
+        core.tick(BootMs(now + 500));
+        assert_eq!(states(&core), [(5, GroupState::StopFailed)], "{now}");
+        assert!(core.report()[0].reason.contains("has none any more"), "{:?}", core.report());
+    }
+    finished(&mut core, 5, HookKind::Demote, HookOutcome::ByForce, 2_200);
     // And the demotion that the start before allowed itself, which nothing that this one has can follow.
     assert_eq!(core.next_wake(), Some(BootMs(8_000 + DEMOTION_MS)));
     core.tick(BootMs(8_000 + DEMOTION_MS));

@@ -79,7 +79,7 @@ impl Driver {
     }
 
     fn may_be_guarded(&mut self, group: &GroupId, now: BootMs) -> Result<(), ApiError> {
-        if self.hooks.have_a_warden() {
+        if self.hooks.start_services() {
             return Err(ApiError::GuardBesideHooks { group: group.clone() });
         }
         if self.core.installed_revision() > Revision(0) && self.core.role(group, now).is_none() {

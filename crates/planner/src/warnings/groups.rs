@@ -115,7 +115,7 @@ fn demotion(host: &Host, group: &GroupId, word: &GroupObservation, since: Option
     )
 }
 
-/// The service of a host without hooks ends by itself, or a guard ends it, which says so.
+/// The service of a host without hooks ends by itself, or a guard ends it, which says so; or the host had hooks before.
 fn without_hooks(id: &HostId, group: &GroupId, word: &GroupObservation) -> Words {
     let epoch = word.epoch;
     if word.state == GroupState::Stopping {
@@ -128,7 +128,7 @@ fn without_hooks(id: &HostId, group: &GroupId, word: &GroupObservation) -> Words
         format!("the service of epoch {epoch} on {id} is not known to have stopped: {}", word.reason),
         format!(
             "on {id}, let the guard and its keeper go on if they stand still, or start `quorate guard {group}` again, which ends \
-             what is left and says so; nobody else is promoted before"
+             what is left and says so; if hooks started it, give the agent its hooks back; nobody else is promoted before"
         ),
     )
 }

@@ -2,11 +2,13 @@
 
 use crate::scene::{Scene, start, until, ways};
 use quorate_warden::{
-    CgroupUse, Settings,
+    CgroupUse, Service, Settings,
     clock::boot_ms,
+    guards_something,
     protocol::{Hook, HookOutcome, Proof, ToWarden},
 };
 use rustix::process::{Signal, getpid, set_child_subreaper};
+use std::fs;
 
 fn settings(scene: &Scene, demote: &str) -> Settings {
     Settings {
@@ -152,12 +154,84 @@ fn what_a_warden_ended_is_told_by_the_next_one_too_until_an_agent_has_heard_it()
     drop(agent);
     scene.wait_for_silence();
     let record = scene.state().join("warden/g.json");
-    until("its end is on record", || {
-        std::fs::read_to_string(&record).is_ok_and(|text| text.contains("killed"))
-    });
+    until("its end is on record", || fs::read_to_string(&record).is_ok_and(|text| text.contains("killed")));
     scene.kill_warden();
     scene.start_another(|_| {});
     let (_, welcome) = scene.agent(&settings);
     let [ended] = &welcome.ended[..] else { panic!("{welcome:?}") };
     assert_eq!((&ended.proof, ended.epoch.0), (&Proof::Killed, 7));
+}
+
+/// The next start of the agent has no hooks any more; the warden lives.
+#[test]
+fn a_start_without_hooks_ends_what_is_held_and_runs_no_hook_of_the_start_before() {
+    for service in [Service::Child, Service::Elsewhere] {
+        let scene = Scene::new();
+        let runs = scene.path("runs");
+        let demote = format!("echo run >> {}; exit 1", runs.display());
+        let count = || fs::read_to_string(&runs).unwrap_or_default().lines().count();
+        let settings =
+            Settings { service: Some(service), cgroups: CgroupUse::Off, ..settings(&scene, &demote) };
+        let (mut first, _) = scene.agent(&settings);
+        first.lease(60_000);
+        first.promoted("g", 7);
+        if service == Service::Child {
+            scene.wait_until_seen("g");
+        }
+        let none = Settings { cgroups: CgroupUse::Off, ..Settings::default() };
+        let (mut second, welcome) = scene.agent(&none);
+        assert_eq!(welcome.holds.len(), 1, "{welcome:?}");
+        for _ in 0..2 {
+            let run = second.run("g", 7, Hook::Demote);
+            let outcome = second.ended(run);
+            match service {
+                // By the word of whoever started it there is nothing else.
+                Service::Child => assert_eq!(outcome, HookOutcome::ByForce),
+                Service::Elsewhere => assert!(matches!(&outcome, HookOutcome::Failed(_)), "{outcome:?}"),
+            }
+        }
+        scene.wait_for_silence();
+        assert_eq!(count(), 0, "{service:?}");
+        if service == Service::Elsewhere {
+            // The hooks are given back.
+            let back = Settings { on_demote: Some(scene.script("stops", "exit 0")), ..settings };
+            let (mut third, _) = scene.agent(&back);
+            let run = third.run("g", 7, Hook::Demote);
+            assert_eq!(third.ended(run), HookOutcome::Succeeded);
+            assert_eq!(third.group_ended("g").proof, Proof::Demoted);
+        }
+    }
+}
+
+#[test]
+fn a_service_that_no_promote_hook_started_is_on_record_too_and_a_damaged_record_proves_nothing() {
+    let mut scene = Scene::alone();
+    let on_demote = Some(scene.script("demote", "exit 1"));
+    let settings = Settings { on_demote, cgroups: CgroupUse::Off, ..Settings::default() };
+    let (mut agent, _) = scene.agent(&settings);
+    agent.lease(600_000);
+    let run = agent.run("g", 7, Hook::Promote);
+    assert_eq!(agent.ended(run), HookOutcome::NotConfigured);
+    let record = scene.state().join("warden/g.json");
+    until("it is on record", || record.exists());
+    assert!(guards_something(&scene.state()));
+    scene.kill_warden();
+    assert!(guards_something(&scene.state()), "by its record");
+    let none = Settings { cgroups: CgroupUse::Off, ..Settings::default() };
+    for damage in [false, true] {
+        if damage {
+            fs::write(&record, "{").unwrap();
+        }
+        scene.start_another(|_| {});
+        let (mut agent, _) = scene.agent(&none);
+        let run = agent.run("g", 7, Hook::Demote);
+        let HookOutcome::Failed(why) = agent.ended(run) else { panic!("nobody has stopped it") };
+        let wanted =
+            if damage { "g.json, which says what was guarded before, is damaged" } else { "no demote hook" };
+        assert!(why.contains(wanted), "{why}");
+        // Nothing is on record of another one, and nothing was started.
+        let run = agent.run("h", 7, Hook::Demote);
+        assert_eq!(agent.ended(run), HookOutcome::ByForce);
+        scene.kill_warden();
+    }
 }
