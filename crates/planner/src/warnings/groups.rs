@@ -157,15 +157,47 @@ fn starting<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group, oper
         let parts = [Some(named), how_far(sight, group), failures(sight, group, operation)];
         let text = joined(parts);
         let host = &primary.host;
+        let what = if has_promote_hook(sight, host) {
+            "promote hook".to_owned()
+        } else {
+            format!("log of `quorate guard {}`", group.id)
+        };
         Words::new(
             text,
             format!(
-                "look at the promote hook and the log of the agent on {host} (`quorate agent status` there); \
+                "look at the {what} and the log of the agent on {host} (`quorate agent status` there); \
                  `quorate group failover {} --to HOST` takes another host",
                 group.id
             ),
         )
     });
+}
+
+/// Without one a guard starts the service, or it starts by itself.
+fn has_promote_hook(sight: Sight<'_>, host: &HostId) -> bool {
+    sight.state.hosts.get(host).is_some_and(|host| host.hook_times.promotion_ms > 0)
+}
+
+/// What to do about hosts that could not start the service.
+fn mend_starts<'a>(sight: Sight<'_>, group: &GroupId, tried: impl Iterator<Item = &'a HostId>) -> String {
+    let (hooked, bare): (Vec<_>, Vec<_>) = tried.partition(|host| has_promote_hook(sight, host));
+    let list = |hosts: &[&HostId]| hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let hooks =
+        (!hooked.is_empty()).then(|| format!("mend what the promote hook trips over on {}", list(&hooked)));
+    let guards = (!bare.is_empty()).then(|| {
+        format!(
+            "look why the service does not run on {}, by the log of `quorate guard {group}` there, and start that where it is not",
+            list(&bare)
+        )
+    });
+    joined([hooks, guards, Some("starts are tried again by themselves, every 30 s at last".to_owned())])
+}
+
+/// True while the group's last primary keeps everybody else back: its service is not known to have stopped.
+fn withheld(sight: Sight<'_>, group: &Group) -> bool {
+    let told =
+        primary_host(sight, group).and_then(|host| heard(sight, host)?.not_stopped.as_ref()?.get(&group.id));
+    told.is_some_and(|told| told.epoch == group.epoch && told.state == GroupState::StopFailed)
 }
 
 /// What the agent of the named primary says of its start; none where only the leader would know.
@@ -243,10 +275,13 @@ fn revoked<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group, opera
         let id = &group.id;
         if let Some(blocked) = &group.blocked {
             let blocked = format!("nobody can be promoted: {}", blocked.reasons.join("; "));
-            return Words::new(
-                joined([Some(taken), failed, Some(blocked)]),
-                "bring one of these hosts or disks back; it is promoted by itself then",
-            );
+            // One that has not said that it has stopped keeps all others back.
+            let remedy = if *released || !withheld(sight, group) {
+                "bring one of these hosts or disks back; it is promoted by itself then"
+            } else {
+                "do what DEMOTION_NOT_DONE says of this group; the next host is promoted by itself then"
+            };
+            return Words::new(joined([Some(taken), failed, Some(blocked)]), remedy);
         }
         let wait_ms = sight.state.settings().lease.wait_for_ms(group.demotion_ms);
         let waits = match (released, candidate) {
@@ -263,15 +298,7 @@ fn revoked<'a>(found: &mut Drafts<'a>, sight: Sight<'a>, group: &'a Group, opera
         let text = joined([Some(taken), failed, waits]);
         let failed = failover.map_or(0, Failover::failed_attempts);
         let remedy = if failed > 0 {
-            let tried: Vec<_> = failover
-                .into_iter()
-                .flat_map(|failover| failover.attempts.keys())
-                .map(ToString::to_string)
-                .collect();
-            format!(
-                "mend what the promote hook trips over on {}; starts are tried again by themselves, every 30 s at last",
-                tried.join(", ")
-            )
+            mend_starts(sight, id, failover.into_iter().flat_map(|failover| failover.attempts.keys()))
         } else {
             format!(
                 "none yet: a failover is under way (`quorate op show {operation}`, `quorate group show {id}`)"

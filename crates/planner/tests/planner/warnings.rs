@@ -34,6 +34,12 @@ pub(crate) fn well() -> Coordinators {
 }
 
 impl World {
+    fn has_promote_hook(&mut self, id: &str) {
+        let mut changed = (*self.state.hosts[&host(id)]).clone();
+        changed.hook_times.promotion_ms = 1_000;
+        self.state.hosts.insert(host(id), changed.into());
+    }
+
     pub(crate) fn warned_by(&self, coordinators: &Coordinators) -> Warnings {
         warnings(&self.state, Some(&self.seen), coordinators, self.now)
     }
@@ -181,6 +187,10 @@ fn a_group_in_starting_is_not_served_however_long_and_says_how_far_its_host_is()
     world.says("h2", GroupState::Installed);
     let hangs = world.one(Code::GroupNotServed);
     assert!(hangs.text.contains("its service was not started"), "{hangs:?}");
+    assert!(hangs.remedy.contains("`quorate guard g1`") && hangs.remedy.contains("h2"), "{hangs:?}");
+    let mut hooked = world.clone();
+    hooked.has_promote_hook("h2");
+    let hangs = hooked.one(Code::GroupNotServed);
     assert!(hangs.remedy.contains("promote hook") && hangs.remedy.contains("h2"), "{hangs:?}");
     world.says("h2", GroupState::Acting);
     world.settle();
@@ -205,6 +215,14 @@ fn failed_starts_are_told_with_the_last_words_whoever_is_tried_next_and_since_th
             assert!(waits.text.contains(words), "{words}: {waits:?}");
         }
         assert!(waits.remedy.contains(id), "{waits:?}");
+        // There is no hook to mend where there is none.
+        assert!(waits.remedy.contains("`quorate guard g1` there"), "{waits:?}");
+        assert!(!waits.remedy.contains("hook"), "{waits:?}");
+        let mut hooked = world.clone();
+        ["h1", "h2", "h3"].iter().for_each(|host| hooked.has_promote_hook(host));
+        let waits = hooked.one(Code::GroupNotServed);
+        assert!(waits.remedy.starts_with("mend what the promote hook trips over on h"), "{waits:?}");
+        assert!(!waits.remedy.contains("guard"), "{waits:?}");
         // Also while the next one is being started.
         world.pass(40_000, &["h1", "h2", "h3"]);
         world.settle();
@@ -316,7 +334,9 @@ fn demotions_that_run_or_fail_are_told_by_what_their_host_says_and_by_what_nobod
         failed.text.contains("h1 could not stop") && failed.text.contains("exit status: 9"),
         "{failed:?}"
     );
-    assert!(world.one(Code::GroupNotServed).text.contains("nobody can be promoted"), "{failed:?}");
+    let waits = world.one(Code::GroupNotServed);
+    assert!(waits.text.contains("nobody can be promoted"), "{waits:?}");
+    assert!(waits.remedy.contains("do what DEMOTION_NOT_DONE says"), "{waits:?}");
     hooks(&mut world, 0);
     let guarded = world.one(Code::DemotionNotDone);
     assert!(guarded.text.contains("on h1 is not known to have stopped: exit status: 9"), "{guarded:?}");
