@@ -91,6 +91,11 @@ pub(crate) fn status(status: &GetStatusResponse) -> Value {
     })
 }
 
+/// Warnings.
+pub(crate) fn warnings(all: &[Warning]) -> Value {
+    each(all, warning)
+}
+
 fn warning(warning: &Warning) -> Value {
     json!({
         "code": warning.code,

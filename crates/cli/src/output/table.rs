@@ -16,7 +16,7 @@ use quorate_rpc::pb::{
     },
 };
 pub(crate) use sheet::{
-    disk_sheet, group_sheet, host_sheet, member_list, operation_sheet, roles_sheet, status_sheet,
+    disk_sheet, group_sheet, host_sheet, member_list, operation_sheet, roles_sheet, status_sheet, unserved,
 };
 use std::io::{self, IsTerminal};
 

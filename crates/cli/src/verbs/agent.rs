@@ -34,7 +34,7 @@ pub(crate) async fn run(args: ClientArgs, verb: AgentVerb) -> anyhow::Result<u8>
         }
     };
     desk.show(|| json::roles(&said), || table::roles_sheet(&said, desk.width))?;
-    Ok(exit_code(said.service_mode()))
+    Ok(exit_code(&said))
 }
 
 async fn ask(desk: &Desk, agent: &str, cluster: Option<&ClusterId>) -> anyhow::Result<ListRolesResponse> {
@@ -55,9 +55,10 @@ async fn ask(desk: &Desk, agent: &str, cluster: Option<&ClusterId>) -> anyhow::R
     }
 }
 
-/// As `quorate status`: a host without a quorum is like a cluster without one.
-fn exit_code(mode: ServiceMode) -> u8 {
-    match mode {
+/// As `quorate status`: a host without a quorum is like a cluster without one, and a group that is not served needs a hand.
+fn exit_code(said: &ListRolesResponse) -> u8 {
+    match said.service_mode() {
+        ServiceMode::Normal if table::unserved(said).next().is_some() => exit::FAILED,
         ServiceMode::Normal => exit::OK,
         ServiceMode::ReadOnly | ServiceMode::Unspecified => exit::FAILED,
         ServiceMode::Safe => exit::UNREACHABLE,
@@ -67,10 +68,22 @@ fn exit_code(mode: ServiceMode) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_rpc::pb::{agent::GroupRole, types::Role};
 
     #[test]
     fn the_exit_code_tells_the_mode() {
-        let codes = [ServiceMode::Normal, ServiceMode::ReadOnly, ServiceMode::Safe].map(exit_code);
-        assert_eq!(codes, [0, 1, 3]);
+        let said = |mode: ServiceMode| ListRolesResponse { service_mode: mode.into(), ..Default::default() };
+        let codes = [ServiceMode::Normal, ServiceMode::ReadOnly, ServiceMode::Safe].map(said);
+        assert_eq!(codes.map(|said| exit_code(&said)), [0, 1, 3]);
+    }
+
+    #[test]
+    fn a_group_that_is_held_here_and_not_served_is_a_failure() {
+        for (role, code) in [(Role::Primary, 0), (Role::Backup, 0), (Role::Fenced, 1)] {
+            let role = GroupRole { group: "g".into(), role: role.into(), ..GroupRole::default() };
+            let service_mode = ServiceMode::Normal.into();
+            let said = ListRolesResponse { roles: vec![role], service_mode, ..Default::default() };
+            assert_eq!(exit_code(&said), code, "{said:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::{
     op::{ended, wait},
     pages,
     pages::{PAGE_SIZE, Page},
+    status::LEADER_WAIT,
 };
 use crate::{
     args::{ClientArgs, GroupMemberVerb, GroupVerb, Label, MemberSpec},
@@ -14,10 +15,10 @@ use anyhow::Context;
 use quorate_rpc::pb::{
     control::{
         AcceptGroupMemberRequest, AddGroupMemberRequest, CreateGroupRequest, DeleteGroupRequest,
-        GetGroupHistoryRequest, GetGroupRequest, ListGroupsRequest, RemoveGroupMemberRequest,
-        ReorderGroupMembersRequest, RequestFailoverRequest, SetGroupLabelsRequest,
+        GetGroupHistoryRequest, GetGroupRequest, GetStatusRequest, ListGroupsRequest,
+        RemoveGroupMemberRequest, ReorderGroupMembersRequest, RequestFailoverRequest, SetGroupLabelsRequest,
     },
-    types::Member,
+    types::{Member, Warning},
 };
 use serde_json::json;
 use std::{collections::HashMap, time::Duration};
@@ -119,11 +120,20 @@ async fn list(desk: &Desk) -> anyhow::Result<u8> {
 async fn show(desk: &Desk, group: String) -> anyhow::Result<u8> {
     let answer = desk.client.get_group(GetGroupRequest { group, consistency: desk.consistency() }).await?;
     let group = answer.group.ok_or_else(|| missing("group"))?;
+    let warnings = warnings_of(desk, &group.id).await;
     desk.show_read(
         answer.view.as_ref(),
-        || json!({ "group": json::group(&group) }),
-        || table::group_sheet(&group, desk.now_ms),
+        || json!({ "group": json::group(&group), "warnings": json::warnings(&warnings) }),
+        || table::group_sheet(&group, &warnings, desk.now_ms),
     )
+}
+
+/// What `quorate status` says of the group: whether it is served is no part of what all agree on. Nothing when nobody says it.
+async fn warnings_of(desk: &Desk, group: &str) -> Vec<Warning> {
+    let request = GetStatusRequest { with_state_digest: false };
+    let answer = desk.client.survey(request, LEADER_WAIT.min(desk.deadline)).await;
+    let all = answer.map(|survey| survey.status.warnings).unwrap_or_default();
+    all.into_iter().filter(|one| one.subject_kind == "group" && one.subject_id == group).collect()
 }
 
 async fn history(desk: &Desk, group: String) -> anyhow::Result<u8> {

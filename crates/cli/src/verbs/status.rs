@@ -16,7 +16,7 @@ use quorate_rpc::{
 use std::{fmt, time::Duration};
 
 /// How long a leader that can decide is looked for when another coordinator has answered already.
-const LEADER_WAIT: Duration = Duration::from_secs(2);
+pub(super) const LEADER_WAIT: Duration = Duration::from_secs(2);
 
 /// Shows how the cluster is, by the word of whoever can decide. With `--stale` the first answer is good enough.
 pub(crate) async fn run(args: ClientArgs, digest: bool) -> anyhow::Result<u8> {

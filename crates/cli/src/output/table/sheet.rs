@@ -127,7 +127,24 @@ pub(crate) fn roles_sheet(said: &ListRolesResponse, width: Width) -> String {
     };
     let header = ["GROUP", "ROLE", "EPOCH", "REASON"];
     sheet.push_str(&part("Groups", &columns(width, header, said.roles.iter().map(row).collect())));
+    let remedy = |role: &GroupRole| {
+        let GroupRole { group, reason, .. } = role;
+        format!(
+            "group {group}: {reason}\n    do: start `quorate guard {group}` here, or let it and its keeper go on, where a guard runs it; else \
+             mend what its hooks trip over, by the log of this agent; `quorate group show {group}` says what else there is"
+        )
+    };
+    let unserved: Vec<_> = unserved(said).map(remedy).collect();
+    if !unserved.is_empty() {
+        sheet.push_str(&part("This host's to serve or to stop, and not done", &bullets(&unserved)));
+    }
     sheet
+}
+
+/// The groups that a host with a lease is to serve, or has still to stop serving. Without a lease its mode says it all.
+pub(crate) fn unserved(said: &ListRolesResponse) -> impl Iterator<Item = &GroupRole> {
+    let is_normal = said.service_mode() == ServiceMode::Normal;
+    said.roles.iter().filter(move |role| is_normal && role.role() == Role::Fenced)
 }
 
 fn leader(status: &GetStatusResponse) -> String {
@@ -276,7 +293,7 @@ fn order(all: &[GroupMember]) -> String {
 }
 
 /// A group.
-pub(crate) fn group_sheet(group: &Group, now_ms: u64) -> String {
+pub(crate) fn group_sheet(group: &Group, warnings: &[Warning], now_ms: u64) -> String {
     let mut labels: Vec<_> = group.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     labels.sort();
     let primary = group.primary.as_ref().map_or_else(|| NOTHING.to_owned(), member);
@@ -303,6 +320,9 @@ pub(crate) fn group_sheet(group: &Group, now_ms: u64) -> String {
     if !group.blocked_reasons.is_empty() {
         let title = format!("Failover blocked since {}", instant_and_age(group.blocked_since_ms, now_ms));
         sheet.push_str(&part(&title, &bullets(&group.blocked_reasons)));
+    }
+    if !warnings.is_empty() {
+        sheet.push_str(&part("Warnings", &bullets(&warnings.iter().map(warning).collect::<Vec<_>>())));
     }
     sheet
 }

@@ -83,7 +83,7 @@ g1     revoked  h1/d1    4      op-7       yes      h2/d1 h3/d1
 #[test]
 fn a_group_stands_with_what_blocks_its_failover() {
     expect(
-        &table::group_sheet(&group(), NOW_MS),
+        &table::group_sheet(&group(), &[], NOW_MS),
         r"
 group         g1
 phase         revoked
@@ -275,7 +275,7 @@ fn a_follower_without_a_leader_says_that_none_is_known() {
 
 #[test]
 fn a_word_from_a_newer_coordinator_is_shown_as_its_number() {
-    let sheet = table::group_sheet(&Group { id: "g".into(), phase: 77, ..Group::default() }, NOW_MS);
+    let sheet = table::group_sheet(&Group { id: "g".into(), phase: 77, ..Group::default() }, &[], NOW_MS);
     assert!(sheet.contains("phase         unrecognized_77\n"), "{sheet}");
 }
 
