@@ -119,6 +119,18 @@ async fn clients_and_agents_that_mean_another_cluster_are_refused() -> Result<()
         }
     }
 
+    let coordinator = cluster.api_address(1);
+    let asks = ["agent", "status", "--agent", &coordinator];
+    let guards = ["guard", "--agent", &coordinator, "g", "--", "sleep", "600"];
+    let checks = ["healthcheck", "agent", "--address", &coordinator];
+    for (words, code) in [(&asks[..], 3), (&guards, 1), (&checks, 1)] {
+        let output = verb(&cluster, words).await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(code), "{words:?}, {}: {said}", output.status);
+        ensure!(said.contains(&format!("what answers at {coordinator} is no agent")), "{words:?}: {said}");
+        ensure!(said.contains("listen"), "{words:?}: {said}");
+    }
+
     let config = std::fs::read_to_string(cluster.config_file("h1"))?;
     let (own, other) = (cluster.agent_address(1), cluster.agent_address(9));
     let config = config.replace("\"test\"", "\"prod\"").replace("h1", "h9").replace(&own, &other);

@@ -11,7 +11,7 @@ mod others;
 mod program;
 mod signals;
 
-use crate::{Machine, args::GuardArgs, exit, output};
+use crate::{Machine, args::GuardArgs, exit, output, verbs::agent::no_agent};
 use agent::{Attachment, FromAgent, Mandate};
 use anyhow::Context;
 use keeper::{Keeper, Said};
@@ -31,6 +31,7 @@ use quorate_warden::{
 };
 use signals::{Received, Signals, TERMINATE};
 use std::{future::pending, sync::Arc, time::Duration};
+use tonic::Code;
 
 /// Runs the guard until it is told to stop, is refused, or its service ends by itself.
 ///
@@ -163,6 +164,7 @@ impl Guard {
                 exit::REFUSED,
             ),
             Failure::Refused { code, message } => (format!("{message} [{code}]"), exit::REFUSED),
+            Failure::Other { code: Code::Unimplemented, .. } => (no_agent(agent), exit::FAILED),
             other => (format!("the agent at {agent}: {other}"), exit::FAILED),
         };
         output::note(&format!("error: {text}"));

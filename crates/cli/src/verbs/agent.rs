@@ -18,7 +18,7 @@ use quorate_rpc::{
     transport,
 };
 use tokio::time::timeout;
-use tonic::Request;
+use tonic::{Code, Request};
 
 /// Answers a question to an agent.
 pub(crate) async fn run(args: ClientArgs, verb: AgentVerb) -> anyhow::Result<u8> {
@@ -50,9 +50,18 @@ async fn ask(desk: &Desk, agent: &str, cluster: Option<&ClusterId>) -> anyhow::R
         Ok(said) => Ok(said.into_inner()),
         Err(status) => Err(match classify(&status) {
             Failure::Refused { code, message } => ClientError::Refused { code, message }.into(),
+            Failure::Other { code: Code::Unimplemented, .. } => anyhow::anyhow!(no_agent(agent)),
             _ => anyhow::Error::new(status).context(unanswered()),
         }),
     }
+}
+
+/// What is said of something that answers and knows no question to an agent.
+pub(crate) fn no_agent(address: &str) -> String {
+    format!(
+        "what answers at {address} is no agent, or one of an earlier version: it does not know what it was asked, as a \
+         coordinator does not; give the `listen` address of the agent on this host (127.0.0.1:7402 unless it is set)"
+    )
 }
 
 /// As `quorate status`: a host without a quorum is like a cluster without one, and a group that is not served needs a hand.

@@ -23,7 +23,7 @@ use quorate_rpc::{
     transport,
 };
 use quorate_runtime::address::Address;
-use tonic::{Status, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -52,6 +52,9 @@ async fn check(args: HealthcheckArgs) -> Result<String, String> {
         Ok(Ok(answer)) => judge(&answer, &name),
         Ok(Err(status)) => Err(match classify(&status) {
             Failure::Unreachable { message, .. } => format!("{name} does not answer: {message}"),
+            Failure::Other { code: Code::Unimplemented, .. } => format!(
+                "what answers at {address} is no {role}: it does not know what it was asked; give the address that the {role} listens on"
+            ),
             failure => format!("{name} answers: {failure}"),
         }),
         Err(_) => Err(format!("{name} does not answer within {} ms", timeout.as_millis())),
