@@ -219,7 +219,9 @@ fn failed_starts_are_told_with_the_last_words_whoever_is_tried_next_and_since_th
         assert!(waits.remedy.contains("`quorate guard g1` there"), "{waits:?}");
         assert!(!waits.remedy.contains("hook"), "{waits:?}");
         let mut hooked = world.clone();
-        ["h1", "h2", "h3"].iter().for_each(|host| hooked.has_promote_hook(host));
+        for host in ["h1", "h2", "h3"] {
+            hooked.has_promote_hook(host);
+        }
         let waits = hooked.one(Code::GroupNotServed);
         assert!(waits.remedy.starts_with("mend what the promote hook trips over on h"), "{waits:?}");
         assert!(!waits.remedy.contains("guard"), "{waits:?}");

@@ -108,6 +108,8 @@ impl Left {
             let variables = match variables(process) {
                 Ok(Some(variables)) => variables,
                 Ok(None) => continue,
+                // Nothing above this process is left by a guard unless it has the mark.
+                Err(_) if line.contains(&identity) => continue,
                 Err(why) => {
                     left.unseen = Some(why);
                     continue;

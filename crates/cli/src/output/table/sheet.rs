@@ -31,6 +31,11 @@ fn bullet(item: &str) -> String {
     format!("  - {}\n", one_line(item))
 }
 
+/// What to do about the bullet before it.
+fn to_do(remedy: &str) -> String {
+    format!("    do: {}\n", one_line(remedy))
+}
+
 fn bullets(items: &[String]) -> String {
     let lines: Vec<_> = items.iter().map(|item| bullet(item)).collect();
     lines.concat()
@@ -96,7 +101,7 @@ fn warning(warning: &Warning) -> String {
     let about: Vec<_> = [subject, &lasts].into_iter().filter(|part| !part.is_empty()).collect();
     let about = if about.is_empty() { String::new() } else { format!("{}: ", about.join(" ")) };
     let severity = shown::<Severity>(warning.severity);
-    let remedy = if remedy.is_empty() { String::new() } else { format!("    do: {}\n", one_line(remedy)) };
+    let remedy = if remedy.is_empty() { String::new() } else { to_do(remedy) };
     format!("{}{remedy}", bullet(&format!("{severity}: {about}{text} [{code}]")))
 }
 
@@ -129,14 +134,15 @@ pub(crate) fn roles_sheet(said: &ListRolesResponse, width: Width) -> String {
     sheet.push_str(&part("Groups", &columns(width, header, said.roles.iter().map(row).collect())));
     let remedy = |role: &GroupRole| {
         let GroupRole { group, reason, .. } = role;
-        format!(
-            "group {group}: {reason}\n    do: start `quorate guard {group}` here, or let it and its keeper go on, where a guard runs it; else \
-             mend what its hooks trip over, by the log of this agent; `quorate group show {group}` says what else there is"
-        )
+        let remedy = format!(
+            "start `quorate guard {group}` here, or let it and its keeper go on, where a guard runs it; else mend what its hooks \
+             trip over, by the log of this agent; `quorate group show {group}` says what else there is"
+        );
+        format!("{}{}", bullet(&format!("group {group}: {reason}")), to_do(&remedy))
     };
     let unserved: Vec<_> = unserved(said).map(remedy).collect();
     if !unserved.is_empty() {
-        sheet.push_str(&part("This host's to serve or to stop, and not done", &bullets(&unserved)));
+        sheet.push_str(&part("This host's to serve or to stop, and not done", &unserved.concat()));
     }
     sheet
 }
@@ -322,7 +328,7 @@ pub(crate) fn group_sheet(group: &Group, warnings: &[Warning], now_ms: u64) -> S
         sheet.push_str(&part(&title, &bullets(&group.blocked_reasons)));
     }
     if !warnings.is_empty() {
-        sheet.push_str(&part("Warnings", &bullets(&warnings.iter().map(warning).collect::<Vec<_>>())));
+        sheet.push_str(&part("Warnings", &warnings.iter().map(warning).collect::<String>()));
     }
     sheet
 }

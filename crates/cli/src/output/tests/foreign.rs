@@ -106,7 +106,7 @@ fn screens() -> Vec<(&'static str, String, String)> {
         ("disks", table::disks(&[disk()], NOW_MS, WIDTH), table::disks(&[bad_disk()], NOW_MS, WIDTH)),
         ("disk", table::disk_sheet(&disk(), NOW_MS, WIDTH), table::disk_sheet(&bad_disk(), NOW_MS, WIDTH)),
         ("groups", table::groups(&[group()], WIDTH), table::groups(&[bad_group.clone()], WIDTH)),
-        ("group", table::group_sheet(&group(), NOW_MS), table::group_sheet(&bad_group, NOW_MS)),
+        ("group", table::group_sheet(&group(), &[], NOW_MS), table::group_sheet(&bad_group, &[], NOW_MS)),
         (
             "switches",
             table::switches(&[switch()], NOW_MS, WIDTH),

@@ -240,6 +240,10 @@ Groups
 GROUP  ROLE     EPOCH  REASON
 g1     primary  4      because
 g2     fenced   2      because
+
+This host's to serve or to stop, and not done
+  - group g2: because
+    do: start `quorate guard g2` here, or let it and its keeper go on, where a guard runs it; else mend what its hooks trip over, by the log of this agent; `quorate group show g2` says what else there is
 ",
     );
 }
