@@ -50,7 +50,7 @@ impl Leader {
         self.reach.note_record(state.cluster.led.as_ref());
         // Before there is a cluster nobody misses the quorum.
         let reached = reached || state.cluster.id.is_none();
-        let over = self.reach.look(reached, leading.is_some(), stalled_ms.is_some(), now);
+        let over = self.reach.look(reached, stalled_ms.is_some(), now);
         let Some(Leading { coordinator, term, decides }) = leading else {
             look.ended = self.resign();
             return look;

@@ -3,9 +3,6 @@
 use quorate_domain::{Led, Term};
 use quorate_planner::Mono;
 
-/// A quorum that was there for less than this may have been too short for the outage before it to be told.
-const STEADY_MS: u64 = 10_000;
-
 /// A time in which a coordinator knew of no quorum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gap {
@@ -13,12 +10,6 @@ pub(crate) struct Gap {
     pub(crate) since: Mono,
     /// When it knew of one again; none while it does not.
     pub(crate) until: Option<Mono>,
-}
-
-impl Gap {
-    fn lasted_ms(&self, now: Mono) -> u64 {
-        self.until.unwrap_or(now).since_ms(self.since)
-    }
 }
 
 /// What a coordinator has seen of the quorum, as it tells the one that leads.
@@ -49,16 +40,13 @@ pub(crate) struct Reach {
     lost: bool,
     /// The last time without one that is over; an empty one where it knew of a quorum at its first look.
     gap: Option<Gap>,
-    /// It ended with a quorum of this coordinator's own, which had to tell of it.
-    own: bool,
     /// How many outages the leader on record has told, and in which term.
     told: (Term, u64),
 }
 
 impl Reach {
-    /// Looks again; `reached` as far as it knows now, by leading or not. When a time without a quorum is over by this look, gives it back, or a
-    /// longer one shortly before it.
-    pub(crate) fn look(&mut self, reached: bool, leads: bool, stood_still: bool, now: Mono) -> Option<Gap> {
+    /// Looks again; `reached` as far as it knows now. Gives back a time without a quorum that is over by this look.
+    pub(crate) fn look(&mut self, reached: bool, stood_still: bool, now: Mono) -> Option<Gap> {
         if stood_still {
             *self = Self { told: self.told, ..Self::default() };
         }
@@ -70,12 +58,7 @@ impl Reach {
         if !reached || (since.is_some() && !was_lost) {
             return None;
         }
-        let gap = Gap { since: since.unwrap_or(now), until: Some(now) };
-        let is_longer = |before: &Gap| before.lasted_ms(now) > gap.lasted_ms(now);
-        let is_recent =
-            |before: &Gap| before.until.is_some_and(|until| gap.since.since_ms(until) < STEADY_MS);
-        let is_own = std::mem::replace(&mut self.own, leads);
-        self.gap = self.gap.filter(|before| is_own && is_longer(before) && is_recent(before)).or(Some(gap));
+        self.gap = Some(Gap { since: since.unwrap_or(now), until: Some(now) });
         self.gap.filter(|_| since.is_some())
     }
 
@@ -115,8 +98,7 @@ mod tests {
 
     fn looks(all: &[(u64, bool, bool)]) -> (Reach, Vec<Option<Gap>>) {
         let mut reach = Reach::default();
-        let found =
-            all.iter().map(|(at, reached, still)| reach.look(*reached, true, *still, Mono(*at))).collect();
+        let found = all.iter().map(|(at, reached, still)| reach.look(*reached, *still, Mono(*at))).collect();
         (reach, found)
     }
 
@@ -146,14 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn a_quorum_for_a_moment_hides_no_outage_before_it() {
-        let all = [(0, true), (250, false), (9_000, true), (9_250, false), (9_500, true), (20_000, true)];
-        let (mut reach, found) = looks(&all.map(|(at, reached)| (at, reached, false)));
-        assert_eq!(found, [None, None, Some(gap(0, 9_000)), None, Some(gap(0, 9_000)), None]);
-        assert_eq!(reach.look(false, true, false, Mono(20_250)), None);
-        assert_eq!(reach.look(true, true, false, Mono(20_500)), Some(gap(20_000, 20_500)), "long after it");
-        let (mut reach, _) =
-            looks(&all[..3].iter().map(|(at, reached)| (*at, *reached, false)).collect::<Vec<_>>());
+    fn what_is_on_record_is_told_to_nobody_again() {
+        let (mut reach, _) = looks(&[(0, true, false), (250, false, false), (9_000, true, false)]);
         let led = |term, outages| Led {
             coordinator: CoordinatorId(1),
             term: Term(term),
