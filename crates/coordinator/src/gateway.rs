@@ -15,7 +15,7 @@ use quorate_rpc::{
         ParsedWelcome,
     },
 };
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
@@ -58,10 +58,10 @@ impl Gateway {
 
     /// Registers the host, in the replicated state where something is new and by a confirmed read where not; either way
     /// a quorum has agreed that this coordinator leads.
-    async fn register(&self, hello: Hello, term: Term) -> Result<View, Status> {
+    async fn register(&self, hello: Hello, source: Option<IpAddr>, term: Term) -> Result<View, Status> {
         let known = self.consensus.feed().view();
         self.memory
-            .tell(|leader, now| leader.admit(&hello, &known.state, term, now))
+            .tell(|leader, now| leader.admit(&hello, source, &known.state, term, now))
             .map_err(|too_often| held_back(&too_often))?;
         if !known.state.hosts.contains_key(&hello.host) {
             self.memory.tell(|leader, now| leader.expect_host(&hello.host, hello.incarnation, term, now));
@@ -132,7 +132,12 @@ impl Gateway {
         Err(error.into())
     }
 
-    async fn open(&self, hello: ParsedHello, outbox: Outbox) -> Result<Session, Status> {
+    async fn open(
+        &self,
+        hello: ParsedHello,
+        source: Option<IpAddr>,
+        outbox: Outbox,
+    ) -> Result<Session, Status> {
         let known = self.consensus.feed().view().state;
         // Also by those who do not lead: of another cluster, neither the leader nor the lack of one means anything.
         let leadership = self.consensus.leadership().borrow().clone();
@@ -148,6 +153,7 @@ impl Gateway {
         let view = self
             .register(
                 Hello { host: host.clone(), zone, address, instance, incarnation, start, hook_times },
+                source,
                 leadership.term,
             )
             .await?;
@@ -353,12 +359,13 @@ impl AgentGateway for Gateway {
         if !leads_with_quorum(&self.consensus.leadership().borrow()) {
             return Err(self.not_leader());
         }
+        let source = request.remote_addr().map(|address| address.ip());
         let mut inbox = request.into_inner();
         let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
         let gateway = self.clone();
         tokio::spawn(async move {
             let result = match first_hello(&mut inbox).await {
-                Ok(hello) => run_session(&gateway, hello, inbox, outbox.clone()).await,
+                Ok(hello) => run_session(&gateway, hello, source, inbox, outbox.clone()).await,
                 Err(status) => Err(status),
             };
             if let Err(status) = result {
@@ -373,10 +380,11 @@ impl AgentGateway for Gateway {
 async fn run_session(
     gateway: &Gateway,
     hello: ParsedHello,
+    source: Option<IpAddr>,
     inbox: Streaming<AgentMessage>,
     outbox: Outbox,
 ) -> Result<(), Status> {
-    let session = gateway.open(hello, outbox).await?;
+    let session = gateway.open(hello, source, outbox).await?;
     let id = session.id.clone();
     let result = session.serve(inbox).await;
     gateway.memory.close_session(&id);

@@ -13,7 +13,10 @@ use quorate_domain::{
     State, Term,
 };
 use quorate_planner::{HostObservation, Mono, Observations, remember};
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+};
 
 /// The memory of one coordinator; empty while it does not lead.
 #[derive(Debug, Clone, Default)]
@@ -174,15 +177,23 @@ impl Leader {
         }
     }
 
-    /// A hello arrived in the leadership of this term: may it cost what it would by this state?
+    /// A hello arrived from an address, if that is known, in the leadership of this term: may it cost what it would by this
+    /// state?
     ///
     /// # Errors
     /// [`TooOften`] when too many came before it; it costs nothing then.
-    pub fn admit(&mut self, hello: &Hello, state: &State, term: Term, now: Mono) -> Result<(), TooOften> {
+    pub fn admit(
+        &mut self,
+        hello: &Hello,
+        source: Option<IpAddr>,
+        state: &State,
+        term: Term,
+        now: Mono,
+    ) -> Result<(), TooOften> {
         if self.observations.term != term {
             return Ok(());
         }
-        let admitted = self.pace.admit(hello, state, now);
+        let admitted = self.pace.admit(hello, source, state, now);
         if let Err(TooOften { haste, host, .. }) = &admitted {
             self.observations.held_back.note(*haste, host.clone(), now);
         }

@@ -8,7 +8,7 @@
 use crate::session::Hello;
 use quorate_domain::{HostId, State, host::HOSTS_MAX};
 use quorate_planner::{Haste, Mono};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// A host's agent may start so often at once, and then once in so many milliseconds: an agent in a crash loop is up
 /// within two seconds of its last start.
@@ -17,6 +17,11 @@ const STARTS: Measure = Measure { at_once: 30, then_every_ms: 2_000 };
 const REFUSALS: Measure = Measure { at_once: 60, then_every_ms: 1_000 };
 /// So many hosts may be new, all together: several racks at once, and a rack more each half minute.
 const NEW_HOSTS: Measure = Measure { at_once: 512, then_every_ms: 100 };
+/// So many of them from one address: half, so that whoever asks most leaves the other half to all others. There is no queue,
+/// and a free place goes to whoever asks next.
+const NEW_HOSTS_OF_ONE: Measure = Measure { at_once: 256, then_every_ms: 200 };
+/// So many addresses have an account of their own. Beyond it all others share one until some have paid.
+const SOURCES_MAX: usize = 1_024;
 
 /// How often something may happen.
 #[derive(Debug, Clone, Copy)]
@@ -30,15 +35,26 @@ struct Measure {
 struct Account(Mono);
 
 impl Account {
-    /// Takes one, or says in how many milliseconds there will be one.
-    fn take(&mut self, measure: Measure, now: Mono) -> Result<(), u64> {
+    /// In how many milliseconds there will be one, unless there is one now.
+    fn wait(self, measure: Measure, now: Mono) -> Result<(), u64> {
         let owed_ms = self.0.since_ms(now);
         let most_ms = (measure.at_once - 1) * measure.then_every_ms;
-        if owed_ms > most_ms {
-            return Err(owed_ms - most_ms);
-        }
-        self.0 = now.plus_ms(owed_ms + measure.then_every_ms);
+        if owed_ms > most_ms { Err(owed_ms - most_ms) } else { Ok(()) }
+    }
+
+    /// Takes one, or says in how many milliseconds there will be one.
+    fn take(&mut self, measure: Measure, now: Mono) -> Result<(), u64> {
+        self.wait(measure, now)?;
+        self.0 = now.plus_ms(self.0.since_ms(now) + measure.then_every_ms);
         Ok(())
+    }
+}
+
+/// Whoever may have many addresses of IPv6 has a whole network of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -58,16 +74,25 @@ pub struct TooOften {
 pub(crate) struct Pace {
     hosts: BTreeMap<(Haste, HostId), Account>,
     new_hosts: Account,
+    /// By the address that the hello came from; none for all those beyond the limit.
+    sources: BTreeMap<Option<IpAddr>, Account>,
 }
 
 impl Pace {
-    /// Counts a hello for what it costs by this state; one that costs no entry and is not refused is not counted.
-    pub(crate) fn admit(&mut self, hello: &Hello, state: &State, now: Mono) -> Result<(), TooOften> {
+    /// Counts a hello for what it costs by this state; one that costs no entry and is not refused is not counted. `source` is
+    /// where it came from, if that is known.
+    pub(crate) fn admit(
+        &mut self,
+        hello: &Hello,
+        source: Option<IpAddr>,
+        state: &State,
+        now: Mono,
+    ) -> Result<(), TooOften> {
         if hello.registration(state).is_none() {
             return Ok(());
         }
         if !state.hosts.contains_key(&hello.host) {
-            let taken = self.new_hosts.take(NEW_HOSTS, now);
+            let taken = self.take_new_host(source, now);
             return taken.map_err(|ms| TooOften { haste: Haste::NewHosts, host: None, retry_after_ms: ms });
         }
         let (haste, measure) = match hello.refusal(state) {
@@ -78,6 +103,21 @@ impl Pace {
         let account = self.hosts.entry((haste, hello.host.clone())).or_default();
         let too_often = |ms| TooOften { haste, host: Some(hello.host.clone()), retry_after_ms: ms };
         account.take(measure, now).map_err(too_often)
+    }
+
+    fn take_new_host(&mut self, source: Option<IpAddr>, now: Mono) -> Result<(), u64> {
+        let Some(source) = source else { return self.new_hosts.take(NEW_HOSTS, now) };
+        let mut source = Some(network(source));
+        if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&source) {
+            self.sources.retain(|_, account| account.0 > now);
+            if self.sources.len() >= SOURCES_MAX {
+                source = None;
+            }
+        }
+        let of_one = self.sources.get(&source).copied().unwrap_or_default();
+        of_one.wait(NEW_HOSTS_OF_ONE, now)?;
+        self.new_hosts.take(NEW_HOSTS, now)?;
+        self.sources.entry(source).or_default().take(NEW_HOSTS_OF_ONE, now)
     }
 
     /// Hosts are forgotten and others come: there may be more names in a long leadership than there are hosts.
@@ -91,6 +131,69 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    fn v4(number: u32) -> IpAddr {
+        Ipv4Addr::from(0x0a00_0000 + number).into()
+    }
+
+    #[test]
+    fn one_address_takes_no_more_than_half_of_the_places_for_new_hosts() {
+        let (flood, honest) = (Some(v4(1)), Some(v4(2)));
+        // Who asks how often at this time, and how many of them are let in.
+        let table = [
+            ("at once half of them", flood, 6_000, 0, 256),
+            ("the other half is left", honest, 300, 0, 256),
+            ("then half of what comes", flood, 6_000, 10_000, 50),
+            ("and the other half again", honest, 60, 10_000, 50),
+            ("whatever one asks for that has had its share", flood, 6_000, 10_000, 0),
+            (
+                "or comes by IPv4 within IPv6",
+                Some(Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped().into()),
+                10,
+                10_000,
+                0,
+            ),
+            ("rest is saved up to the measure", flood, 6_000, 900_000, 256),
+            ("one that nobody knows has all that is left", None, 6_000, 900_000, 256),
+        ];
+        let mut pace = Pace::default();
+        for (case, source, asked, at, let_in) in table {
+            let now = Mono(1_000_000).plus_ms(at);
+            let taken = (0..asked).filter(|_| pace.take_new_host(source, now).is_ok());
+            assert_eq!(taken.count(), let_in, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_new_host_of_another_address_waits_for_nobody_who_floods() {
+        let mut pace = Pace::default();
+        let mut waited = 0;
+        // A flood that asks for every place in every millisecond, and one honest host in every second.
+        for ms in 0..60_000 {
+            let now = Mono(1_000_000 + ms);
+            for _ in 0..3 {
+                let _ = pace.take_new_host(Some(v4(1)), now);
+            }
+            if ms % 1_000 == 999 && pace.take_new_host(Some(v4(2)), now).is_err() {
+                waited += 1;
+            }
+        }
+        assert_eq!(waited, 0);
+    }
+
+    #[test]
+    fn what_is_remembered_of_addresses_is_bounded_and_a_network_of_ipv6_is_one() {
+        let mut pace = Pace::default();
+        let now = Mono(1_000_000);
+        for number in 0..10_000 {
+            let _ = pace.take_new_host(Some(v4(number)), now);
+        }
+        assert!(pace.sources.len() <= SOURCES_MAX + 1, "{}", pace.sources.len());
+        let mut pace = Pace::default();
+        let of_one_network = (0..6_000).map(|host| Some(Ipv6Addr::from((0x2001 << 112) + host).into()));
+        assert_eq!(of_one_network.filter(|source| pace.take_new_host(*source, now).is_ok()).count(), 256);
+    }
 
     #[test]
     fn so_many_at_once_and_then_one_after_the_other() {

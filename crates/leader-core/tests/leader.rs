@@ -419,7 +419,7 @@ impl Desk {
     fn let_in(&mut self, hellos: impl IntoIterator<Item = Hello>, now: u64) -> usize {
         let mut count = 0;
         for hello in hellos {
-            if self.leader.admit(&hello, &self.state, Term(self.term), Mono(now)).is_err() {
+            if self.leader.admit(&hello, None, &self.state, Term(self.term), Mono(now)).is_err() {
                 continue;
             }
             count += 1;
@@ -472,7 +472,7 @@ fn another_leadership_counts_nothing() {
     let mut desk = Desk::new();
     desk.look(0);
     let many = (0..1_000).map(|number| hello(&format!("n{number}"), 1));
-    let admitted = many.filter(|hello| desk.leader.admit(hello, &desk.state, Term(9), Mono(0)).is_ok());
+    let admitted = many.filter(|hello| desk.leader.admit(hello, None, &desk.state, Term(9), Mono(0)).is_ok());
     assert_eq!(admitted.count(), 1_000);
 }
 

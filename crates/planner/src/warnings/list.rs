@@ -1,10 +1,17 @@
-//! The list: worst first, then longest first, bounded, and in words only as far as it is listed.
+//! The list: worst first, then longest first, bounded with some of each code in it, and in words only as far as it is listed.
 
 use super::code::{Code, Severity, Subject};
-use std::{cmp::Reverse, fmt};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BTreeMap,
+    fmt,
+};
 
 /// The most warnings that are listed; how many more there are is said.
 pub const LISTED_MAX: usize = 100;
+/// So many of each code are listed whatever there is of others, so that one thing that is wrong everywhere hides nothing else.
+const OF_EACH_CODE: usize = 2;
+const _: () = assert!(OF_EACH_CODE * Code::ALL.len() <= LISTED_MAX);
 /// The longest text of a warning in bytes, and of its remedy: reasons come from hosts.
 pub const TEXT_MAX_BYTES: usize = 2_048;
 
@@ -49,7 +56,7 @@ pub struct Warning {
 /// The list, and how much there is altogether.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Warnings {
-    /// Worst first, then longest first; at most [`LISTED_MAX`].
+    /// Worst first, then longest first; at most [`LISTED_MAX`], and when there are more, the first two of each code in any case.
     pub listed: Vec<Warning>,
     /// How many more there are.
     pub unlisted: usize,
@@ -94,7 +101,7 @@ impl<'a> Drafts<'a> {
         self.0.push(Draft { severity, code, subject, since, words: Box::new(words) });
     }
 
-    pub(super) fn list(mut self) -> Warnings {
+    pub(super) fn list(self) -> Warnings {
         let worst = self.0.iter().map(|draft| draft.severity).max();
         let order = |one: &Draft<'_>, other: &Draft<'_>| {
             let key = |draft: &Draft<'_>| {
@@ -104,13 +111,33 @@ impl<'a> Drafts<'a> {
             key(one).cmp(&key(other)).then_with(rest)
         };
         let unlisted = self.0.len().saturating_sub(LISTED_MAX);
-        if unlisted > 0 {
-            self.0.select_nth_unstable_by(LISTED_MAX, order);
-            self.0.truncate(LISTED_MAX);
-        }
-        self.0.sort_by(order);
-        Warnings { listed: self.0.into_iter().map(said).collect(), unlisted, worst }
+        let mut listed = if unlisted > 0 { cut(self.0, order) } else { self.0 };
+        listed.sort_by(order);
+        Warnings { listed: listed.into_iter().map(said).collect(), unlisted, worst }
     }
+}
+
+/// The first [`OF_EACH_CODE`] of each code, and the first of all others up to [`LISTED_MAX`]; there are more.
+fn cut<'a>(all: Vec<Draft<'a>>, order: impl Copy + Fn(&Draft<'a>, &Draft<'a>) -> Ordering) -> Vec<Draft<'a>> {
+    let mut by_code: BTreeMap<Code, Vec<Draft<'a>>> = BTreeMap::new();
+    for draft in all {
+        by_code.entry(draft.code).or_default().push(draft);
+    }
+    let (mut listed, mut others) = (Vec::new(), Vec::new());
+    for mut of_one in by_code.into_values() {
+        if of_one.len() > OF_EACH_CODE {
+            of_one.select_nth_unstable_by(OF_EACH_CODE, order);
+            others.extend(of_one.drain(OF_EACH_CODE..));
+        }
+        listed.append(&mut of_one);
+    }
+    let room = LISTED_MAX.saturating_sub(listed.len());
+    if others.len() > room {
+        others.select_nth_unstable_by(room, order);
+        others.truncate(room);
+    }
+    listed.append(&mut others);
+    listed
 }
 
 fn said(draft: Draft<'_>) -> Warning {

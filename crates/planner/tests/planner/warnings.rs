@@ -640,8 +640,14 @@ fn the_list_is_bounded_worst_first_then_longest_first_and_says_how_many_more_the
     let found = world.warned_by(&well());
     assert_eq!((found.listed.len(), found.worst), (LISTED_MAX, Some(Severity::Critical)));
     assert_eq!(found.unlisted, 250 + 250 + 1 - LISTED_MAX, "no group acts, none has a backup, and one disk");
-    let longest: Vec<_> = found.listed.iter().map(|warning| warning.subject.id()).collect();
-    assert_eq!(longest, (0..100).map(|number| format!("new-{number:03}")).collect::<Vec<_>>());
+    // The first of each code are in it, whatever there is of the one that is worst.
+    let (critical, rest) = found.listed.split_at(LISTED_MAX - 3);
+    let longest: Vec<_> = critical.iter().map(|warning| warning.subject.id()).collect();
+    assert_eq!(longest, (0..97).map(|number| format!("new-{number:03}")).collect::<Vec<_>>());
+    let rest: Vec<_> = rest.iter().map(short).collect();
+    let notes = ["new-000", "new-001"].map(|group| format!("note NO_ELIGIBLE_BACKUP group {group}"));
+    assert_eq!(rest[1..], notes);
+    assert!(rest[0].contains("DISK_FAILED disk h3/"), "{rest:?}");
 }
 
 #[test]

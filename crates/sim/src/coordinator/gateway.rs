@@ -84,7 +84,7 @@ impl Process {
         }
         let (host, term) = (&hello.host, Term(self.published.term));
         let now = Mono(env.local_ms(desk.node));
-        if self.leader.admit(hello, self.raft.state(), term, now).is_err() {
+        if self.leader.admit(hello, None, self.raft.state(), term, now).is_err() {
             env.counts.add("agents/held-back");
             return self.over(connection, Why::Refused, desk, env);
         }
