@@ -133,6 +133,7 @@ impl Process {
 
     fn refuse(&mut self, connection: Connection, rejection: &Rejection, desk: &Desk, env: &mut Env) {
         self.note_refused(connection, rejection);
+        env.counts.add(format!("hellos/refused-{}", rejection.code()));
         if matches!(rejection, Rejection::StartNumberTooHigh { .. }) {
             env.counts.add("agents/forged-number-refused");
         }
