@@ -167,11 +167,12 @@ impl Guard {
             Failure::Other { code: Code::Unimplemented, .. } => (no_agent(agent), exit::FAILED),
             other => (format!("the agent at {agent}: {other}"), exit::FAILED),
         };
-        output::note(&format!("error: {text}"));
         self.mandates.away();
         self.others.away();
         self.leaving = Some(code);
+        // Before anything is said, which may take its time.
         self.end_service(TERMINATE);
+        output::note(&format!("error: {text}"));
     }
 
     /// Says what it waits for, unless that is known.
