@@ -56,20 +56,25 @@ fn own_pid() -> i32 {
     i32::try_from(process::id()).unwrap_or(0)
 }
 
+/// What begins another program, or ends, hides its environment for a moment.
+const HIDDEN_FOR: Duration = Duration::from_millis(500);
+
 /// Kills everything that other guards with this mark have started, until nothing is left; how much there was. This guard may
 /// run nothing meanwhile: what is below it and no bystander is for [`super::kill_what_is_left`].
 ///
 /// # Errors
 /// What is left after `limit`, what cannot be looked at, or what must not be killed from here.
 pub fn end_what_others_left(mark: &str, but: &Bystanders, limit: Duration) -> Result<usize, String> {
-    let end = Instant::now() + limit;
+    let begun = Instant::now();
+    let end = begun + limit;
     let (mut found, mut empty) = (BTreeSet::new(), 0);
     loop {
         let left = Left::look(mark, but);
         let doomed = if left.others.is_empty() { &left.keepers } else { &left.others };
         empty = if doomed.is_empty() { empty + 1 } else { 0 };
-        if empty == EMPTY_ROUNDS {
-            return left.above.or(left.unseen).map_or(Ok(found.len()), Err);
+        let hindrance = left.above.or(left.unseen);
+        if empty >= EMPTY_ROUNDS && (hindrance.is_none() || begun.elapsed() >= HIDDEN_FOR) {
+            return hindrance.map_or(Ok(found.len()), Err);
         }
         doomed.iter().copied().for_each(processes::kill);
         found.extend(doomed.iter().copied());
