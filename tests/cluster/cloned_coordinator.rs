@@ -224,10 +224,8 @@ async fn says(cluster: &Cluster, at: u64, words: [&str; 2], remedy: &str) -> Res
     .await
 }
 
-// The lost one may have counted the copy: no operator's word gives the original back what was promised to that.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_original_that_is_started_again_is_sent_back_to_its_copy_while_another_coordinator_is_lost()
--> Result<()> {
+/// A cluster, its leader, and the two others, which are stopped: one to be moved, and one that is lost.
+async fn two_are_stopped() -> Result<(Cluster, u64, u64, u64)> {
     let mut cluster = Cluster::start(plan()).await?;
     cluster.create_group("g", &[1]).await?;
     let leader = cluster.leader().await?;
@@ -236,6 +234,14 @@ async fn an_original_that_is_started_again_is_sent_back_to_its_copy_while_anothe
         cluster.coordinator(id).terminate()?;
         cluster.coordinator(id).ended(SOON).await?;
     }
+    Ok((cluster, leader, moved, lost))
+}
+
+// The lost one may have counted the copy: no operator's word gives the original back what was promised to that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_original_that_is_started_again_is_sent_back_to_its_copy_while_another_coordinator_is_lost()
+-> Result<()> {
+    let (mut cluster, leader, moved, lost) = two_are_stopped().await?;
     let (original, folder) = (cluster.data_dir(moved), cluster.root().join("moved"));
     copy(&original, &folder)?;
     point_at(&cluster, moved, &folder)?;
@@ -270,14 +276,7 @@ async fn an_original_that_is_started_again_is_sent_back_to_its_copy_while_anothe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moved_folder_counts_while_another_coordinator_is_lost_only_by_an_operators_word() -> Result<()> {
-    let mut cluster = Cluster::start(plan()).await?;
-    cluster.create_group("g", &[1]).await?;
-    let leader = cluster.leader().await?;
-    let (moved, lost) = (leader % 3 + 1, (leader + 1) % 3 + 1);
-    for id in [moved, lost] {
-        cluster.coordinator(id).terminate()?;
-        cluster.coordinator(id).ended(SOON).await?;
-    }
+    let (mut cluster, leader, moved, lost) = two_are_stopped().await?;
     let folder = cluster.root().join("moved");
     copy(&cluster.data_dir(moved), &folder)?;
     point_at(&cluster, moved, &folder)?;

@@ -281,16 +281,21 @@ async fn what_an_agent_and_a_warden_killed_at_once_leave_goes_on_until_the_agent
         .await?;
         // The demotion that is tried again succeeds from here on.
         write_demote(&cluster, "exit 0")?;
-        wait_until("h1 is known to have stopped", SERVED, async || {
-            let unstopped = cluster.group("g").await?.unstopped;
-            ensure!(unstopped.is_empty(), "{unstopped:?}");
-            Ok(())
-        })
-        .await?;
+        has_stopped(&cluster).await?;
         cluster.wait_for_hosts().await?;
         end(cluster).await?;
     }
     Ok(())
+}
+
+/// The service of h1 is known to have stopped at last.
+pub(crate) async fn has_stopped(cluster: &Cluster) -> Result<()> {
+    wait_until("h1 is known to have stopped", SERVED, async || {
+        let unstopped = cluster.group("g").await?.unstopped;
+        ensure!(unstopped.is_empty(), "{unstopped:?}");
+        Ok(())
+    })
+    .await
 }
 
 /// Ends everything; wardens end once their agents have said goodbye and nothing is left to guard.

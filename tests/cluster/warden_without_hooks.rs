@@ -1,8 +1,8 @@
 //! Hooks that are taken away from an agent: what they started is found and ended, and what cannot be proven waits for them.
 
 use crate::warden::{
-    FAILS, SERVED, end, epochs, expect_no_overlap, follows_without_overlap, served, wait_for_epoch,
-    warden_of, write_demote,
+    FAILS, SERVED, end, epochs, expect_no_overlap, follows_without_overlap, has_stopped, served,
+    wait_for_epoch, warden_of, write_demote,
 };
 use anyhow::{Context, Result, ensure};
 use quorate_tests::{
@@ -71,12 +71,7 @@ async fn what_hooks_left_is_killed_by_a_start_without_them_and_waits_for_them_to
     cluster.agent(1).start()?;
     wait_for_epoch(&cluster, |last| last > epoch).await?;
     expect_no_overlap(&cluster)?;
-    wait_until("h1 is known to have stopped", SERVED, async || {
-        let unstopped = cluster.group("g").await?.unstopped;
-        ensure!(unstopped.is_empty(), "{unstopped:?}");
-        Ok(())
-    })
-    .await?;
+    has_stopped(&cluster).await?;
     cluster.wait_for_hosts().await?;
     end(cluster).await
 }

@@ -17,6 +17,7 @@ use quorate_domain::{
     ClusterId, CoordinatorId, InstanceId,
     starts::{Decision, KnownStarts, Pending, Place, Standing, Start, Survey, Wish},
 };
+use quorate_runtime::lack::is_lack_of_descriptors;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -30,9 +31,6 @@ const FORMAT: u32 = 2;
 /// From this layout on a file without a checksum lost it.
 const FIRST_SEALED_FORMAT: u32 = 2;
 
-/// What Linux calls too many open files, of this process and of the machine.
-const EMFILE: i32 = 24;
-const ENFILE: i32 = 23;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity.json";
 const PEERS: &str = "peers.json";
@@ -98,8 +96,8 @@ pub enum FolderError {
 
 /// What an operator can do about an error of the operating system, behind a semicolon; nothing when that is not known.
 pub fn remedy(source: &io::Error) -> &'static str {
-    // There is no kind for these: this process has as many files open as it may, or the machine has.
-    if matches!(source.raw_os_error(), Some(EMFILE | ENFILE)) {
+    // There is no kind for it.
+    if is_lack_of_descriptors(source) {
         return "; raise the limit of open files (`LimitNOFILE=` in the unit, `ulimit -n`)";
     }
     match source.kind() {

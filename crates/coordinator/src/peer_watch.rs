@@ -8,10 +8,10 @@ use crate::{
     peer::{PROMISED_TO, Peers, REASON_NOT_COUNTED, REASON_NOT_TAKEN, WAITS},
 };
 use quorate_consensus::{Consensus, types::MemberNode};
-use quorate_domain::{CoordinatorId, text::one_line};
+use quorate_domain::CoordinatorId;
 use quorate_leader_core::QuorumSeen;
 use quorate_planner::warnings::{self, Finding, LostLines};
-use quorate_rpc::{TEXT_MAX_BYTES, pb::raft::IdentifyResponse};
+use quorate_rpc::{bounded_line, pb::raft::IdentifyResponse};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -294,10 +294,10 @@ fn judge(answer: Result<IdentifyResponse, Status>, sent_ms: u64, took: Duration)
         }
     }
     if !answer.asker_not_reached.is_empty() {
-        problems.push(Problem::DoesNotReachThis { message: shown(&answer.asker_not_reached) });
+        problems.push(Problem::DoesNotReachThis { message: bounded_line(answer.asker_not_reached) });
     }
     if !answer.asker_runs_twice.is_empty() {
-        problems.push(Problem::RunsTwice { message: shown(&answer.asker_runs_twice) });
+        problems.push(Problem::RunsTwice { message: bounded_line(answer.asker_runs_twice) });
     }
     if answer.stands_still {
         problems.push(Problem::StandsStill);
@@ -340,14 +340,7 @@ fn in_full(status: &Status) -> String {
         }
         source = error.source();
     }
-    shown(&text)
-}
-
-/// The words of another one as one line of bounded length.
-fn shown(text: &str) -> String {
-    let mut line = one_line(text).into_owned();
-    line.truncate(line.floor_char_boundary(TEXT_MAX_BYTES));
-    line
+    bounded_line(text)
 }
 
 fn signed(ms: u64) -> i64 {
@@ -357,6 +350,7 @@ fn signed(ms: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_rpc::TEXT_MAX_BYTES;
     use std::collections::HashMap;
     use tonic_types::ErrorDetails;
 

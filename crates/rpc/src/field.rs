@@ -70,13 +70,17 @@ pub(crate) fn text(field: &str, text: String) -> Result<String, InvalidField> {
         let problem = format!("has {} bytes", text.len());
         return Err(InvalidField::new(field, problem, format!("shorten it to at most {TEXT_MAX_BYTES}")));
     }
-    Ok(match one_line(&text) {
+    Ok(bounded_line(text))
+}
+
+/// The words of another one as one line of at most [`TEXT_MAX_BYTES`].
+pub fn bounded_line(text: String) -> String {
+    let mut line = match one_line(&text) {
         Cow::Borrowed(_) => text,
-        Cow::Owned(mut line) => {
-            line.truncate(line.floor_char_boundary(TEXT_MAX_BYTES));
-            line
-        }
-    })
+        Cow::Owned(line) => line,
+    };
+    line.truncate(line.floor_char_boundary(TEXT_MAX_BYTES));
+    line
 }
 
 /// Takes a number of which zero means "not set".

@@ -16,7 +16,7 @@ pub mod status;
 pub mod transport;
 
 pub use client::{Client, ClientError, ClientOptions};
-pub use field::{InvalidField, TEXT_MAX_BYTES};
+pub use field::{InvalidField, TEXT_MAX_BYTES, bounded_line};
 pub use incoming::incoming;
 pub use status::{ApiError, Failure, classify};
 pub use transport::DEFAULT_MAX_MESSAGE_BYTES;

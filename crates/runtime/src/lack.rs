@@ -10,7 +10,12 @@ const TRIES: u32 = 60;
 
 /// True for an error that says only that this process or machine is short of descriptors or memory.
 pub fn is_own_lack(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+    is_lack_of_descriptors(error) || Errno::from_io_error(error) == Some(Errno::NOMEM)
+}
+
+/// True when this process has as many files open as it may, or the machine has.
+pub fn is_lack_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Opens something, and waits up to three seconds for what this process lacks to do so. Blocks the thread; `open` must have
