@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::{collections::BTreeMap, time::Duration};
 
 pub(crate) const GROUP: &str = "g";
-const SERVICE: &str = env!("CARGO_BIN_EXE_quorate-service");
+pub(crate) const SERVICE: &str = env!("CARGO_BIN_EXE_quorate-service");
 pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 /// A service has written so often before its primary is met by anything.
 const WRITES_MIN: usize = 30;

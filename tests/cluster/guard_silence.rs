@@ -1,13 +1,17 @@
 //! A guard that gives no word proves nothing: nobody follows before it is known that nothing is left of its service.
 
-use crate::guard::{GROUP, Guarded, PATIENCE};
+use crate::guard::{GROUP, Guarded, PATIENCE, SERVICE};
 use anyhow::{Context, Result, ensure};
 use quorate_rpc::pb::types::Group;
 use quorate_tests::{
+    Cluster, Plan, binary,
     health::{status, text, warning},
-    services, wait_until,
+    process::Process,
+    services::{self, Services},
+    wait_until,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use std::path::PathBuf;
 
 /// Stops the guard of h1 and its keeper, and waits until the status says what is not known; the keeper.
 async fn silence(guarded: &Guarded) -> Result<Pid> {
@@ -165,4 +169,80 @@ async fn a_restarted_agent_remembers_it_and_a_later_guard_ends_what_is_left() ->
     let ended = later.ended(PATIENCE).await?;
     ensure!(matches!(ended.code(), Some(0 | 137 | 143)), "{ended}");
     guarded.finish().await
+}
+
+/// Runs something by `setpriv`, of which the words before the program are given.
+async fn by_setpriv(cluster: &Cluster, name: &str, words: &[&str]) -> Result<Process> {
+    let words = words.iter().map(Into::into).collect();
+    let log = cluster.root().join(format!("{name}.log"));
+    let mut process = Process::new(name.to_owned(), PathBuf::from("/usr/bin/setpriv"), words, log);
+    process.start()?;
+    Ok(process)
+}
+
+/// A guard that may not look at the processes of other users, as root in a container without privileges.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hides_hinders_a_guard_only_while_its_word_is_awaited_and_an_operator_gives_it() -> Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let cluster = Cluster::start(Plan::with_agents(1)).await?;
+    let services = Services::new(&cluster.root().join("services"), SERVICE.as_ref())?;
+    let command = services.command(services::Guarded::Deaf)?.display().to_string();
+    let quorate = tokio::task::spawn_blocking(binary::quorate).await??.display().to_string();
+    let agent = cluster.agent_address(1);
+    cluster.create_group(GROUP, &[1]).await?;
+    cluster.wait_for_active(GROUP, PATIENCE).await?;
+    let mut hides =
+        by_setpriv(&cluster, "hides", &["--reuid", "54321", "--clear-groups", "sleep", "600"]).await?;
+    let guard = async |name: &str, more: &[&str]| {
+        let words = [
+            "--bounding-set",
+            "-sys_ptrace,-perfmon,-sys_admin",
+            &quorate,
+            "guard",
+            "--agent",
+            &agent,
+            GROUP,
+        ];
+        by_setpriv(&cluster, name, &[&words[..], more, &["--", &command]].concat()).await
+    };
+    let serves = async |epoch: u64| {
+        wait_until(&format!("the service of epoch {epoch} or later writes"), PATIENCE, async || {
+            let mut journal = services.journal(GROUP);
+            let (last, _) = journal.read()?.newest().context("nothing was written yet")?;
+            ensure!(last.epoch >= epoch, "{last:?}");
+            Ok(last.epoch)
+        })
+        .await
+    };
+
+    let mut first = guard("first", &[]).await?;
+    let epoch = serves(0).await?;
+    let keeper = *first.children()?.first().context("a guard has a keeper")?;
+    first.pause().await?;
+    kill_process(keeper, Signal::STOP)?;
+    kill_process(keeper, Signal::KILL)?;
+    first.kill()?;
+
+    let mut second = guard("second", &[]).await?;
+    wait_until("the status says what hinders the guard", PATIENCE, async || {
+        let (code, document) = status(&cluster, &[1, 2, 3]).await?;
+        let said = text(warning(&document, "DEMOTION_NOT_DONE", GROUP)?);
+        ensure!(
+            code == 1 && said.contains("cannot be looked at") && said.contains("--nothing-left"),
+            "{said}"
+        );
+        Ok(())
+    })
+    .await?;
+    second.terminate()?;
+    ensure!(second.ended(PATIENCE).await?.success(), "{}", second.said()?);
+    let mut third = guard("third", &["--nothing-left"]).await?;
+    serves(epoch + 1).await?;
+    third.terminate()?;
+    third.ended(PATIENCE).await?;
+    hides.kill()?;
+    services.journal(GROUP).read()?.ensure_none_outlived()?;
+    cluster.finish().await
 }

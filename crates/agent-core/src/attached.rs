@@ -24,6 +24,19 @@ pub struct Told {
     pub disk: Option<DiskName>,
     /// The epoch that it is asked to be ready for.
     pub asks: Option<Epoch>,
+    /// It is on record that nothing is left of what earlier guards of the group ran.
+    pub nothing_awaited: bool,
+}
+
+/// Who begins the service of an epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginner {
+    /// The guard of the group, which was asked.
+    Guard,
+    /// Hooks, if there are any: no guard has been seen.
+    Hooks,
+    /// Nothing can, and why.
+    Nothing(String),
 }
 
 /// Why a guard is not taken in.
@@ -47,6 +60,15 @@ struct Guard<W> {
     runs: Option<Runs>,
     /// It has said nothing where it had to: another one may take its place.
     stands_still: bool,
+    /// What keeps it from beginning anything, by its own word.
+    hindrance: Option<String>,
+}
+
+impl<W> Guard<W> {
+    fn why_hindered(&self) -> Option<String> {
+        let hindrance = self.hindrance.as_ref()?;
+        Some(format!("its guard ({}) cannot begin: {hindrance}", self.name))
+    }
 }
 
 /// What a guard may run.
@@ -113,15 +135,10 @@ impl<W> Guards<W> {
         }
         self.numbers += 1;
         self.known.insert(group.clone());
-        let guard =
-            Guard { number: self.numbers, name, seat, way, last: None, runs: None, stands_still: false };
+        let (number, stands_still) = (self.numbers, false);
+        let guard = Guard { number, name, seat, way, last: None, runs: None, stands_still, hindrance: None };
         self.attached.insert(group, guard);
         Ok(self.numbers)
-    }
-
-    /// True for a group whose service guards run, and that has none now: nothing would start it.
-    pub fn is_missing(&self, group: &GroupId) -> bool {
-        self.known.contains(group) && !self.attached.contains_key(group)
     }
 
     /// Every group with a guard.
@@ -160,14 +177,33 @@ impl<W> Guards<W> {
         Some((guard.seat.clone(), guard.runs.map(|runs| runs.epoch)))
     }
 
-    /// The guard of a group is to begin the service of an epoch. False when there is none.
-    pub fn begin(&mut self, group: &GroupId, epoch: Epoch, now: BootMs) -> bool {
-        if !self.attached.contains_key(group) {
-            return false;
+    /// The service of an epoch is to begin: by whom.
+    pub fn begin(&mut self, group: &GroupId, epoch: Epoch, now: BootMs) -> Beginner {
+        let Some(guard) = self.attached.get(group) else {
+            return if self.known.contains(group) {
+                Beginner::Nothing(format!(
+                    "its service is run by a guard and none is attached; start `quorate guard {group}` again"
+                ))
+            } else {
+                Beginner::Hooks
+            };
+        };
+        if let Some(why) = guard.why_hindered() {
+            return Beginner::Nothing(why);
         }
         let beginning = Beginning { epoch, ready: false, by: now.after_ms(READY_MS) };
         self.beginning.insert(group.clone(), beginning);
-        true
+        Beginner::Guard
+    }
+
+    /// It says what keeps it from beginning anything; empty for nothing any more. The beginning that has failed by that.
+    pub fn hindered(&mut self, group: &GroupId, number: u64, hindrance: String) -> Option<Lost> {
+        let guard = self.speaks(group, number)?;
+        guard.hindrance = Some(hindrance).filter(|hindrance| !hindrance.is_empty());
+        let reason = guard.why_hindered()?;
+        let epoch = self.asks(group)?;
+        self.beginning.remove(group);
+        Some(Lost { group: group.clone(), epoch, reason })
     }
 
     /// The epoch that the guard of a group is asked to be ready for.
@@ -303,7 +339,7 @@ mod tests {
             lease_deadline: BootMs(deadline),
             reason: "r".to_owned(),
         };
-        Told { role, disk: None, asks: None }
+        Told { role, disk: None, asks: None, nothing_awaited: true }
     }
 
     fn attached() -> Guards<u8> {
@@ -321,9 +357,11 @@ mod tests {
         let mut guards = attached();
         assert_eq!(attach(&mut guards), Err(NotTaken::Guarded("process 7".into())));
         assert_eq!(guards.gone(&group(), 2), None, "not its word");
-        assert!(!guards.is_missing(&group()));
+        assert_eq!(guards.begin(&group(), Epoch(5), BootMs(0)), Beginner::Guard);
+        assert!(guards.interrupt(&group(), Epoch(5)));
         assert_eq!(guards.gone(&group(), 1), None, "it ran nothing");
-        assert!(guards.is_missing(&group()));
+        let Beginner::Nothing(why) = guards.begin(&group(), Epoch(6), BootMs(0)) else { panic!("begun") };
+        assert!(why.ends_with("none is attached; start `quorate guard g` again"), "{why}");
         assert_eq!(attach(&mut guards), Ok(2));
     }
 
@@ -403,7 +441,8 @@ mod tests {
     #[test]
     fn one_that_is_to_begin_is_asked_first_and_has_its_time() {
         let mut guards = attached();
-        assert!(guards.begin(&group(), Epoch(5), BootMs(0)));
+        assert_eq!(Guards::<u8>::default().begin(&group(), Epoch(5), BootMs(0)), Beginner::Hooks);
+        assert_eq!(guards.begin(&group(), Epoch(5), BootMs(0)), Beginner::Guard);
         assert_eq!((guards.asks(&group()), guards.next_wake()), (Some(Epoch(5)), Some(BootMs(READY_MS))));
         assert!(!guards.ready(&group(), 1, Epoch(4), BootMs(9_000)));
         assert!(!guards.ready(&group(), 2, Epoch(5), BootMs(9_000)));
@@ -416,6 +455,22 @@ mod tests {
         assert_eq!((lost.epoch, lost.reason.as_str()), (Epoch(6), "its guard (process 7) does not answer"));
         guards.begin(&group(), Epoch(7), BootMs(0));
         assert_eq!(guards.gone(&group(), 1).unwrap().epoch, Epoch(7));
-        assert!(!guards.begin(&group(), Epoch(8), BootMs(0)), "none is there");
+        assert!(matches!(guards.begin(&group(), Epoch(8), BootMs(0)), Beginner::Nothing(_)), "none is there");
+    }
+
+    #[test]
+    fn one_that_is_hindered_begins_nothing_until_it_says_that_it_can() {
+        let mut guards = attached();
+        guards.begin(&group(), Epoch(5), BootMs(0));
+        assert_eq!(guards.hindered(&group(), 2, "not its word".into()), None);
+        let lost = guards.hindered(&group(), 1, "process 9 hides".into()).unwrap();
+        let why = "its guard (process 7) cannot begin: process 9 hides";
+        assert_eq!((lost.epoch, lost.reason.as_str()), (Epoch(5), why));
+        assert_eq!((guards.asks(&group()), guards.late(BootMs(READY_MS))), (None, vec![]));
+        assert_eq!(guards.begin(&group(), Epoch(6), BootMs(0)), Beginner::Nothing(why.into()));
+        assert_eq!(guards.hindered(&group(), 1, String::new()), None);
+        assert_eq!(guards.begin(&group(), Epoch(6), BootMs(0)), Beginner::Guard);
+        assert!(guards.ready(&group(), 1, Epoch(6), BootMs(9_000)));
+        assert_eq!(guards.hindered(&group(), 1, "later".into()), None, "what it has taken on has its time");
     }
 }

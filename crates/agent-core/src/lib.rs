@@ -14,6 +14,7 @@ pub mod guard;
 mod installed;
 pub mod kept;
 mod lease;
+pub mod leftovers;
 pub mod mandate;
 mod quorum;
 mod report;

@@ -72,6 +72,8 @@ pub(crate) struct Tenure {
     guarded_until: BootMs,
     /// A guard was told of it, and nobody has said since that nothing is left of what it ran.
     awaits_guard: bool,
+    /// What keeps the guard that is there now from saying so; empty for nothing.
+    guard_hindrance: String,
     /// It begins with the service of a guard, which may be told while that has not begun.
     pub(crate) by_guard: bool,
     /// A start with hooks may have begun it: that there are none now ends nothing.
@@ -94,6 +96,7 @@ impl Tenure {
             only_here: true,
             guarded_until: BootMs(0),
             awaits_guard: false,
+            guard_hindrance: String::new(),
             by_guard: false,
             had_hooks: false,
         }
@@ -188,6 +191,23 @@ impl Tenure {
         }
     }
 
+    /// A guard that is there cannot say that nothing is left, and why; empty for nothing.
+    pub(crate) fn guard_hindered(&mut self, hindrance: &str) {
+        hindrance.clone_into(&mut self.guard_hindrance);
+        if let (Stage::Retrying(_), true) = (self.stage, self.awaits_guard) {
+            self.last_words = self.no_word();
+        }
+    }
+
+    /// What is said of a service whose guard gives no word.
+    fn no_word(&self) -> String {
+        if self.guard_hindrance.is_empty() {
+            NO_WORD.to_owned()
+        } else {
+            format!("{NO_WORD}: {}", self.guard_hindrance)
+        }
+    }
+
     /// True while it is not known that nothing is left of what a guard ran.
     pub(crate) fn awaits_guard(&self) -> bool {
         self.awaits_guard
@@ -266,7 +286,7 @@ impl Tenure {
             {
                 HookOutcome::NotConfigured
             }
-            HookOutcome::NotConfigured if self.awaits_guard => HookOutcome::Failed(NO_WORD.to_owned()),
+            HookOutcome::NotConfigured if self.awaits_guard => HookOutcome::Failed(self.no_word()),
             HookOutcome::NotConfigured if self.had_hooks => HookOutcome::Failed(NO_HOOKS.to_owned()),
             HookOutcome::ByForce if self.awaits_guard => HookOutcome::Failed(NO_WORD_BESIDE_HOOKS.to_owned()),
             HookOutcome::Failed(why) => HookOutcome::Failed(format!("its demotion failed: {why}")),

@@ -25,6 +25,8 @@ pub(crate) struct GuardRole {
     pub(crate) asks: Option<Epoch>,
     /// Of the agent's state folder.
     pub(crate) instance: InstanceId,
+    /// It is on record that nothing is left of what earlier guards ran.
+    pub(crate) nothing_awaited: bool,
 }
 
 /// What the service for local processes tells of a guard.
@@ -45,6 +47,8 @@ pub(crate) enum GuardEvent {
     Started { group: GroupId, number: u64, epoch: Epoch },
     /// Nothing is left of what other guards ran; an operator vouches for it, or it was looked for.
     NothingLeft { group: GroupId, number: u64, vouched: bool },
+    /// What keeps it from beginning anything; empty for nothing any more.
+    Hindered { group: GroupId, number: u64, reason: String },
     /// A keeper has outlived its guard and ended the service.
     KeeperStopped { group: GroupId, epoch: Epoch, reason: String },
     /// It knows the deadline.

@@ -154,7 +154,7 @@ pub(crate) struct GuardArgs {
     #[arg(long)]
     pub(crate) no_wait: bool,
     /// Your word that nothing is left on this host of what earlier guards of the group ran, for when `quorate status` says
-    /// that it is not known and this guard cannot see it itself.
+    /// that it is not known and this guard cannot see it itself. It is not passed on while something is left that can be seen.
     #[arg(long)]
     pub(crate) nothing_left: bool,
     /// The cluster that is meant, as for every verb.

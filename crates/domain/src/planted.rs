@@ -54,6 +54,8 @@ bugs! {
     FailedDemotionReleases = "failed-demotion-releases",
     /// An agent counts a guard that gives no word as one whose service has stopped.
     SilentGuardReleases = "silent-guard-releases",
+    /// A guard takes what hides itself for nothing of its group's, although it is not known what an earlier one has left.
+    HiddenCountsAsGone = "hidden-counts-as-gone",
     /// A guard is told of an epoch before it is on disk that it is.
     GuardToldBeforeDisk = "guard-told-before-disk",
     /// D does not cover the demotion that a host allows itself.

@@ -33,6 +33,7 @@ const CAUGHT_WITHIN: &[(Bug, u64, &[&str])] = &[
     (Bug::PredecessorAssumed, 400, &["I9", "I12", "I23"]),
     (Bug::FailedDemotionReleases, 60, &["I23"]),
     (Bug::SilentGuardReleases, 60, &["I23"]),
+    (Bug::HiddenCountsAsGone, 200, &["I23"]),
     (Bug::GuardToldBeforeDisk, 60, &["I23"]),
     (Bug::WaitWithoutHooks, 60, &["I12", "I23"]),
     (Bug::WardenAfterD, 60, &["I23"]),

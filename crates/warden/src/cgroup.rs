@@ -5,6 +5,7 @@ use crate::{
     processes::{self, Identity},
     settings::CgroupUse,
 };
+use rustix::io::Errno;
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -116,7 +117,7 @@ impl Cgroup {
 
     /// Removes it, unless something is in it.
     pub(crate) fn remove(&self) {
-        for folder in self.folders().into_iter().rev() {
+        for folder in self.folders().unwrap_or_default().into_iter().rev() {
             // One that is not empty stays.
             let _ = fs::remove_dir(folder);
         }
@@ -127,45 +128,59 @@ impl Cgroup {
         if fs::write(self.path.join("cgroup.kill"), "1").is_ok() {
             return;
         }
-        for process in self.members() {
-            processes::kill(process);
-        }
+        // What cannot be looked at is not empty, and killed when it can be.
+        self.members().unwrap_or_default().into_iter().for_each(processes::kill);
     }
 
     /// Every living process in it and below.
-    pub(crate) fn members(&self) -> Vec<Identity> {
+    ///
+    /// # Errors
+    /// When it cannot be looked at; a cgroup that is missing holds nothing.
+    pub(crate) fn members(&self) -> io::Result<Vec<Identity>> {
         let mut members = Vec::new();
-        for folder in self.folders() {
-            let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-            let alive = |line: &str| processes::look(line.parse().ok()?).filter(|process| !process.dead);
-            members.extend(text.lines().filter_map(alive).map(|process| process.identity()));
+        for folder in self.folders()? {
+            let text = or_missing(fs::read_to_string(folder.join("cgroup.procs")))?.unwrap_or_default();
+            for pid in text.lines().filter_map(|line| line.parse().ok()) {
+                let living = processes::look(pid)?.filter(|process| !process.dead);
+                members.extend(living.map(|process| process.identity()));
+            }
         }
-        members
+        Ok(members)
     }
 
-    /// True when nothing runs in it; a cgroup that is missing holds nothing.
+    /// True when nothing runs in it, and that can be seen.
     pub(crate) fn is_empty(&self) -> bool {
         match fs::read_to_string(self.path.join("cgroup.events")) {
             Ok(events) if events.contains("populated 0") => true,
             // What was killed and not waited for counts there, and not here.
-            _ => self.members().is_empty(),
+            _ => self.members().is_ok_and(|members| members.is_empty()),
         }
     }
 
     /// It and those below, outermost first.
-    fn folders(&self) -> Vec<PathBuf> {
+    fn folders(&self) -> io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         let mut open = vec![(self.path.clone(), 0)];
         while let Some((folder, depth)) = open.pop() {
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
-            if depth < DEPTH_MAX {
-                let folders =
-                    entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-                open.extend(folders.map(|entry| (entry.path(), depth + 1)));
+            let Some(entries) = or_missing(fs::read_dir(&folder))? else { continue };
+            for entry in entries {
+                let entry = entry?;
+                if depth < DEPTH_MAX && entry.file_type()?.is_dir() {
+                    open.push((entry.path(), depth + 1));
+                }
             }
             found.push(folder);
         }
-        found
+        Ok(found)
+    }
+}
+
+/// A cgroup may be removed while it is looked at.
+fn or_missing<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::NODEV)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -204,6 +219,6 @@ mod tests {
     fn a_cgroup_that_is_missing_holds_nothing() {
         let cgroup = Cgroup::at("/sys/fs/cgroup/there-is-none".into());
         assert!(cgroup.is_empty());
-        assert_eq!(cgroup.members(), []);
+        assert_eq!(cgroup.members().unwrap(), []);
     }
 }

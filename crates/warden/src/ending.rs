@@ -52,6 +52,8 @@ pub(crate) struct Endings {
     unread: BTreeSet<String>,
     all_unread: Option<String>,
     inherited_once: bool,
+    /// The last look at all processes has failed.
+    blind: bool,
 }
 
 impl Endings {
@@ -146,11 +148,22 @@ impl Warden {
         self.settings.service_cgroup_of(group.as_str()).filter(|_| known).map(Cgroup::at)
     }
 
-    /// Looks at all processes.
-    pub(crate) fn refresh(&mut self) {
-        let unknown = self.kin.refresh(Snapshot::take());
+    /// Looks at all processes. False when that cannot be done: what was known is known, and nothing more is gone.
+    pub(crate) fn refresh(&mut self) -> bool {
+        let snapshot = match Snapshot::take() {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                if !std::mem::replace(&mut self.endings.blind, true) {
+                    self.log(true, format!("the processes of this machine cannot be looked at: {error}; nothing counts as gone"));
+                }
+                return false;
+            }
+        };
+        self.endings.blind = false;
+        let unknown = self.kin.refresh(snapshot);
         // Those that are not looked at stay unknown, and unknown ones are killed with the first group.
         self.searcher.look_at(unknown);
+        true
     }
 
     pub(crate) fn pass_endings(&mut self, now: u64) {
@@ -174,16 +187,17 @@ impl Warden {
         if due.is_empty() {
             return;
         }
-        if self.cgroups.is_none() {
-            self.refresh();
-        }
+        // Where there are cgroups they alone say it: what was seen below a hook may be of the hook itself.
+        let sees = self.cgroups.is_none() && self.refresh();
         for group in due {
-            let own = self.cgroup_of(&group).is_some_and(|cgroup| !cgroup.is_empty());
+            let own = self.cgroup_of(&group).and_then(|cgroup| cgroup.members().ok());
+            let own = own.is_some_and(|members| !members.is_empty());
             let service = self.settings.service_cgroup_of(group.as_str()).map(Cgroup::at);
-            if service.is_some_and(|service| !service.is_empty()) {
+            let service = service.and_then(|service| service.members().ok());
+            if service.is_some_and(|members| !members.is_empty()) {
                 self.endings.populated.insert(group.clone());
             }
-            if own || !self.kin.of_group(&group).is_empty() {
+            if own || (sees && !self.kin.of_group(&group).is_empty()) {
                 self.endings.looks.remove(&group);
                 // Of a service elsewhere it proves nothing, whatever a later start of the agent says of where it runs.
                 if !self.settings.is_elsewhere() {
@@ -224,29 +238,35 @@ impl Warden {
         if (self.endings.killing.is_empty() && stopping.is_empty()) || now < self.endings.next_round {
             return;
         }
-        self.refresh();
-        self.kill_runs(stopping, watch, now);
+        let sees = self.refresh();
+        self.kill_runs(stopping, sees, watch, now);
         for group in self.endings.killing.keys().cloned().collect::<Vec<_>>() {
-            self.kill_members(&group, now);
+            self.kill_members(&group, sees, now);
         }
         let took = crate::clock::boot_ms().saturating_sub(now);
         self.endings.next_round = now + took + (5 * took).clamp(ROUND_MS, 20 * ROUND_MS);
     }
 
-    fn kill_runs(&mut self, stopping: Vec<(RunKey, Identity, bool)>, watch: &mut impl Watch, now: u64) {
+    fn kill_runs(
+        &mut self,
+        stopping: Vec<(RunKey, Identity, bool)>,
+        sees: bool,
+        watch: &mut impl Watch,
+        now: u64,
+    ) {
         for (key, hook, has_ended) in stopping {
             if !has_ended {
                 processes::kill(hook);
             }
             let left = self.kin.of_run(key);
             left.iter().copied().filter(|process| *process != hook).for_each(processes::kill);
-            if has_ended && left.is_empty() && !self.kin.awaits_marks() {
+            if has_ended && sees && left.is_empty() && !self.kin.awaits_marks() {
                 self.run_gone(key, watch, now);
             }
         }
     }
 
-    fn kill_members(&mut self, group: &GroupId, now: u64) {
+    fn kill_members(&mut self, group: &GroupId, sees: bool, now: u64) {
         let cgroups = [self.cgroup_of(group), self.service_cgroup_of(group)];
         let Some((_, since)) = self.endings.killing.get(group) else { return };
         // It may be of a group that is well, and it may be of this one.
@@ -256,13 +276,14 @@ impl Warden {
             // Whose it is nothing tells, and it may be this group's.
             left.extend(self.kin.of_nobody(!awaits));
         }
+        let mut is_empty = sees && left.is_empty() && !awaits;
         for cgroup in cgroups.into_iter().flatten().filter(|cgroup| !cgroup.is_empty()) {
-            left.extend(cgroup.members());
+            is_empty = false;
             cgroup.kill();
         }
-        left.iter().copied().for_each(processes::kill);
+        left.into_iter().for_each(processes::kill);
         let Some((rounds, _)) = self.endings.killing.get_mut(group) else { return };
-        *rounds = if left.is_empty() && !awaits { *rounds + 1 } else { 0 };
+        *rounds = if is_empty { *rounds + 1 } else { 0 };
         if *rounds < EMPTY_ROUNDS {
             return;
         }

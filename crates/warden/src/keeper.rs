@@ -7,7 +7,7 @@
 mod others;
 mod words;
 
-pub use others::{Bystanders, GUARD_MARK, KEEPER_MARK, end_what_others_left, seat};
+pub use others::{Bystanders, Ended, GUARD_MARK, KEEPER_MARK, end_what_others_left, seat};
 pub use words::{End, FromKeeper, MESSAGE_MAX_BYTES, ToKeeper, Until};
 
 use crate::{
@@ -398,12 +398,12 @@ impl Keeper {
     /// True once nothing is left and the guard has been told.
     fn kill_round(&mut self, now: u64) -> bool {
         // It was started with nothing below it.
-        let left = kill_all_below(&Bystanders::default());
+        let is_empty = kill_all_below(&Bystanders::default());
         let took = boot_ms().saturating_sub(now);
         self.rounds.next = now + took + (5 * took).clamp(ROUND_MS, 20 * ROUND_MS);
         self.reap();
         let end = self.main.as_ref().map_or(Some(End::Signal(0)), |main| main.end);
-        let Some(end) = end.filter(|_| left == 0) else {
+        let Some(end) = end.filter(|_| is_empty) else {
             self.rounds.empty = 0;
             return false;
         };
@@ -442,11 +442,12 @@ fn wait_for(fds: &mut [PollFd<'_>]) -> rustix::io::Result<()> {
     rustix::io::retry_on_intr(|| poll(fds, None)).map(|_| ())
 }
 
-/// Kills everything that descends from this process, once; how much there was.
-fn kill_all_below(but: &Bystanders) -> usize {
-    let left = but.all_others(&Snapshot::take());
+/// Kills everything that descends from this process, once. True when there was nothing, and that could be seen.
+fn kill_all_below(but: &Bystanders) -> bool {
+    let Ok(snapshot) = Snapshot::take() else { return false };
+    let left = but.all_others(&snapshot);
     left.iter().copied().for_each(processes::kill);
-    left.len()
+    left.is_empty()
 }
 
 /// For a guard whose keeper is gone: kills everything that is left of it, until nothing is. False when that takes longer
@@ -455,7 +456,7 @@ pub fn kill_what_is_left(but: &Bystanders, limit: Duration) -> bool {
     let end = Instant::now() + limit;
     let mut empty = 0;
     while empty < EMPTY_ROUNDS {
-        empty = if kill_all_below(but) == 0 { empty + 1 } else { 0 };
+        empty = if kill_all_below(but) { empty + 1 } else { 0 };
         reap_orphans(None);
         if Instant::now() >= end {
             return false;

@@ -3,22 +3,16 @@
 use crate::processes::Snapshot;
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-/// Takes note of every child that has ended, other than the one given; how many other children are left.
-pub fn reap_orphans(except: Option<u32>) -> usize {
+/// Takes note of every child that has ended, other than the one given, as far as they can be looked at.
+pub fn reap_orphans(except: Option<u32>) {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let except = except.and_then(|pid| i32::try_from(pid).ok());
-    let snapshot = Snapshot::take();
+    let Ok(snapshot) = Snapshot::take() else { return };
     let children = snapshot.iter().filter(|process| process.parent == own && Some(process.pid) != except);
-    let mut left = 0;
-    for child in children {
-        if !child.dead {
-            left += 1;
-        } else if let Some(pid) = Pid::from_raw(child.pid) {
-            // Somebody else may have waited for it.
-            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
-        }
+    for pid in children.filter(|child| child.dead).filter_map(|child| Pid::from_raw(child.pid)) {
+        // Somebody else may have waited for it.
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }
-    left
 }
 
 /// Makes this process the one to which falls what a dead warden leaves.

@@ -3,9 +3,10 @@
 
 use rustix::{
     fd::OwnedFd,
+    io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, io};
 
 /// One process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +30,25 @@ impl Process {
     }
 }
 
-/// A process as it is now; `None` when it is gone.
-pub(crate) fn look(pid: i32) -> Option<Process> {
-    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+/// A process as it is now; `None` when it is gone, or another user's on a machine where those show nothing.
+///
+/// # Errors
+/// When it cannot be looked at, such as for want of descriptors: it may be there.
+pub(crate) fn look(pid: i32) -> io::Result<Option<Process>> {
+    let stat = match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat,
+        Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // A name may be any bytes.
+    parse(pid, &String::from_utf8_lossy(&stat))
+        .map(Some)
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat is not understood")))
+}
+
+/// A file of `/proc` says so of a process.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::SRCH))
 }
 
 /// What it is called, for people.
@@ -55,30 +72,47 @@ fn parse(pid: i32, stat: &str) -> Option<Process> {
     })
 }
 
-/// Every number of a process that `/proc` names.
-pub(crate) fn numbers() -> impl Iterator<Item = i32> {
-    names("/proc")
-}
-
 /// Every number of a thread of a process.
-pub(crate) fn threads(pid: i32) -> impl Iterator<Item = i32> {
-    names(&format!("/proc/{pid}/task"))
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) fn threads(pid: i32) -> io::Result<Vec<i32>> {
+    numbers_in(&format!("/proc/{pid}/task"))
 }
 
-fn names(folder: &str) -> impl Iterator<Item = i32> + use<> {
-    let entries = fs::read_dir(folder).ok().into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+/// Every number of a process.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) fn numbers() -> io::Result<Vec<i32>> {
+    numbers_in("/proc")
 }
 
-/// All processes at about one moment.
+fn numbers_in(folder: &str) -> io::Result<Vec<i32>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    Ok(numbers)
+}
+
+/// All processes at about one moment: what is not in it was not there.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     by_pid: BTreeMap<i32, Process>,
 }
 
 impl Snapshot {
-    pub(crate) fn take() -> Self {
-        Self { by_pid: numbers().filter_map(look).map(|process| (process.pid, process)).collect() }
+    /// Looks at all of them.
+    ///
+    /// # Errors
+    /// When that cannot be done, such as for want of descriptors: then nothing is known to be gone.
+    pub(crate) fn take() -> io::Result<Self> {
+        let mut by_pid = BTreeMap::new();
+        for pid in numbers()? {
+            by_pid.extend(look(pid)?.map(|process| (pid, process)));
+        }
+        Ok(Self { by_pid })
     }
 
     #[cfg(test)]
@@ -119,11 +153,11 @@ impl Snapshot {
     }
 }
 
-/// A handle on that very process; `None` when it is gone.
+/// A handle on that very process; `None` when it is gone, or there is no descriptor for it.
 pub(crate) fn hold((pid, started): Identity) -> Option<OwnedFd> {
     let handle = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     // The number may have been used again before the handle was taken, and cannot be afterwards.
-    look(pid).filter(|found| found.started == started).map(|_| handle)
+    look(pid).ok().flatten().filter(|found| found.started == started).map(|_| handle)
 }
 
 /// Kills that very process.
@@ -178,9 +212,21 @@ mod tests {
     }
 
     #[test]
+    fn a_process_whose_name_is_no_text_is_seen() {
+        let name = [0xff, 0xfe, b')', b' ', 0x80];
+        let named = std::thread::spawn(move || {
+            fs::write("/proc/thread-self/comm", name).unwrap();
+            let link = fs::read_link("/proc/thread-self").unwrap();
+            let thread: i32 = link.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            look(thread).unwrap().map(|found| found.pid == thread)
+        });
+        assert_eq!(named.join().unwrap(), Some(true));
+    }
+
+    #[test]
     fn this_process_is_found_with_its_start() {
-        let own = look(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(Snapshot::take().is_alive(own.identity()));
+        let own = look(i32::try_from(std::process::id()).unwrap()).unwrap().unwrap();
+        assert!(Snapshot::take().unwrap().is_alive(own.identity()));
         assert!(hold(own.identity()).is_some());
         assert!(hold((own.pid, own.started + 1)).is_none(), "another process of that number");
     }

@@ -126,9 +126,9 @@ pub(crate) fn boot() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// A process by which it can be told from a later one of the same number.
+/// A process by which it can be told from a later one of the same number; `None` when it is gone or cannot be looked at.
 pub(crate) fn identity_of(pid: u32) -> Option<Identity> {
-    processes::look(i32::try_from(pid).ok()?).map(|process| process.identity())
+    processes::look(i32::try_from(pid).ok()?).ok().flatten().map(|process| process.identity())
 }
 
 #[cfg(test)]

@@ -73,8 +73,12 @@ fn search(wanted: &Receiver<Search>, tell: &Sender<Found>, waker: &Waker) {
             Search::These(processes) => {
                 processes.into_iter().try_for_each(|process| tell.send(Found::Mark(process, mark(process))))
             }
+            // What cannot be looked at is found below a root, or counts as lost.
             Search::All => processes::numbers()
-                .filter_map(|pid| processes::look(pid).map(|process| process.identity()))
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|pid| processes::look(pid).ok().flatten())
+                .map(|process| process.identity())
                 .filter_map(|process| mark(process).map(|mark| (process, mark)))
                 .try_for_each(|(process, mark)| tell.send(Found::Mark(process, Some(mark))))
                 .and_then(|()| tell.send(Found::All)),
@@ -97,14 +101,18 @@ pub(crate) fn environment((pid, started): Identity) -> io::Result<Vec<u8>> {
         first => by_other_threads(pid).unwrap_or(first),
     };
     // The number may have been used again meanwhile.
-    let is_same = processes::look(pid).is_some_and(|process| process.started == started);
+    let is_same = processes::look(pid)?.is_some_and(|process| process.started == started);
     if is_same { told } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
 /// `None` where there are none.
 fn by_other_threads(pid: i32) -> Option<io::Result<Vec<u8>>> {
     let mut last = None;
-    for thread in processes::threads(pid).filter(|thread| *thread != pid) {
+    let threads = match processes::threads(pid) {
+        Ok(threads) => threads,
+        Err(error) => return Some(Err(error)),
+    };
+    for thread in threads.into_iter().filter(|thread| *thread != pid) {
         match read(&format!("/proc/{pid}/task/{thread}/environ")) {
             // It has ended since, which says nothing of the others.
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => last = last.or(Some(Err(error))),

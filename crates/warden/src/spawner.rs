@@ -159,8 +159,9 @@ fn start(records: &Records, mut order: Order) -> Result<Child, String> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| "its process has no number".to_owned())?;
     // Nobody else waits for it, so its number is its own until the loop has.
-    let held = pidfd_open(pid, PidfdFlags::empty()).and_then(|handle| {
-        let process = processes::look(pid.as_raw_nonzero().get()).ok_or(rustix::io::Errno::SRCH)?;
+    let held = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from).and_then(|handle| {
+        let process = processes::look(pid.as_raw_nonzero().get())?;
+        let process = process.ok_or(rustix::io::Errno::SRCH)?;
         Ok((handle, process.identity()))
     });
     let (handle, process) = match held {

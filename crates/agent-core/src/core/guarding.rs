@@ -90,8 +90,15 @@ impl Core {
     pub fn awaits_guard(&self, group: &GroupId) -> bool {
         self.slots.get(group).is_some_and(|slot| {
             let mut all = slot.past.iter().chain(&slot.tenure);
-            all.any(|tenure| tenure.awaits_guard() && !tenure.live())
+            all.any(|tenure| tenure.awaits_guard() && !tenure.live() && !tenure.over())
         })
+    }
+
+    /// The guard of the group cannot say that nothing is left of what earlier ones ran, and why.
+    pub fn guard_hindered(&mut self, group: &GroupId, hindrance: &str) {
+        for tenure in self.slots.get_mut(group).into_iter().flat_map(Slot::all) {
+            tenure.guard_hindered(hindrance);
+        }
     }
 
     /// Nothing is left of the service that the guard ran under the epoch, which is over by that, if it was not before.

@@ -4,7 +4,7 @@ use super::Driver;
 use crate::guards::{GuardEvent, GuardRole};
 use quorate_agent_core::{
     BootMs, HookKind, HookOutcome, RoleAnswer, Step,
-    attached::{Lost, NotTaken, Told},
+    attached::{Beginner, Lost, NotTaken, Told},
 };
 use quorate_domain::{Epoch, GroupId, Revision};
 use quorate_rpc::ApiError;
@@ -50,6 +50,14 @@ impl Driver {
             GuardEvent::NothingLeft { group, number, vouched } => {
                 self.nothing_left(&group, number, vouched, now);
             }
+            GuardEvent::Hindered { group, number, reason } => {
+                if self.guards.speaker(&group, number).is_some() {
+                    tracing::warn!(group.id = %group, reason, "what hinders the guard of the group");
+                    self.core.guard_hindered(&group, &reason);
+                    let lost = self.guards.hindered(&group, number, reason);
+                    self.failed_starts(lost, now);
+                }
+            }
             GuardEvent::KeeperStopped { group, epoch, reason } => {
                 tracing::info!(group.id = %group, epoch = epoch.0, reason, "the service of a guard that is gone has stopped");
                 self.guards.stopped_without(&group, epoch);
@@ -91,11 +99,8 @@ impl Driver {
     /// Tells every guard what has changed for it.
     pub(crate) fn tell_guards(&mut self) {
         let now = self.now();
-        for Lost { group, epoch, reason } in self.guards.late(now) {
-            tracing::warn!(group.id = %group, epoch = epoch.0, reason, "the start has failed");
-            let steps = self.core.guard_start_failed(&group, epoch, &reason, now);
-            self.perform(steps);
-        }
+        let late = self.guards.late(now);
+        self.failed_starts(late, now);
         let silent = self.guards.silent(now);
         self.lost_guards(silent);
         for group in self.guards.groups() {
@@ -115,9 +120,11 @@ impl Driver {
     /// Tells a guard, unless it knows; what it cannot be told ends its attachment.
     fn tell_guard(&mut self, group: &GroupId, role: RoleAnswer) -> Option<Lost> {
         let (disk, asks) = (self.core.disk(group).cloned(), self.guards.asks(group));
-        let way = self.guards.tell(group, Told { role: role.clone(), disk, asks })?.clone();
+        let nothing_awaited = !self.core.awaits_guard(group);
+        let told = Told { role: role.clone(), disk, asks, nothing_awaited };
+        let way = self.guards.tell(group, told)?.clone();
         let (disk, instance) = (self.disk_of(group), self.identity.instance.clone());
-        let is_told = way.try_send(Ok(GuardRole { role, disk, asks, instance })).is_ok();
+        let is_told = way.try_send(Ok(GuardRole { role, disk, asks, instance, nothing_awaited })).is_ok();
         if is_told { None } else { self.guards.let_go(group) }
     }
 
@@ -127,6 +134,14 @@ impl Driver {
         // One that does not read it is gone all the same.
         let _ = self.guards.way(group)?.try_send(Err(unknown));
         self.guards.let_go(group)
+    }
+
+    fn failed_starts(&mut self, failed: impl IntoIterator<Item = Lost>, now: BootMs) {
+        for Lost { group, epoch, reason } in failed {
+            tracing::warn!(group.id = %group, epoch = epoch.0, reason, "the start has failed");
+            let steps = self.core.guard_start_failed(&group, epoch, &reason, now);
+            self.perform(steps);
+        }
     }
 
     fn lost_guards(&mut self, lost: impl IntoIterator<Item = Lost>) {
@@ -147,13 +162,10 @@ impl Driver {
         reason: String,
     ) -> Option<HookOutcome> {
         if kind == HookKind::Promote {
-            if self.guards.begin(group, epoch, self.now()) {
-                return None;
-            }
-            if self.guards.is_missing(group) {
-                return Some(HookOutcome::Failed(format!(
-                    "its service is run by a guard and none is attached; start `quorate guard {group}` again"
-                )));
+            match self.guards.begin(group, epoch, self.now()) {
+                Beginner::Guard => return None,
+                Beginner::Nothing(why) => return Some(HookOutcome::Failed(why)),
+                Beginner::Hooks => {}
             }
         }
         let disk = self.disk_of(group);

@@ -12,7 +12,7 @@ use quorate_rpc::{
     convert::group_id,
     pb::agent::{
         GuardRequest, GuardResponse, GuardStoppedRequest,
-        guard_request::{Attach, Knows, NothingLeft, Ready, Started, Stopped, Word},
+        guard_request::{Attach, Hindered, Knows, NothingLeft, Ready, Started, Stopped, Word},
     },
 };
 use std::time::Duration;
@@ -123,6 +123,9 @@ async fn hear(
             Some(Word::NothingLeft(NothingLeft { vouched })) => {
                 GuardEvent::NothingLeft { group, number, vouched }
             }
+            Some(Word::Hindered(Hindered { reason })) => {
+                GuardEvent::Hindered { group, number, reason: bounded(reason) }
+            }
             // A second attachment, or a word of a later version, changes nothing.
             Some(Word::Attach(_)) | None => continue,
         };
@@ -141,6 +144,7 @@ fn response(host: &HostId, told: GuardRole) -> GuardResponse {
         disk_path,
         asks_epoch: told.asks.map_or(0, |epoch| epoch.0),
         instance: told.instance.to_string(),
+        nothing_awaited: told.nothing_awaited,
     }
 }
 

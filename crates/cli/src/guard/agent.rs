@@ -9,7 +9,7 @@ use quorate_rpc::{
     pb::{
         agent::{
             GroupRole, GuardRequest, GuardResponse,
-            guard_request::{Attach, Knows, NothingLeft, Ready, Seat, Started, Stopped, Word},
+            guard_request::{Attach, Hindered, Knows, NothingLeft, Ready, Seat, Started, Stopped, Word},
         },
         types::Role,
     },
@@ -50,8 +50,8 @@ pub(super) struct Mandate {
 pub(super) enum FromAgent {
     /// It takes this guard for the group's.
     Attached,
-    /// The name of its state folder.
-    Instance(String),
+    /// The name of its state folder, and that it has it on record that nothing is left of what earlier guards ran.
+    Host { instance: String, nothing_awaited: bool },
     /// An epoch is to begin here: it wants to know whether this guard is there.
     Asks(u64),
     /// This host is primary, for so long.
@@ -136,6 +136,11 @@ impl Attachment {
     /// Nothing is left of what other guards of the group ran on this host, or this one before it was attached.
     pub(super) fn nothing_left(&self, vouched: bool) {
         self.say(Word::NothingLeft(NothingLeft { vouched }));
+    }
+
+    /// Why this guard cannot begin anything; empty when it can again.
+    pub(super) fn hindered(&self, reason: String) {
+        self.say(Word::Hindered(Hindered { reason }));
     }
 
     /// Nothing is left of the service.
@@ -231,8 +236,9 @@ impl Line {
             match answers.message().await {
                 Ok(Some(answer)) => {
                     let asks = Some(answer.asks_epoch).filter(|epoch| *epoch != 0).map(FromAgent::Asks);
-                    let instance = FromAgent::Instance(answer.instance.clone());
-                    for said in [Some(instance), asks, Some(said(&self.group, answer))] {
+                    let (instance, nothing_awaited) = (answer.instance.clone(), answer.nothing_awaited);
+                    let host = FromAgent::Host { instance, nothing_awaited };
+                    for said in [Some(host), asks, Some(said(&self.group, answer))] {
                         if let Some(said) = said
                             && self.send.send(Event::Said(said)).await.is_err()
                         {

@@ -40,7 +40,8 @@ use tonic::Code;
 pub(crate) async fn run(args: GuardArgs, machine: Machine) -> anyhow::Result<u8> {
     program::check(&args.command)?;
     telemetry::init("info", LogFormat::Human)?;
-    let others = Others::than(Bystanders::find());
+    let others =
+        Others::than(Bystanders::find().context("the guard cannot look at the processes of this machine")?);
     // What a keeper that is killed leaves falls to the guard.
     adopt_orphans().context("the guard cannot be a subreaper")?;
     let signals = Signals::install()?;
@@ -113,10 +114,13 @@ impl Guard {
         match said {
             FromAgent::Attached => {
                 self.was_attached = true;
-                self.others.attached();
+                self.others.left.attached();
                 tracing::info!(group.id = %self.args.group, agent = self.args.agent, "attached to the agent");
             }
-            FromAgent::Instance(instance) => self.others.are_of(&instance, &self.args.group),
+            FromAgent::Host { instance, nothing_awaited } => {
+                self.others.are_of(&instance, &self.args.group);
+                self.others.left.are_awaited(!nothing_awaited);
+            }
             FromAgent::Asks(epoch) => self.mandates.asked(Epoch(epoch)),
             FromAgent::Primary(mandate) => {
                 self.waits_for.clear();
@@ -143,7 +147,7 @@ impl Guard {
             FromAgent::Away(why) => {
                 // What runs goes on until its deadline: an agent that comes back in time has ended the epoch by itself.
                 self.mandates.away();
-                self.others.away();
+                self.others.left.away();
                 if self.args.no_wait && !self.was_attached {
                     output::note(&format!("error: {why}"));
                     self.leaving = Some(exit::UNREACHABLE);
@@ -168,7 +172,7 @@ impl Guard {
             other => (format!("the agent at {agent}: {other}"), exit::FAILED),
         };
         self.mandates.away();
-        self.others.away();
+        self.others.left.away();
         self.leaving = Some(code);
         // Before anything is said, which may take its time.
         self.end_service(TERMINATE);
@@ -189,17 +193,23 @@ impl Guard {
             return;
         }
         self.others.look();
-        if self.others.are_to_be_told() {
+        if self.others.left.are_to_be_told(self.args.nothing_left) {
             self.attachment.nothing_left(self.args.nothing_left);
         }
-        let may_begin = self.leaving.is_none() && self.others.are_gone();
+        if let Some(reason) = self.others.left.hindrance_to_be_told() {
+            if !reason.is_empty() {
+                tracing::error!(group.id = %self.args.group, error = reason, "something may be left of an earlier guard; looking again");
+            }
+            self.attachment.hindered(reason);
+        }
+        let may_begin = self.leaving.is_none() && self.others.left.are_gone();
         if may_begin && let Some(epoch) = self.mandates.ready() {
             self.attachment.ready(epoch.0);
         }
     }
 
     fn start_if_due(&mut self) {
-        if self.service.is_some() || self.leaving.is_some() || !self.others.are_gone() {
+        if self.service.is_some() || self.leaving.is_some() || !self.others.left.are_gone() {
             return;
         }
         let Some((_, Mandate { epoch, until, environment })) = self.mandates.begin() else { return };

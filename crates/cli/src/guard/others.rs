@@ -1,8 +1,9 @@
 //! What guards before this one have left, or this one could not kill: looked for and ended before anything is started, and
 //! before the agent is told that nothing is left.
 
+use quorate_agent_core::leftovers::Leftovers;
 use quorate_domain::GroupId;
-use quorate_warden::keeper::{Bystanders, end_what_others_left, kill_what_is_left};
+use quorate_warden::keeper::{Bystanders, Ended, end_what_others_left, kill_what_is_left};
 use std::{future::pending, time::Duration};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
@@ -13,22 +14,20 @@ use tokio::{
 const SEARCH_FOR: Duration = Duration::from_secs(5);
 /// The wait before the next search.
 const RETRY: Duration = Duration::from_secs(2);
+/// What ends the wait for a process that hides what it is.
+const HIDDEN_REMEDY: &str = "end it, run the guard as root, or start the guard with --nothing-left once you know that it is nothing of the group's service";
 
 /// How far the search is.
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about a search or an attachment")]
 #[derive(Debug, Default)]
 pub(super) struct Others {
     /// What everything has in its environment that guards of this group on this host start; empty when it is not known.
     mark: String,
     /// What was below this guard from the start, and is spared unless it has the mark.
     bystanders: Bystanders,
-    search: Option<JoinHandle<Result<usize, String>>>,
+    search: Option<JoinHandle<Result<Ended, String>>>,
     /// The search that is under way began too early to say anything.
     stale: bool,
-    gone: bool,
-    attached: bool,
-    told: bool,
-    failed: bool,
+    pub(super) left: Leftovers,
 }
 
 impl Others {
@@ -38,17 +37,6 @@ impl Others {
 
     pub(super) fn bystanders(&self) -> Bystanders {
         self.bystanders.clone()
-    }
-
-    /// The agent has taken this guard in, and has to be told anew.
-    pub(super) fn attached(&mut self) {
-        self.attached = true;
-        self.told = false;
-    }
-
-    /// There is no agent to be told.
-    pub(super) fn away(&mut self) {
-        self.attached = false;
     }
 
     /// Which host this is. Another state folder of the agent is another host.
@@ -62,7 +50,7 @@ impl Others {
 
     /// Something may be left.
     pub(super) fn are_left(&mut self) {
-        self.gone = false;
+        self.left.may_be_there();
         self.stale = self.search.is_some();
     }
 
@@ -73,17 +61,17 @@ impl Others {
 
     /// Begins to look, unless that was done or is not possible yet. No service may run.
     pub(super) fn look(&mut self) {
-        if self.mark.is_empty() || !self.attached || self.gone || self.search.is_some() {
+        if self.mark.is_empty() || !self.left.are_to_be_looked_for() || self.search.is_some() {
             return;
         }
         let (mark, bystanders) = (self.mark.clone(), self.bystanders());
-        let wait = if self.failed { RETRY } else { Duration::ZERO };
+        let wait = if self.left.have_a_problem() { RETRY } else { Duration::ZERO };
         self.search = Some(tokio::spawn(async move {
             sleep(wait).await;
             let search = spawn_blocking(move || {
-                let count = end_what_others_left(&mark, &bystanders, SEARCH_FOR)?;
+                let ended = end_what_others_left(&mark, &bystanders, SEARCH_FOR)?;
                 let is_gone = kill_what_is_left(&bystanders, SEARCH_FOR);
-                if is_gone { Ok(count) } else { Err("something of the service cannot be killed".to_owned()) }
+                if is_gone { Ok(ended) } else { Err("something of the service cannot be killed".to_owned()) }
             });
             search.await.unwrap_or_else(|error| Err(error.to_string()))
         }));
@@ -98,27 +86,13 @@ impl Others {
             return;
         }
         match found {
-            Ok(count) => {
-                self.gone = true;
-                if count > 0 {
-                    tracing::warn!(count, "killed what an earlier guard had left running");
+            Ok(Ended { killed, hidden }) => {
+                if killed > 0 {
+                    tracing::warn!(count = killed, "killed what an earlier guard had left running");
                 }
+                self.left.ended(hidden.map(|hidden| format!("{hidden}; {HIDDEN_REMEDY}")));
             }
-            Err(why) if self.failed => tracing::debug!(error = why, "something is left of an earlier guard"),
-            Err(why) => tracing::error!(error = why, "something is left of an earlier guard; looking again"),
+            Err(why) => self.left.remain(why),
         }
-        self.failed = !self.gone;
-    }
-
-    /// True when nothing is left.
-    pub(super) fn are_gone(&self) -> bool {
-        self.gone
-    }
-
-    /// True when the agent is to be told so, once for each time that it takes this guard in.
-    pub(super) fn are_to_be_told(&mut self) -> bool {
-        let due = self.gone && self.attached && !self.told;
-        self.told |= due;
-        due
     }
 }

@@ -9,7 +9,9 @@ use crate::env::{Env, Timer};
 pub(crate) use keeper::Keeps;
 use keeper::{FromKeeper, Keeper};
 pub(super) use posts::Posts;
-use quorate_agent_core::{BootMs, LocalRole, Seat, attached::Told, kept::Until, mandate::Mandates};
+use quorate_agent_core::{
+    BootMs, LocalRole, Seat, attached::Told, kept::Until, leftovers::Leftovers, mandate::Mandates,
+};
 use quorate_domain::{Epoch, GroupId};
 
 /// Names a process of a machine.
@@ -27,6 +29,8 @@ const RETRY_MS: u64 = 250;
 const ATTACH_WAIT_MS: u64 = 5_000;
 /// How long a search for what others have left takes at least and at most.
 const SEARCH_MS: (u64, u64) = (20, 400);
+/// The wait before the next one, where something hides.
+const SEARCH_AGAIN_MS: u64 = 2_000;
 /// How long a service may take to end once its role has.
 const STOP_TIMEOUT_MS: u64 = 10_000;
 
@@ -54,7 +58,7 @@ pub(crate) enum Word {
 }
 
 /// What a guard says to the agent that it is attached to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GuardSays {
     /// It is there.
     Ready(Epoch),
@@ -66,6 +70,8 @@ pub(crate) enum GuardSays {
     Stopped { epoch: Epoch, failed: bool },
     /// Nothing is left of what others ran.
     NothingLeft { vouched: bool },
+    /// It cannot begin anything, and why.
+    Hindered(String),
 }
 
 /// A guard.
@@ -75,6 +81,8 @@ pub(super) struct Guard {
     uid: u32,
     /// Its operator says that nothing is left.
     vouches: bool,
+    /// There is a process of its user, of no group, that hides what it is.
+    beside_hidden: bool,
     way: Option<Way>,
     attached: bool,
     mandates: Mandates<Until>,
@@ -83,9 +91,7 @@ pub(super) struct Guard {
     /// It knows by which mark it finds what others have left.
     has_mark: bool,
     searches: bool,
-    others_gone: bool,
-    /// The agent it is attached to was told so.
-    told: bool,
+    left: Leftovers,
     /// It kills what its keeper has left.
     kills: bool,
     leaving: bool,
@@ -94,18 +100,18 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    fn new(uid: u32, vouches: bool) -> Self {
+    fn new(uid: u32, vouches: bool, beside_hidden: bool) -> Self {
         Self {
             uid,
             vouches,
+            beside_hidden,
             way: None,
             attached: false,
             mandates: Mandates::default(),
             keeper: None,
             has_mark: false,
             searches: false,
-            others_gone: false,
-            told: false,
+            left: Leftovers::default(),
             kills: false,
             leaving: false,
             still: None,
@@ -124,6 +130,7 @@ impl Guard {
     fn is_away(&mut self) {
         (self.way, self.attached) = (None, false);
         self.mandates.away();
+        self.left.away();
     }
 }
 
@@ -147,7 +154,10 @@ impl Agent {
         match word {
             Word::Try => self.guard_tries(group, pid, env),
             Word::NoAnswer(way) => self.guard_gives_up(group, pid, way, env),
-            Word::Taken(way) if guard.is(way) => (guard.attached, guard.told) = (true, false),
+            Word::Taken(way) if guard.is(way) => {
+                guard.attached = true;
+                guard.left.attached();
+            }
             Word::Told(way, told) if guard.is(way) => self.guard_is_told(group, pid, &told, env),
             Word::Refused(way) if guard.is(way) => {
                 guard.is_away();
@@ -161,9 +171,12 @@ impl Agent {
             Word::Taken(_) | Word::Told(..) | Word::Refused(_) | Word::Closed(_) => {}
             Word::Keeper(keeper, said) => self.keeper_said(group, pid, keeper, said, env),
             Word::Searched => {
-                (guard.searches, guard.others_gone) = (false, true);
-                let uid = guard.uid;
-                self.end_what_others_left(group, pid, uid, env);
+                guard.searches = false;
+                let (uid, beside_hidden) = (guard.uid, guard.beside_hidden);
+                let strays_hide = self.end_what_others_left(group, pid, uid, env);
+                if let Some(guard) = self.guard(group, pid) {
+                    guard.left.ended((strays_hide || beside_hidden).then(|| "something hides".to_owned()));
+                }
             }
             Word::KilledTheRest(epoch) => {
                 self.end_strays(group, |stray| stray.of == pid, env);
@@ -185,18 +198,26 @@ impl Agent {
         if guard.leaving {
             return self.guard_exits(group, pid, env);
         }
-        if guard.has_mark && guard.attached && !guard.others_gone && !guard.searches {
+        if guard.has_mark && guard.left.are_to_be_looked_for() && !guard.searches {
             guard.searches = true;
+            let wait_ms = if guard.left.have_a_problem() { SEARCH_AGAIN_MS } else { 0 };
             let takes_ms = env.chance(self.node).draw(SEARCH_MS.0..=SEARCH_MS.1);
-            return self.send_guard_after(takes_ms, group, pid, Word::Searched, env);
+            self.send_guard_after(wait_ms + takes_ms, group, pid, Word::Searched, env);
         }
-        if !guard.others_gone {
-            return;
-        }
-        let vouched = guard.vouches;
-        if guard.attached && !std::mem::replace(&mut guard.told, guard.attached) {
+        let Some(guard) = self.guard(group, pid) else { return };
+        let (vouched, is_gone) = (guard.vouches, guard.left.are_gone());
+        let (is_to_be_told, hindrance) =
+            (guard.left.are_to_be_told(vouched), guard.left.hindrance_to_be_told());
+        if is_to_be_told {
             env.counts.add(if vouched { "guards/vouched-for" } else { "guards/left-nothing" });
             self.guard_says(group, pid, GuardSays::NothingLeft { vouched }, env);
+        }
+        if let Some(why) = hindrance {
+            env.counts.add(if why.is_empty() { "guards/hindered-no-more" } else { "guards/hindered" });
+            self.guard_says(group, pid, GuardSays::Hindered(why), env);
+        }
+        if !is_gone {
+            return;
         }
         if let Some(epoch) = self.guard(group, pid).and_then(|guard| guard.mandates.ready()) {
             self.guard_says(group, pid, GuardSays::Ready(epoch), env);
@@ -235,6 +256,7 @@ impl Agent {
     fn guard_is_told(&mut self, group: &GroupId, pid: Pid, told: &Told, env: &mut Env) {
         let Some(guard) = self.guard(group, pid) else { return };
         guard.has_mark = true;
+        guard.left.are_awaited(!told.nothing_awaited);
         if let Some(epoch) = told.asks {
             guard.mandates.asked(epoch);
         }

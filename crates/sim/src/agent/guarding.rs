@@ -10,7 +10,7 @@ use crate::{
 };
 use quorate_agent_core::{
     HookKind, HookOutcome, LocalRole, RoleAnswer, Seat,
-    attached::{Guards, Lost, Told},
+    attached::{Beginner, Guards, Lost, Told},
 };
 use quorate_domain::{Epoch, GroupId, Revision};
 use std::collections::BTreeMap;
@@ -83,6 +83,14 @@ impl Agent {
                 core.hook_finished(&group, epoch, HookKind::Promote, HookOutcome::Succeeded, now)
             }
             GuardSays::Stopped { .. } | GuardSays::Ready(_) | GuardSays::Started(_) => return,
+            GuardSays::Hindered(why) => {
+                core.guard_hindered(&group, &why);
+                if let Some(failed) = guards.hindered(&group, number, why) {
+                    env.counts.add("guards/hindered-as-they-begin");
+                    self.start_has_failed(failed, env);
+                }
+                return;
+            }
             GuardSays::NothingLeft { vouched } => {
                 let Some((seat, told)) = guards.speaker(&group, number) else { return };
                 let awaited = core.awaits_guard(&group);
@@ -110,11 +118,9 @@ impl Agent {
     pub(super) fn tell_guards(&mut self, env: &mut Env) {
         let now = self.now(env);
         let Some(process) = &mut self.process else { return };
-        for Lost { group, epoch, reason } in process.attached.guards.late(now) {
+        for late in process.attached.guards.late(now) {
             env.counts.add("guards/late");
-            let Some(process) = &mut self.process else { return };
-            let steps = process.core.guard_start_failed(&group, epoch, &reason, now);
-            self.perform(steps, env);
+            self.start_has_failed(late, env);
         }
         let Some(process) = &mut self.process else { return };
         let silent = process.attached.guards.silent(now);
@@ -150,7 +156,8 @@ impl Agent {
         let Some(process) = &mut self.process else { return };
         let disk = process.core.disk(group).cloned();
         let asks = process.attached.guards.asks(group);
-        let told = Told { role, disk, asks };
+        let nothing_awaited = !process.core.awaits_guard(group);
+        let told = Told { role, disk, asks, nothing_awaited };
         let Some((pid, way)) = process.attached.guards.tell(group, told.clone()).copied() else { return };
         if told.role.role == LocalRole::Primary {
             let held = (group.clone(), told.role.epoch);
@@ -158,6 +165,13 @@ impl Agent {
             env.see(&Fact::GuardTold { machine: self.node, group, epoch: told.role.epoch, recorded });
         }
         self.send_guard(group, pid, Word::Told(way, Box::new(told)), env);
+    }
+
+    fn start_has_failed(&mut self, Lost { group, epoch, reason }: Lost, env: &mut Env) {
+        let now = self.now(env);
+        let Some(process) = &mut self.process else { return };
+        let steps = process.core.guard_start_failed(&group, epoch, &reason, now);
+        self.perform(steps, env);
     }
 
     fn lost_guards(&mut self, lost: impl IntoIterator<Item = Lost>, env: &mut Env) {
@@ -182,12 +196,13 @@ impl Agent {
         let now = self.now(env);
         let process = self.process.as_mut()?;
         if kind == HookKind::Promote {
-            if process.attached.guards.begin(group, epoch, now) {
-                return None;
-            }
-            if process.attached.guards.is_missing(group) {
-                env.counts.add("guards/missing");
-                return Some(HookOutcome::Failed("none is attached".to_owned()));
+            match process.attached.guards.begin(group, epoch, now) {
+                Beginner::Guard => return None,
+                Beginner::Nothing(why) => {
+                    env.counts.add("guards/none-can-begin");
+                    return Some(HookOutcome::Failed(why));
+                }
+                Beginner::Hooks => {}
             }
         }
         Some(HookOutcome::NotConfigured)

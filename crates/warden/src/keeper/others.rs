@@ -3,16 +3,14 @@
 
 use super::{EMPTY_ROUNDS, ROUND_MS};
 use crate::{
-    processes::{self, Identity, Process, Snapshot},
+    processes::{self, Identity, Process, Snapshot, is_gone},
     search::environment,
 };
 use quorate_agent_core::Seat;
-use rustix::{io::Errno, process::geteuid};
+use rustix::process::geteuid;
 use std::{
     collections::BTreeSet,
-    fs,
-    os::unix::fs::MetadataExt,
-    process, thread,
+    fs, io, process, thread,
     time::{Duration, Instant},
 };
 
@@ -38,8 +36,11 @@ pub struct Bystanders(BTreeSet<Identity>);
 
 impl Bystanders {
     /// To be called before anything can fall to this process.
-    pub fn find() -> Self {
-        Self(Snapshot::take().below(own_pid()).into_iter().collect())
+    ///
+    /// # Errors
+    /// When processes cannot be looked at.
+    pub fn find() -> io::Result<Self> {
+        Ok(Self(Snapshot::take()?.below(own_pid()).into_iter().collect()))
     }
 
     /// Everything below this process that is neither one of these nor below one.
@@ -59,25 +60,36 @@ fn own_pid() -> i32 {
 /// What begins another program, or ends, hides its environment for a moment.
 const HIDDEN_FOR: Duration = Duration::from_millis(500);
 
-/// Kills everything that other guards with this mark have started, until nothing is left; how much there was. This guard may
-/// run nothing meanwhile: what is below it and no bystander is for [`super::kill_what_is_left`].
+/// Nothing is left that has the mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How much was killed.
+    pub killed: usize,
+    /// What hides whether it has the mark: it may be anything.
+    pub hidden: Option<String>,
+}
+
+/// Kills everything that other guards with this mark have started, until nothing is left. This guard may run nothing
+/// meanwhile: what is below it and no bystander is for [`super::kill_what_is_left`].
 ///
 /// # Errors
-/// What is left after `limit`, what cannot be looked at, or what must not be killed from here.
-pub fn end_what_others_left(mark: &str, but: &Bystanders, limit: Duration) -> Result<usize, String> {
+/// What is left after `limit`, what must not be killed from here, or that processes cannot be looked at.
+pub fn end_what_others_left(mark: &str, but: &Bystanders, limit: Duration) -> Result<Ended, String> {
     let begun = Instant::now();
     let end = begun + limit;
-    let (mut found, mut empty) = (BTreeSet::new(), 0);
+    let (mut killed, mut empty) = (BTreeSet::new(), 0);
     loop {
-        let left = Left::look(mark, but);
+        let left = Left::look(mark, but)
+            .map_err(|error| format!("the processes of this machine cannot be looked at: {error}"))?;
         let doomed = if left.others.is_empty() { &left.keepers } else { &left.others };
         empty = if doomed.is_empty() { empty + 1 } else { 0 };
-        let hindrance = left.above.or(left.unseen);
-        if empty >= EMPTY_ROUNDS && (hindrance.is_none() || begun.elapsed() >= HIDDEN_FOR) {
-            return hindrance.map_or(Ok(found.len()), Err);
+        let is_plain = left.above.is_none() && left.hidden.is_none();
+        if empty >= EMPTY_ROUNDS && (is_plain || begun.elapsed() >= HIDDEN_FOR) {
+            let ended = Ended { killed: killed.len(), hidden: left.hidden };
+            return left.above.map_or(Ok(ended), Err);
         }
         doomed.iter().copied().for_each(processes::kill);
-        found.extend(doomed.iter().copied());
+        killed.extend(doomed.iter().copied());
         if let Some((pid, _)) = doomed.first().filter(|_| Instant::now() >= end) {
             return Err(format!("process {pid}, which an earlier guard has started, cannot be killed"));
         }
@@ -93,18 +105,19 @@ struct Left {
     /// This process descends from it, and would end with it.
     above: Option<String>,
     /// It may be anything.
-    unseen: Option<String>,
+    hidden: Option<String>,
 }
 
 impl Left {
-    fn look(mark: &str, but: &Bystanders) -> Self {
-        let snapshot = Snapshot::take();
+    fn look(mark: &str, but: &Bystanders) -> io::Result<Self> {
+        let snapshot = Snapshot::take()?;
         let own = own_pid();
         let line = snapshot.get(own).map_or_else(Vec::new, |process| snapshot.line(process));
         let line: BTreeSet<Identity> = line.iter().map(Process::identity).collect();
         let below: BTreeSet<Identity> = snapshot.below(own).into_iter().collect();
         let is_done_elsewhere = but.all_others(&snapshot);
         let mut left = Self::default();
+        let (mut of_others, mut hidden) = (BTreeSet::new(), Vec::new());
         for process in snapshot.iter().filter(|process| !process.dead && process.pid != own) {
             let identity = process.identity();
             if is_done_elsewhere.contains(&identity) {
@@ -116,11 +129,14 @@ impl Left {
                 // Nothing above this process is left by a guard unless it has the mark.
                 Err(_) if line.contains(&identity) => continue,
                 Err(why) => {
-                    left.unseen = Some(why);
+                    hidden.push((process, why));
                     continue;
                 }
             };
             if !has(&variables, GUARD_MARK, Some(mark)) {
+                if has(&variables, GUARD_MARK, None) {
+                    of_others.insert(identity);
+                }
                 continue;
             }
             let is_above = line.contains(&identity);
@@ -141,7 +157,13 @@ impl Left {
         }
         let keepers = &left.keepers;
         left.others.retain(|process| !keepers.contains(process) && !line.contains(process));
-        left
+        // What descends from the service of another group is of that one, and what is killed anyway hides nothing.
+        let is_known = |process: &Process| {
+            let is_doomed = left.others.contains(&process.identity());
+            is_doomed || snapshot.line(process).iter().any(|one| of_others.contains(&one.identity()))
+        };
+        left.hidden = hidden.into_iter().find(|(process, _)| !is_known(process)).map(|(_, why)| why);
+        Ok(left)
     }
 }
 
@@ -153,22 +175,32 @@ fn has(variables: &[u8], name: &str, value: Option<&str>) -> bool {
     })
 }
 
-/// The environment of a process; none of one that is gone, or that is another user's.
+/// The environment of a process; none of one that is gone, has none, or is another user's.
 fn variables(process: &Process) -> Result<Option<Vec<u8>>, String> {
     let error = match environment(process.identity()) {
         Ok(variables) => return Ok(Some(variables)),
         Err(error) => error,
     };
-    let (pid, uid) = (process.pid, geteuid().as_raw());
-    let owner = fs::metadata(format!("/proc/{pid}")).map(|found| found.uid());
-    // Root would see all; everybody else sees what is theirs.
-    let would_be_seen = owner.is_ok_and(|owner| uid == 0 || owner == uid);
-    let is_there = || processes::look(pid).is_some_and(|now| now.started == process.started && !now.dead);
+    let pid = process.pid;
     // What has ended, and what has no environment at all, such as a thread of the kernel, says so in the same words.
-    let says_nothing = matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH));
-    let hides = !says_nothing || processes::threads(pid).nth(1).is_some();
-    if would_be_seen && hides && is_there() {
+    let hides = !is_gone(&error)
+        || processes::threads(pid).map_or_else(|error| !is_gone(&error), |all| all.len() > 1);
+    let is_there = || {
+        processes::look(pid)
+            .map_or(true, |now| now.is_some_and(|now| now.started == process.started && !now.dead))
+    };
+    if hides && may_be_ours(pid) && is_there() {
         return Err(format!("process {pid} ({}) cannot be looked at: {error}", processes::name(pid)));
     }
     Ok(None)
+}
+
+/// True for a process of this user, and for every one where this is root's. One that lets no other process look at it belongs
+/// to root in `/proc`, and is its user's all the same.
+fn may_be_ours(pid: i32) -> bool {
+    let own = geteuid().as_raw();
+    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    own == 0 || users.is_none_or(|users| users.split_ascii_whitespace().any(|uid| uid == own.to_string()))
 }

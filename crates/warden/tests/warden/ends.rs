@@ -2,7 +2,7 @@
 
 use crate::scene::{Agent, Scene, headless, until, ways};
 use quorate_warden::{
-    Service, Settings,
+    CgroupUse, Service, Settings,
     clock::boot_ms,
     protocol::{Hook, HookOutcome, Proof, ToWarden},
 };
@@ -48,6 +48,21 @@ fn a_service_whose_first_thread_has_ended_is_killed_before_it_is_said_to_be_gone
         until("it would have written", || boot_ms() > since + 250);
         assert_eq!(scene.written(), written, "{cgroups:?}: it goes on");
     }
+}
+
+#[test]
+fn a_warden_that_cannot_look_at_processes_does_not_say_that_nothing_is_left() {
+    let scene = Scene::new();
+    let settings = Settings { cgroups: CgroupUse::Off, ..settings(&scene, "exit 1") };
+    let (mut agent, deadline) = serving(&scene, &settings, 2_500);
+    scene.wait_until_seen("g");
+    let before = scene.limit_files(Some(3));
+    let ended = agent.group_ended("g");
+    assert!(boot_ms() >= deadline && matches!(ended.proof, Proof::Not(_)), "{ended:?}");
+    scene.wait_for_writes();
+    scene.limit_files(before);
+    assert_eq!(agent.group_ended("g").proof, Proof::Killed);
+    scene.wait_for_silence();
 }
 
 #[test]

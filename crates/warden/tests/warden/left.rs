@@ -1,19 +1,23 @@
 //! What earlier guards have left, and whoever looks for it.
 
 use crate::scene::{Turn, headless, is_gone, until};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use std::{
-    fs,
-    process::{Child, Command, Stdio},
+    fs::{self, Permissions},
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
+use tempfile::TempDir;
 
 const TESTED: &str = env!("CARGO_BIN_EXE_warden-under-test");
 
 /// Of a host and a group of its own.
 fn mark() -> String {
     static MARKS: AtomicU32 = AtomicU32::new(0);
-    format!("host{}/g{}", std::process::id(), MARKS.fetch_add(1, Ordering::Relaxed))
+    format!("host{}/g{}", process::id(), MARKS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A shell that runs something as a guard's service does.
@@ -25,8 +29,19 @@ fn marked(mark: &str, script: &str) -> Command {
 
 /// What a guard finds that is started here.
 fn search(mark: &str) -> String {
-    let output = Command::new(TESTED).args(["search", mark]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    found(Command::new(TESTED).args(["search", mark]))
+}
+
+/// What a search says that it has found.
+fn found(search: &mut Command) -> String {
+    let said = said(search);
+    let lines: Vec<&str> = said.lines().collect();
+    let ["bystanders: found", found, "nothing is left: true"] = lines[..] else { panic!("{said}") };
+    found.to_owned()
+}
+
+fn said(search: &mut Command) -> String {
+    String::from_utf8(search.output().unwrap().stdout).unwrap()
 }
 
 fn pid(child: &Child) -> Pid {
@@ -41,10 +56,10 @@ fn what_has_the_mark_is_killed_with_what_is_below_it_and_nothing_else_is() {
     let mut left = marked(&mark, &script).spawn().unwrap();
     until("both are there", || below.exists());
     let mut stranger = marked(&other, "exec sleep 600").spawn().unwrap();
-    assert_eq!(search(&mark), "Ok(2)");
+    assert_eq!(search(&mark), "killed 2");
     assert!(is_gone(pid(&left)) && !is_gone(pid(&stranger)));
-    assert_eq!(search(&mark), "Ok(0)");
-    assert_eq!(search(&other), "Ok(1)");
+    assert_eq!(search(&mark), "killed 0");
+    assert_eq!(search(&other), "killed 1");
     left.wait().unwrap();
     stranger.wait().unwrap();
 }
@@ -59,7 +74,7 @@ fn what_has_lost_its_first_thread_is_found_by_its_mark() {
         let stat = fs::read_to_string(format!("/proc/{}/stat", left.id())).unwrap();
         writes.exists() && stat.contains(") Z ")
     });
-    assert_eq!(search(&mark), "Ok(1)");
+    assert_eq!(search(&mark), "killed 1");
     assert!(is_gone(pid(&left)));
     left.wait().unwrap();
 }
@@ -77,8 +92,7 @@ fn what_was_below_a_guard_from_the_start_is_spared_unless_it_has_the_mark() {
         pids("reader"),
         pids("left")
     );
-    let output = Command::new("sh").args(["-c", &script, TESTED, &mark]).output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "Ok(2)");
+    assert_eq!(found(Command::new("sh").args(["-c", &script, TESTED, &mark])), "killed 2");
     assert!(is_gone(of("left")) && !is_gone(of("reader")));
     kill_process(of("reader"), Signal::KILL).unwrap();
 }
@@ -98,6 +112,96 @@ fn a_guard_that_what_is_left_has_started_names_it_and_says_not_that_nothing_is_l
         let wanted = format!(
             "process {number} (sh), which an earlier guard has started, has started this guard: end it"
         );
-        assert!(said.starts_with("Err(") && said.contains(&wanted), "{said}");
+        assert!(said.contains(&format!("\nerror: {wanted}")), "{said}");
     }
+}
+
+#[test]
+fn a_guard_that_cannot_look_at_processes_says_not_that_nothing_is_left() {
+    let _turn = Turn::shared();
+    let said = said(Command::new(TESTED).arg("search-blindly"));
+    let error = "Too many open files (os error 24)";
+    let wanted = format!(
+        "bystanders: {error}\nerror: the processes of this machine cannot be looked at: {error}\nnothing is left: false\n"
+    );
+    assert_eq!(said, wanted);
+}
+
+/// What a search of the same user may not do, and so may not look at.
+const MORE: [&str; 4] = ["--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"];
+
+/// A user of its own, who has this program.
+struct User {
+    name: String,
+    program: PathBuf,
+    _folder: TempDir,
+}
+
+impl User {
+    /// `None` where only this user can run anything.
+    fn find() -> Option<Self> {
+        if !geteuid().is_root() {
+            return None;
+        }
+        // A number that no account has.
+        let name = (54_000 + process::id() % 10_000).to_string();
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let program = folder.path().join("tested");
+        fs::copy(TESTED, &program).unwrap();
+        Some(Self { name, program, _folder: folder })
+    }
+
+    fn runs(&self, with: &[&str], program: &Path) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &self.name, "--clear-groups"]).args(with).arg(program);
+        command
+    }
+
+    /// Runs something that hides.
+    fn hides(&self, mark: Option<&str>) -> Child {
+        let mut command = self.runs(&MORE, Path::new("sleep"));
+        command.arg("600").envs(mark.map(|mark| ("QUORATE_GUARD", mark)));
+        let child = command.spawn().unwrap();
+        let comm = format!("/proc/{}/comm", child.id());
+        until("it sleeps", || fs::read_to_string(&comm).unwrap() == "sleep\n");
+        child
+    }
+}
+
+#[test]
+fn what_hides_is_named_whoever_it_belongs_to_in_proc_unless_it_is_another_groups() {
+    let Some(user) = User::find() else { return };
+    let (_turn, mark, other) = (Turn::shared(), mark(), mark());
+    let look = || found(user.runs(&[], &user.program).args(["search", &mark]));
+    assert_eq!(look(), "killed 0");
+    // What is below the service of another group hides, and is of that one: the service gives its own privilege up.
+    let script = "env -i sleep 600 & while [ \"$(cat /proc/$!/comm)\" != sleep ]; do :; done
+        exec setpriv --ambient-caps -all sh -c \"echo $!; exec sleep 600\"";
+    let mut stranger = user.runs(&MORE, Path::new("sh"));
+    stranger.args(["-c", script]).env("QUORATE_GUARD", &other).stdout(Stdio::piped());
+    let mut stranger = stranger.spawn().unwrap();
+    let mut below = String::new();
+    BufReader::new(stranger.stdout.take().unwrap()).read_line(&mut below).unwrap();
+    until("it sleeps too", || {
+        fs::read_to_string(format!("/proc/{}/comm", stranger.id())).unwrap() == "sleep\n"
+    });
+    assert_eq!(look(), "killed 0");
+    for marked in [None, Some(mark.as_str())] {
+        let mut hides = user.hides(marked);
+        let wanted = format!(
+            "killed 0; hidden: process {} (sleep) cannot be looked at: Permission denied (os error 13)",
+            hides.id()
+        );
+        assert_eq!(look(), wanted);
+        hides.kill().unwrap();
+        hides.wait().unwrap();
+    }
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    let below = below.trim();
+    assert!(look().ends_with(&format!(
+        "hidden: process {below} (sleep) cannot be looked at: Permission denied (os error 13)"
+    )));
+    kill_process(Pid::from_raw(below.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
 }

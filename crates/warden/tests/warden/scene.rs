@@ -7,7 +7,7 @@ use quorate_warden::{
     connect, encode,
     protocol::{FromWarden, GroupEnded, Hello, Hook, HookOutcome, Run, ToWarden, VERSION, Welcome},
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
@@ -171,8 +171,13 @@ impl Scene {
     }
 
     pub(crate) fn signal_warden(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.warden.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(Pid::from_child(&self.warden), signal).unwrap();
+    }
+
+    /// So many files may be open in the warden; how many might before.
+    pub(crate) fn limit_files(&self, current: Option<u64>) -> Option<u64> {
+        let limit = Rlimit { current, ..getrlimit(Resource::Nofile) };
+        prlimit(Some(Pid::from_child(&self.warden)), Resource::Nofile, limit).unwrap().current
     }
 }
 

@@ -20,6 +20,10 @@ const WAY_MAX_US: u64 = 500;
 const OTHER_USER_PPM: u64 = 150_000;
 /// An operator vouches that nothing is left, where that is so, this often.
 const VOUCHES_PPM: u64 = 150_000;
+/// What a service has left hides itself this often.
+const HIDES_PPM: u64 = 200_000;
+/// A guard starts beside a process that hides itself, and is none of its group's, this often.
+const BESIDE_HIDDEN_PPM: u64 = 100_000;
 /// How soon an operator looks again whether something is left that the guard could not see.
 const LOOK_AGAIN_MS: u64 = 300;
 
@@ -29,6 +33,8 @@ pub(super) struct Stray {
     /// The guard whose keeper ran it.
     pub(super) of: Pid,
     uid: u32,
+    /// It lets nobody see what it is.
+    hides: bool,
 }
 
 /// What there is for one group.
@@ -40,8 +46,8 @@ pub(super) struct Post {
     strays: Vec<Stray>,
     /// A guard is about to be started.
     is_due: bool,
-    /// A guard of another user was here since the machine booted.
-    had_other_user: bool,
+    /// Something was here since the machine booted that a guard could not see: only an operator can say that it is gone.
+    needs_word: bool,
     /// The oracle knows that a service runs.
     runs: bool,
 }
@@ -158,27 +164,29 @@ impl Agent {
         }
         let is_other = env.chance(self.node).happens(OTHER_USER_PPM);
         let vouches = post.is_empty() && env.chance(self.node).happens(VOUCHES_PPM);
-        self.add_guard(group, if is_other { OTHER_USER } else { USER }, vouches, env);
+        let beside_hidden = env.chance(self.node).happens(BESIDE_HIDDEN_PPM);
+        let uid = if is_other { OTHER_USER } else { USER };
+        self.add_guard(group, Guard::new(uid, vouches, beside_hidden), env);
     }
 
     /// An operator ends what the guard could not see, and then says so.
     fn start_settled_guard(&mut self, group: &GroupId, env: &mut Env) {
-        self.end_strays(group, |stray| stray.uid != USER, env);
+        self.end_strays(group, |stray| stray.uid != USER || stray.hides, env);
         let Some(post) = self.posts.of.get_mut(group) else { return };
-        if post.had_other_user && !post.keepers.is_empty() {
+        if post.needs_word && !post.keepers.is_empty() {
             post.is_due = true;
             let timer = Timer::StartGuard(group.clone());
             return env.wake_at(env.now.after_ms(LOOK_AGAIN_MS), self.node, self.posts.life, timer);
         }
-        let vouches = post.had_other_user && post.is_empty();
-        self.add_guard(group, USER, vouches, env);
+        let vouches = post.needs_word && post.is_empty();
+        self.add_guard(group, Guard::new(USER, vouches, false), env);
     }
 
-    fn add_guard(&mut self, group: &GroupId, uid: u32, vouches: bool, env: &mut Env) {
-        let pid = self.posts.new_pid();
+    fn add_guard(&mut self, group: &GroupId, guard: Guard, env: &mut Env) {
+        let (pid, uid) = (self.posts.new_pid(), guard.uid);
         let Some(post) = self.posts.of.get_mut(group) else { return };
-        post.had_other_user |= uid != USER;
-        post.guards.insert(pid, Guard::new(uid, vouches));
+        post.needs_word |= uid != USER || guard.beside_hidden;
+        post.guards.insert(pid, guard);
         env.note(self.node, || format!("guard {pid} of {group} starts as user {uid}"));
         self.send_guard(group, pid, Word::Try, env);
     }
@@ -187,17 +195,24 @@ impl Agent {
     /// with the operator's word.
     pub(crate) fn settle_guards(&mut self, env: &mut Env) {
         self.let_guards_go_on(env);
-        let posts = self.posts.of.iter().filter(|(_, post)| post.had_other_user);
+        let posts = self.posts.of.iter().filter(|(_, post)| post.needs_word);
         let all = posts.flat_map(|(group, post)| post.guards.keys().map(|pid| (group.clone(), *pid)));
         for (group, pid) in all.collect::<Vec<_>>() {
             self.kill_guard(&group, pid, env);
         }
     }
 
-    /// A guard that has looked has ended all that it could see.
-    pub(super) fn end_what_others_left(&mut self, group: &GroupId, pid: Pid, uid: u32, env: &mut Env) {
-        self.end_strays(group, |stray| stray.uid == uid, env);
-        let Some(post) = self.posts.of.get_mut(group) else { return };
+    /// A guard that has looked has ended all that it could see. True when something is left that hides from it.
+    pub(super) fn end_what_others_left(
+        &mut self,
+        group: &GroupId,
+        pid: Pid,
+        uid: u32,
+        env: &mut Env,
+    ) -> bool {
+        self.end_strays(group, |stray| stray.uid == uid && !stray.hides, env);
+        let Some(post) = self.posts.of.get_mut(group) else { return false };
+        let hides = post.strays.iter().any(|stray| stray.uid == uid);
         let doomed = post.keepers.extract_if(.., |_, keeper| keeper.of != pid && keeper.uid == uid);
         let doomed: Vec<(Pid, Pid)> = doomed.map(|(number, keeper)| (number, keeper.of)).collect();
         for (keeper, of) in doomed {
@@ -205,6 +220,7 @@ impl Agent {
             self.send_guard(group, of, Word::Keeper(keeper, FromKeeper::Lost), env);
         }
         self.service_of_post_may_be_over(group, env);
+        hides
     }
 
     /// Some of what services have left is killed.
@@ -267,11 +283,13 @@ impl Agent {
 
     /// The kernel kills the first process of a service with its keeper. What that has started goes on.
     fn remove_keeper(&mut self, group: &GroupId, pid: Pid, env: &mut Env) {
+        let hides = env.chance(self.node).happens(HIDES_PPM);
         let Some(post) = self.posts.of.get_mut(group) else { return };
         let Some(keeper) = post.keepers.remove(&pid) else { return };
         if keeper.rest {
-            env.counts.add("guards/strays");
-            post.strays.push(Stray { of: keeper.of, uid: keeper.uid });
+            env.counts.add(if hides { "guards/strays-that-hide" } else { "guards/strays" });
+            post.needs_word |= hides;
+            post.strays.push(Stray { of: keeper.of, uid: keeper.uid, hides });
             env.see(&Fact::ServiceStrays { machine: self.node, group, epoch: keeper.epoch });
         }
         self.service_of_post_may_be_over(group, env);
