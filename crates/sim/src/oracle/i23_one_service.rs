@@ -139,9 +139,9 @@ impl OneService {
 
     /// A leader has waited for D, and somebody follows whoever was primary, or the group is deleted.
     fn given_up(&mut self, group: &GroupId, term: u64, now: Moment) -> Result<(), String> {
-        for (node, running) in
-            self.running.get_mut(group).into_iter().flatten().filter(|(_, one)| one.is_stray)
-        {
+        // Whoever was given up stays so, should its host come back: others have served since.
+        let strays = self.running.get_mut(group).into_iter().flatten();
+        for (node, running) in strays.filter(|(_, one)| one.is_stray && !one.is_given_up) {
             let heard = self.contacts.get(node).filter(|contact| {
                 let is_there = now.since_ms(contact.last) <= self.contact_ms;
                 contact.term == term && is_there && contact.last.since_ms(contact.since) >= HEARD_MS
