@@ -55,6 +55,7 @@ const DECISIONS: &[&str] = &[
     "guards/strays-that-hide",
     "guards/told-and-never-begun",
     "guards/vouched-for",
+    "warden/goes-on-elsewhere",
     "hellos/refused-STALE_INCARNATION",
     "leader/stood-still-and-only-observes",
     "members/a-voter-lagged",

@@ -31,6 +31,8 @@ pub(crate) struct Weather {
 pub(crate) struct Habits {
     /// Hosts have hooks.
     pub(crate) hooks: bool,
+    /// What hooks start runs elsewhere, such as by a service manager: only a demote hook ends it.
+    pub(crate) elsewhere: bool,
     /// Hosts have guards, and then no hooks.
     pub(crate) guards: bool,
     /// The longest that it takes until a guard that has ended is started again.
@@ -158,6 +160,7 @@ impl Plan {
             plan.add_clones(&mut Chance::new(seed, 5));
         }
         plan.add_guards(&mut Chance::new(seed, 6));
+        plan.habits.elsewhere = plan.habits.hooks && Chance::new(seed, 7).happens(250_000);
         plan
     }
 
@@ -334,6 +337,7 @@ fn weather(chance: &mut Chance) -> Weather {
 fn habits(chance: &mut Chance) -> Habits {
     Habits {
         hooks: chance.happens(700_000),
+        elsewhere: false,
         guards: false,
         guard_restart_max_ms: 0,
         guards_are_settled: false,

@@ -52,7 +52,8 @@ pub(super) struct Warden {
 impl Agent {
     fn rules(&self, env: &Env) -> Rules {
         let demotion_ms = env.plan.habits.hook_max_ms;
-        Rules { fence: false, demotion_ms: Some(demotion_ms), child: true, agent: self.process.is_some() }
+        let child = !env.plan.habits.elsewhere;
+        Rules { fence: false, demotion_ms: Some(demotion_ms), child, agent: self.process.is_some() }
     }
 
     fn moment(&self, env: &Env) -> Moment {
@@ -151,7 +152,9 @@ impl Agent {
                 for key in hooks {
                     self.kill_run(key, env);
                 }
-                self.stop_service(&group, env);
+                if !env.plan.habits.elsewhere {
+                    self.stop_service(&group, env);
+                }
                 let actions = self.warden.guards.gone(&group, false, self.moment(env));
                 self.guards_want(actions, env);
             }
@@ -204,7 +207,8 @@ impl Agent {
         }
         let at = self.moment(env);
         let actions = self.warden.guards.run_ended(&run.group, key, run.hook, &outcome, at);
-        if run.hook == Hook::Promote && self.warden.services.contains_key(&run.group) {
+        let is_child = !env.plan.habits.elsewhere;
+        if is_child && run.hook == Hook::Promote && self.warden.services.contains_key(&run.group) {
             self.warden.guards.seen(&run.group);
         }
         let kind = match run.hook {
@@ -275,7 +279,13 @@ impl Agent {
                     env.wake_at(env.now.after_ms(KILL_MS), self.node, self.warden.life, timer);
                 }
                 Action::Spare { .. } | Action::LetGo { .. } => {}
-                Action::Ended { proof: Proof::Not(_), .. } => env.counts.add("warden/not-proven"),
+                Action::Ended { group, epoch, proof: Proof::Not(_) } => {
+                    env.counts.add("warden/not-proven");
+                    if self.warden.services.contains_key(&group) {
+                        env.counts.add("warden/goes-on-elsewhere");
+                        env.see(&Fact::ServiceStrays { machine: self.node, group: &group, epoch });
+                    }
+                }
                 Action::Ended { group, epoch, .. } if self.process.is_some() => {
                     self.tell_agent(Timer::ServiceEnded(group, epoch), env);
                 }

@@ -1,8 +1,9 @@
 //! I23: a service never outlives its lease (DESIGN section 5, rule 11): when one starts, no other of its group runs, whatever
 //! became of the agent that it was started for; and none runs under an epoch that counts as released or stopped there.
 //!
-//! What nobody ends at its deadline, because a guard and its keeper were killed in one instant, holds a group up for as long
-//! as its host is in contact, and says so. One that is lost is given up after D, with what it runs.
+//! What nobody ends at its deadline, because a guard and its keeper were killed in one instant, or because it runs elsewhere and
+//! its demote hook fails, holds a group up for as long as its host is in contact, and says so. One that is lost is given up after
+//! D, with what it runs.
 
 use super::{Fact, Invariant, events};
 use crate::{network::Node, plan::Plan, time::Moment};

@@ -66,11 +66,12 @@ impl Invariant for TrueOutages {
             }
             Fact::Renewed { node, machine, start, seq, .. } => {
                 let arrived = self.arrived.remove(&(node, machine, start, seq));
-                if arrived.is_some_and(|arrived| now.since_us(arrived) <= PROMPT_US) {
+                if let Some(arrived) = arrived.filter(|arrived| now.since_us(*arrived) <= PROMPT_US) {
                     if now.since_us(self.last) > PAUSE_MIN_US {
                         self.pauses.push((self.last, now));
                     }
-                    self.last = now;
+                    // At some moment since then: no later one is certain.
+                    self.last = self.last.max(arrived);
                 }
             }
             Fact::Decided { applied, .. } => {
