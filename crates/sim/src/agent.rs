@@ -11,6 +11,7 @@ use crate::{
     message::Packet,
     network::Node,
     oracle::{Claim, Fact},
+    plan::Starter,
     standstill::{Reached, Standstill},
     time::Moment,
 };
@@ -381,7 +382,7 @@ impl Agent {
     pub(crate) fn acts_for(&self, group: &GroupId, env: &Env) -> bool {
         let now = BootMs(env.local_ms(self.node));
         let role = self.process.as_ref().and_then(|process| process.core.role(group, now));
-        let is_served = !env.plan.habits.guards || self.posts.serve(group);
+        let is_served = env.plan.habits.starter != Starter::Guards || self.posts.serve(group);
         self.runs() && is_served && role.is_some_and(|answer| answer.role == LocalRole::Primary)
     }
 

@@ -26,15 +26,24 @@ pub(crate) struct Weather {
     pub(crate) unordered: bool,
 }
 
+/// What starts and ends the services of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Starter {
+    /// They ask for themselves.
+    Themselves,
+    /// Hooks.
+    Hooks,
+    /// Hooks, and what these start runs elsewhere, such as by a service manager: only a demote hook ends it.
+    HooksElsewhere,
+    /// Guards.
+    Guards,
+}
+
 /// What the platform on a host is like.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Habits {
-    /// Hosts have hooks.
-    pub(crate) hooks: bool,
-    /// What hooks start runs elsewhere, such as by a service manager: only a demote hook ends it.
-    pub(crate) elsewhere: bool,
-    /// Hosts have guards, and then no hooks.
-    pub(crate) guards: bool,
+    /// What starts and ends services.
+    pub(crate) starter: Starter,
     /// The longest that it takes until a guard that has ended is started again.
     pub(crate) guard_restart_max_ms: u64,
     /// Guards run as the user that they should, and operators vouch for what they cannot see.
@@ -53,9 +62,14 @@ const GONE_MS: u64 = 12_000;
 pub(crate) const KILL_ALLOWANCE_MS: u64 = 100;
 
 impl Habits {
+    /// Hosts have hooks.
+    pub(crate) fn have_hooks(&self) -> bool {
+        matches!(self.starter, Starter::Hooks | Starter::HooksElsewhere)
+    }
+
     /// How long a host allows its hooks, as its agent tells the coordinators.
     pub(crate) fn hook_times(&self) -> HookTimes {
-        if !self.hooks {
+        if !self.have_hooks() {
             return HookTimes::default();
         }
         HookTimes { promotion_ms: self.hook_max_ms, demotion_ms: self.hook_max_ms + KILL_ALLOWANCE_MS }
@@ -160,7 +174,9 @@ impl Plan {
             plan.add_clones(&mut Chance::new(seed, 5));
         }
         plan.add_guards(&mut Chance::new(seed, 6));
-        plan.habits.elsewhere = plan.habits.hooks && Chance::new(seed, 7).happens(250_000);
+        if plan.habits.have_hooks() && Chance::new(seed, 7).happens(250_000) {
+            plan.habits.starter = Starter::HooksElsewhere;
+        }
         plan
     }
 
@@ -184,12 +200,11 @@ impl Plan {
 
     /// In a fourth of all plans hosts have guards in place of hooks, to which things happen all the time.
     fn add_guards(&mut self, chance: &mut Chance) {
-        let share_ppm = if self.habits.hooks { 100_000 } else { 600_000 };
+        let share_ppm = if self.habits.have_hooks() { 100_000 } else { 600_000 };
         if !chance.happens(share_ppm) {
             return;
         }
-        self.habits.hooks = false;
-        self.habits.guards = true;
+        self.habits.starter = Starter::Guards;
         self.habits.guard_restart_max_ms = *chance.pick(&[500, 3_000, 15_000]);
         let kinds: Vec<Kind> = Kind::OF_GUARDS.iter().copied().filter(|_| chance.happens(600_000)).collect();
         for _ in 0..chance.draw(2..=16) {
@@ -336,9 +351,7 @@ fn weather(chance: &mut Chance) -> Weather {
 
 fn habits(chance: &mut Chance) -> Habits {
     Habits {
-        hooks: chance.happens(700_000),
-        elsewhere: false,
-        guards: false,
+        starter: if chance.happens(700_000) { Starter::Hooks } else { Starter::Themselves },
         guard_restart_max_ms: 0,
         guards_are_settled: false,
         hook_max_ms: *chance.pick(&[50, 500, 2_500, 2_500]),

@@ -35,7 +35,7 @@ impl Process {
             on_disk: folder.epochs.clone(),
             settings: LeaseSettings::default(),
             at: now,
-            guarded: env.plan.habits.hooks,
+            guarded: env.plan.habits.have_hooks(),
             demotion_ms: env.plan.habits.hook_times().demotion_ms,
         });
         let process = Self {
@@ -79,7 +79,7 @@ impl Agent {
                     env.note(self.node, || {
                         format!("wants the {kind} hook of {group} epoch {epoch}: {reason}")
                     });
-                    if env.plan.habits.hooks {
+                    if env.plan.habits.have_hooks() {
                         self.ask_for_hook(group, epoch, kind, env);
                     } else if let Some(outcome) = self.begin_by_guard(&group, epoch, kind, env) {
                         let ended = Timer::HookEnded(group, epoch, kind, outcome);

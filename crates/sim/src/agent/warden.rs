@@ -5,6 +5,7 @@ use super::Agent;
 use crate::{
     env::{Env, Timer},
     oracle::Fact,
+    plan::Starter,
 };
 use quorate_agent_core::{
     BootMs, HookKind, HookOutcome,
@@ -52,7 +53,7 @@ pub(super) struct Warden {
 impl Agent {
     fn rules(&self, env: &Env) -> Rules {
         let demotion_ms = env.plan.habits.hook_max_ms;
-        let child = !env.plan.habits.elsewhere;
+        let child = env.plan.habits.starter == Starter::Hooks;
         Rules { fence: false, demotion_ms: Some(demotion_ms), child, agent: self.process.is_some() }
     }
 
@@ -62,7 +63,7 @@ impl Agent {
 
     /// A start of the agent takes the warden over: what was guarded keeps its last deadline.
     pub(super) fn take_over_warden(&mut self, env: &mut Env) {
-        if !env.plan.habits.hooks {
+        if !env.plan.habits.have_hooks() {
             return;
         }
         let lease = std::mem::take(&mut self.warden.lease);
@@ -152,7 +153,7 @@ impl Agent {
                 for key in hooks {
                     self.kill_run(key, env);
                 }
-                if !env.plan.habits.elsewhere {
+                if env.plan.habits.starter == Starter::Hooks {
                     self.stop_service(&group, env);
                 }
                 let actions = self.warden.guards.gone(&group, false, self.moment(env));
@@ -207,7 +208,7 @@ impl Agent {
         }
         let at = self.moment(env);
         let actions = self.warden.guards.run_ended(&run.group, key, run.hook, &outcome, at);
-        let is_child = !env.plan.habits.elsewhere;
+        let is_child = env.plan.habits.starter == Starter::Hooks;
         if is_child && run.hook == Hook::Promote && self.warden.services.contains_key(&run.group) {
             self.warden.guards.seen(&run.group);
         }

@@ -4,6 +4,7 @@ use super::{Effect, Undo};
 use crate::{
     agent::{Agent, CutShort, Services},
     fault::Kind,
+    plan::Starter,
     world::World,
 };
 use quorate_domain::Verdict;
@@ -39,7 +40,7 @@ impl World {
     /// While a host's folder is in use in two places nothing happens to guards: what one start says of what the other's
     /// guards have left is no more than what waiting for D says of a host that is lost.
     pub(super) fn harm_guards(&mut self, index: usize, kind: Kind, target: u64) -> Effect {
-        if !self.env.plan.habits.guards || self.agents.last().is_some_and(Agent::is_up) {
+        if self.env.plan.habits.starter != Starter::Guards || self.agents.last().is_some_and(Agent::is_up) {
             return Effect::AtOnce(false);
         }
         let place = self.host(target);

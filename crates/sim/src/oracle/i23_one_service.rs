@@ -97,7 +97,7 @@ impl Invariant for OneService {
                 events(applied).iter().try_for_each(|event| match event {
                     Event::PrimaryReleased { group, epoch, .. }
                     | Event::PrimaryStartFailed { group, epoch, .. }
-                    | Event::OldPrimaryStopped { group, epoch, .. } => self.has_stopped(group, *epoch),
+                    | Event::OldPrimaryStopped { group, epoch, .. } => self.has_stopped(group, *epoch, now),
                     _ => Ok(()),
                 })
             }
@@ -159,14 +159,22 @@ impl OneService {
         Ok(())
     }
 
-    /// Somebody's word that the service of an epoch has stopped is true.
-    fn has_stopped(&self, group: &GroupId, epoch: Epoch) -> Result<(), String> {
-        let mut running = self.running.get(group).into_iter().flatten();
-        match running.find(|(_, running)| running.epoch == epoch) {
-            Some((node, Running { since, .. })) => Err(format!(
-                "epoch {epoch} of {group} counts as stopped, and its service runs on node {node} since {since}"
-            )),
-            None => Ok(()),
+    /// Somebody's word that the service of an epoch has stopped is true. A start of the agent on another machine, which has
+    /// waited for as long as D, may give the word for one that is lost with what it runs.
+    fn has_stopped(&mut self, group: &GroupId, epoch: Epoch, now: Moment) -> Result<(), String> {
+        let mut running = self.running.get_mut(group).into_iter().flatten();
+        let Some((node, running)) = running.find(|(_, running)| running.epoch == epoch) else {
+            return Ok(());
+        };
+        let contact = self.contacts.get(node);
+        let is_there = contact.is_some_and(|contact| now.since_ms(contact.last) <= self.contact_ms);
+        if running.is_stray && !is_there {
+            running.is_given_up = true;
+            return Ok(());
         }
+        Err(format!(
+            "epoch {epoch} of {group} counts as stopped, and its service runs on node {node} since {}",
+            running.since
+        ))
     }
 }

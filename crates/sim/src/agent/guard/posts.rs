@@ -9,6 +9,7 @@ use crate::{
     env::{Env, Timer},
     network::Node,
     oracle::Fact,
+    plan::Starter,
     time::Moment,
 };
 use quorate_domain::{Epoch, GroupId};
@@ -126,7 +127,7 @@ impl Agent {
 
     /// Whoever runs a host has a guard for every group that it knows.
     pub(in crate::agent) fn have_guards_start(&mut self, env: &mut Env) {
-        if !env.plan.habits.guards {
+        if env.plan.habits.starter != Starter::Guards {
             return;
         }
         let Some(process) = &self.process else { return };
