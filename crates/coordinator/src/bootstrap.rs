@@ -10,7 +10,7 @@
 use crate::{options::CoordinatorOptions, peer::Peers};
 use quorate_consensus::{Consensus, OpenError};
 use quorate_domain::CoordinatorId;
-use quorate_rpc::pb::raft::IdentifyResponse;
+use quorate_rpc::{bounded_line, pb::raft::IdentifyResponse};
 use quorate_runtime::{retry::Backoff, shutdown::Shutdown};
 use std::{collections::BTreeMap, time::Duration};
 use tonic::Code;
@@ -112,12 +112,15 @@ async fn ask(
                 answers.insert(*id, answer);
             }
             Err(status) if status.code() == Code::PermissionDenied => {
-                shutdown.fatal(format!("node {id} refuses this coordinator: {}", status.message()));
+                shutdown.fatal(format!(
+                    "node {id} refuses this coordinator: {}",
+                    bounded_line(status.message().to_owned())
+                ));
                 return;
             }
             Err(status) => {
                 if status.code() == Code::FailedPrecondition {
-                    tracing::error!(member = id.0, address = %node.peer_address, problem = status.message(), "a member refuses this coordinator");
+                    tracing::error!(member = id.0, address = %node.peer_address, problem = bounded_line(status.message().to_owned()), "a member refuses this coordinator");
                 }
                 // What it said earlier may be over: only answers of one round form a cluster.
                 if !peers.takes_part() {

@@ -5,6 +5,7 @@ use crate::{driver::propose, peer::Peers};
 use quorate_consensus::{Consensus, Leadership, MembersError, types::MemberNode};
 use quorate_domain::{CoordinatorId, CoordinatorSpec, coordinator::listed};
 use quorate_planner::coordinators::{NextStep, RaftView, next_step};
+use quorate_rpc::bounded_line;
 use quorate_runtime::shutdown::Shutdown;
 use std::{collections::BTreeSet, time::Duration};
 use tonic::Code;
@@ -132,7 +133,10 @@ pub(crate) async fn ask_whether_removed(consensus: Consensus, peers: Peers, shut
         for (id, node) in members.nodes.iter().filter(|(id, _)| **id != this) {
             match peers.identify(*id, node, ASK_DEADLINE).await {
                 Err(status) if status.code() == Code::PermissionDenied => {
-                    shutdown.fatal(format!("coordinator {id} refuses this one: {}", status.message()));
+                    shutdown.fatal(format!(
+                        "coordinator {id} refuses this one: {}",
+                        bounded_line(status.message().to_owned())
+                    ));
                     return;
                 }
                 Ok(_) | Err(_) => {}

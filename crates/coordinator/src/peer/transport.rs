@@ -25,7 +25,7 @@ use quorate_consensus::{
 };
 use quorate_domain::{CoordinatorId, InstanceId};
 use quorate_rpc::{
-    InvalidField,
+    InvalidField, bounded_line,
     pb::raft::{self as pb, raft_client::RaftClient},
     transport::endpoint,
 };
@@ -216,7 +216,10 @@ impl Peers {
             self.folder.current_start(by).is_some() && !self.folder.is_current_start(by, &start)
         });
         if final_reasons.contains(&info.reason.as_str()) && !another_counts {
-            self.shutdown.fatal(format!("refused by another coordinator: {}", status.message()));
+            self.shutdown.fatal(format!(
+                "refused by another coordinator: {}",
+                bounded_line(status.message().to_owned())
+            ));
         }
     }
 }
