@@ -172,7 +172,7 @@ async fn a_restarted_agent_remembers_it_and_a_later_guard_ends_what_is_left() ->
 }
 
 /// Runs something by `setpriv`, of which the words before the program are given.
-async fn by_setpriv(cluster: &Cluster, name: &str, words: &[&str]) -> Result<Process> {
+fn by_setpriv(cluster: &Cluster, name: &str, words: &[&str]) -> Result<Process> {
     let words = words.iter().map(Into::into).collect();
     let log = cluster.root().join(format!("{name}.log"));
     let mut process = Process::new(name.to_owned(), PathBuf::from("/usr/bin/setpriv"), words, log);
@@ -193,9 +193,8 @@ async fn what_hides_hinders_a_guard_only_while_its_word_is_awaited_and_an_operat
     let agent = cluster.agent_address(1);
     cluster.create_group(GROUP, &[1]).await?;
     cluster.wait_for_active(GROUP, PATIENCE).await?;
-    let mut hides =
-        by_setpriv(&cluster, "hides", &["--reuid", "54321", "--clear-groups", "sleep", "600"]).await?;
-    let guard = async |name: &str, more: &[&str]| {
+    let mut hides = by_setpriv(&cluster, "hides", &["--reuid", "54321", "--clear-groups", "sleep", "600"])?;
+    let guard = |name: &str, more: &[&str]| {
         let words = [
             "--bounding-set",
             "-sys_ptrace,-perfmon,-sys_admin",
@@ -205,7 +204,7 @@ async fn what_hides_hinders_a_guard_only_while_its_word_is_awaited_and_an_operat
             &agent,
             GROUP,
         ];
-        by_setpriv(&cluster, name, &[&words[..], more, &["--", &command]].concat()).await
+        by_setpriv(&cluster, name, &[&words[..], more, &["--", &command]].concat())
     };
     let serves = async |epoch: u64| {
         wait_until(&format!("the service of epoch {epoch} or later writes"), PATIENCE, async || {
@@ -217,7 +216,7 @@ async fn what_hides_hinders_a_guard_only_while_its_word_is_awaited_and_an_operat
         .await
     };
 
-    let mut first = guard("first", &[]).await?;
+    let mut first = guard("first", &[])?;
     let epoch = serves(0).await?;
     let keeper = *first.children()?.first().context("a guard has a keeper")?;
     first.pause().await?;
@@ -225,7 +224,7 @@ async fn what_hides_hinders_a_guard_only_while_its_word_is_awaited_and_an_operat
     kill_process(keeper, Signal::KILL)?;
     first.kill()?;
 
-    let mut second = guard("second", &[]).await?;
+    let mut second = guard("second", &[])?;
     wait_until("the status says what hinders the guard", PATIENCE, async || {
         let (code, document) = status(&cluster, &[1, 2, 3]).await?;
         let said = text(warning(&document, "DEMOTION_NOT_DONE", GROUP)?);
@@ -238,7 +237,7 @@ async fn what_hides_hinders_a_guard_only_while_its_word_is_awaited_and_an_operat
     .await?;
     second.terminate()?;
     ensure!(second.ended(PATIENCE).await?.success(), "{}", second.said()?);
-    let mut third = guard("third", &["--nothing-left"]).await?;
+    let mut third = guard("third", &["--nothing-left"])?;
     serves(epoch + 1).await?;
     third.terminate()?;
     third.ended(PATIENCE).await?;

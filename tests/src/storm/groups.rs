@@ -1,11 +1,7 @@
 //! Groups in a storm: who is primary, who follows, and what `quorate status` says meanwhile.
 
 use super::scene::{EFFECT, Primary, Scene};
-use crate::{
-    health,
-    probe::{Sample, boottime_ms},
-    wait::wait_until,
-};
+use crate::{health, probe::boottime_ms, wait::wait_until};
 use anyhow::{Context, Result, ensure};
 use quorate_rpc::pb::{
     control::RequestFailoverRequest,
@@ -24,15 +20,21 @@ impl Scene {
     /// The primary of one of the groups, which is active. Its lease is renewed: one that is about to lapse, after an
     /// earlier fault, is released all the same, and what follows then does not come from the fault that is made next.
     pub(super) async fn primary(&self, group: &str) -> Result<Primary> {
-        let found = self.cluster.wait_for_active(group, EFFECT).await?;
+        let half = self.cluster.plan().timing.lease.lease_ms / 2;
+        let found = wait_until(&format!("the primary of {group} has a renewed lease"), EFFECT, async || {
+            let found = self.cluster.group(group).await?;
+            ensure!(found.phase() == GroupPhase::Active, "{found:?}");
+            let host = &found.primary.as_ref().context("a group without a primary")?.host;
+            // Another one may be primary a moment later: then it is that one's turn.
+            let last = self.probe.last(host, group).context("it said nothing")?;
+            let is_renewed = last.lease_deadline_boot_ms >= boottime_ms() + half;
+            ensure!(last.is_primary() && last.epoch == found.epoch && is_renewed, "{found:?}, and {last:?}");
+            Ok(found)
+        })
+        .await?;
         let host = found.primary.context("a group without a primary")?.host;
         let host = host.strip_prefix('h').and_then(|number| number.parse().ok());
         let host = host.context("a host of the plan is named h and a number")?;
-        let half = self.cluster.plan().timing.lease.lease_ms / 2;
-        let renewed = |sample: &Sample| sample.lease_deadline_boot_ms >= sample.at_boot_ms + half;
-        self.probe
-            .wait_for_primary(group, EFFECT, |sample| sample.epoch == found.epoch && renewed(sample))
-            .await?;
         Ok(Primary { group: group.to_owned(), host, epoch: found.epoch })
     }
 
