@@ -1,7 +1,8 @@
 //! What a guard says, passes on and refuses.
 
 use crate::guard::{GROUP, Guarded, PATIENCE};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use quorate_rpc::{Failure, classify, client::LocalAgentClient, pb::agent::GuardStoppedRequest, transport};
 use quorate_tests::{Cluster, Plan, process::Process, services, wait_until};
 use rustix::process::Signal;
 use std::{fs, process::ExitStatus};
@@ -60,6 +61,24 @@ async fn a_guard_is_refused_by_name_where_it_cannot_be() -> Result<()> {
     let no_program = guard(&guarded.cluster, "no-program", &[GROUP, "--", "/there/is/none"]).await?;
     let (status, said) = outcome(no_program).await?;
     ensure!(status.code() == Some(2) && said.contains("COMMAND /there/is/none: "), "{status}: {said}");
+    guarded.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_cannot_say_that_the_service_of_a_guard_has_stopped() -> Result<()> {
+    let (guarded, group) = Guarded::start(services::Guarded::Deaf).await?;
+    let agent = transport::endpoint(&guarded.cluster.agent_address(1))?.connect().await?;
+    let mut agent = LocalAgentClient::new(agent);
+    for secret in ["", "d41d8cd98f00b204e9800998ecf8427e"] {
+        let (reason, secret) = ("a stranger says so".to_owned(), secret.to_owned());
+        let word = GuardStoppedRequest { group: GROUP.to_owned(), epoch: group.epoch, reason, secret };
+        let refused = agent.guard_stopped(word).await.err().context("a stranger was believed")?;
+        let Failure::Refused { code, message } = classify(&refused) else { bail!("{refused}") };
+        ensure!(code == "NO_KEEPER" && message.contains("only the keeper of the guard"), "{message}");
+    }
+    guarded.wait_for_writes(group.epoch).await?;
+    let now = guarded.cluster.group(GROUP).await?;
+    ensure!(now.epoch == group.epoch, "{now:?}");
     guarded.finish().await
 }
 

@@ -30,6 +30,6 @@ pub use lease::{Lease, OUTSTANDING_MAX};
 pub use quorum::{COORDINATORS_MAX, QuorumWord};
 pub use report::GroupReport;
 pub use role::{LocalRole, RoleAnswer};
-pub use seat::Seat;
+pub use seat::{Seat, seal};
 pub use step::{HookKind, HookOutcome, Step};
 pub use time::BootMs;

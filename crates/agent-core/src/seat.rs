@@ -1,5 +1,6 @@
 //! Where a guard runs, which says what it can see and end of what another one left.
 
+use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 /// Where a guard runs.
@@ -11,9 +12,23 @@ pub struct Seat {
     pub pid_namespace: String,
     /// In which namespace of users; empty when it cannot tell.
     pub user_namespace: String,
+    /// The seal of the secret that only the guard and its keepers know; empty where they have none.
+    #[serde(default)]
+    pub keeper_seal: String,
+}
+
+/// By what a secret is known to whoever does not know it: its MD5 in hexadecimal.
+pub fn seal(secret: &str) -> String {
+    let digest: [u8; 16] = Md5::digest(secret).into();
+    format!("{:032x}", u128::from_be_bytes(digest))
 }
 
 impl Seat {
+    /// True for what knows the secret of the guard: a keeper of it.
+    pub fn is_kept_by(&self, secret: &str) -> bool {
+        !self.keeper_seal.is_empty() && self.keeper_seal == seal(secret)
+    }
+
     /// True when a search from here finds and ends what a guard in the other seat left.
     pub fn sees(&self, other: &Self) -> bool {
         let is_known = !self.pid_namespace.is_empty() && !self.user_namespace.is_empty();
@@ -28,7 +43,18 @@ mod tests {
     use super::*;
 
     fn seat(uid: u32, pids: &str, users: &str) -> Seat {
-        Seat { uid, pid_namespace: pids.to_owned(), user_namespace: users.to_owned() }
+        let (pid_namespace, user_namespace) = (pids.to_owned(), users.to_owned());
+        Seat { uid, pid_namespace, user_namespace, keeper_seal: String::new() }
+    }
+
+    #[test]
+    fn a_keeper_is_known_by_the_secret_and_none_where_there_is_none() {
+        let kept = Seat { keeper_seal: seal("secret"), ..seat(7, "p1", "u1") };
+        assert!(kept.is_kept_by("secret"));
+        for other in ["", "Secret", &kept.keeper_seal] {
+            assert!(!kept.is_kept_by(other) && !seat(7, "p1", "u1").is_kept_by(other), "{other:?}");
+        }
+        assert_eq!(seal(""), "d41d8cd98f00b204e9800998ecf8427e");
     }
 
     #[test]

@@ -49,8 +49,14 @@ pub(crate) enum GuardEvent {
     NothingLeft { group: GroupId, number: u64, vouched: bool },
     /// What keeps it from beginning anything; empty for nothing any more.
     Hindered { group: GroupId, number: u64, reason: String },
-    /// A keeper has outlived its guard and ended the service.
-    KeeperStopped { group: GroupId, epoch: Epoch, reason: String },
+    /// A keeper has outlived its guard and ended the service, if it knows the guard's secret.
+    KeeperStopped {
+        group: GroupId,
+        epoch: Epoch,
+        reason: String,
+        secret: String,
+        answer: oneshot::Sender<Result<(), ApiError>>,
+    },
     /// It knows the deadline.
     Knows { group: GroupId, number: u64, epoch: Epoch, deadline: BootMs },
     /// Nothing is left of its service.

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! lock             held while a process uses the folder
-//! identity.json    cluster, node, the random instance id of this folder, its place, its last start, and whether it was used
+//! identity.json    cluster, node, the random instance id of this folder, its place, its last start, whether it was used, and
+//!                  by which starts its log may have been opened last
 //! peers.json       the instance id under which each peer was first met, and which of its starts counts
-//! log/             the write-ahead log
+//! log/             the write-ahead log, and by which start it was opened last
 //! snapshots/       snapshot files
 //! state/           the state store
 //! ```
@@ -34,6 +35,8 @@ const FIRST_SEALED_FORMAT: u32 = 2;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity.json";
 const PEERS: &str = "peers.json";
+/// In the folder of the log.
+const OPENED_BY: &str = "opened-by.json";
 /// What is there only after the identity was on disk.
 const CONTENTS: [&str; 3] = ["log", "snapshots", "state"];
 
@@ -82,9 +85,17 @@ pub enum FolderError {
         /// Its layout.
         found: u32,
     },
+    /// The log is an older one, or another's.
+    #[error(
+        "{log} is not the log that this coordinator had at its last start: it was put back from a backup, or is another coordinator's, and lacks what was promised since; put the last one back, or bring this coordinator back under a new node id with an empty data_dir"
+    )]
+    OtherLog {
+        /// Its folder.
+        log: PathBuf,
+    },
     /// A file in it cannot be read.
     #[error(
-        "{path} is damaged: {problem}; restore it from another copy, or bring this coordinator back under a new node id with an empty data_dir"
+        "{path} is damaged: {problem}; bring this coordinator back under a new node id with an empty data_dir"
     )]
     Damaged {
         /// The file.
@@ -142,6 +153,15 @@ struct Identity {
     /// No other one counted it yet since it was found in another place.
     #[serde(default)]
     waits: bool,
+    /// The starts of which one has opened the log last: two while the name of the second is written into it.
+    #[serde(default)]
+    log_opened_by: Vec<InstanceId>,
+}
+
+/// By which start a log was opened last, as it says itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct OpenedBy {
+    start: InstanceId,
 }
 
 /// What is known of the peers.
@@ -207,6 +227,7 @@ impl DataFolder {
                 start: None,
                 used: false,
                 waits: false,
+                log_opened_by: Vec::new(),
             }
         };
         let found = folder.whereabouts(LOCK);
@@ -295,6 +316,35 @@ impl DataFolder {
     /// When it could not be written.
     pub(crate) fn mark_used(&self) -> Result<(), FolderError> {
         self.change_identity(|identity| identity.used = true)
+    }
+
+    /// Makes certain that the log is the one that this folder had at its last start: one from before, or of another coordinator,
+    /// lacks what was promised since. An empty one is for whoever opens it to judge.
+    ///
+    /// # Errors
+    /// [`FolderError::OtherLog`], or that it could not be read.
+    pub(crate) fn check_log(&self, log: &dyn Folder) -> Result<(), FolderError> {
+        let known = self.identity().log_opened_by.clone();
+        let is_ours = opened_by(log)?.is_some_and(|start| known.contains(&start));
+        // A folder that knows of no log yet has promised nothing, nor has one that was never used.
+        if is_ours || known.is_empty() || !self.is_used() {
+            return Ok(());
+        }
+        let names = log.list().map_err(FolderError::io(&log.path(""), "listing it"))?;
+        if names.is_empty() { Ok(()) } else { Err(FolderError::OtherLog { log: log.path("") }) }
+    }
+
+    /// Has the log say that this start has opened it; durable on return.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub(crate) fn claim_log(&self, log: &dyn Folder) -> Result<(), FolderError> {
+        let (this, before) = (self.start.id.clone(), opened_by(log)?);
+        self.change_identity(|identity| {
+            identity.log_opened_by = before.into_iter().chain([this.clone()]).collect();
+        })?;
+        sealed_json::write(log, OPENED_BY, &OpenedBy { start: this.clone() })?;
+        self.change_identity(|identity| identity.log_opened_by = vec![this])
     }
 
     /// True when no other one has counted it since it was found in another place, as far as it knows: the original of its
@@ -467,6 +517,11 @@ fn read_identity(folder: &dyn Folder) -> Result<Option<Identity>, FolderError> {
         return Err(damaged(folder, IDENTITY, "it was cut, and its checksum is gone".to_owned()));
     }
     Ok(Some(identity))
+}
+
+fn opened_by(log: &dyn Folder) -> Result<Option<InstanceId>, FolderError> {
+    let Some(found) = sealed_json::read(log, OPENED_BY)? else { return Ok(None) };
+    found.parse(log, OPENED_BY).map(|OpenedBy { start }| Some(start))
 }
 
 fn read_peers(folder: &dyn Folder) -> Result<Peers, FolderError> {

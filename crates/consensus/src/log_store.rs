@@ -46,7 +46,7 @@ pub enum LogOpenError {
     },
     /// Entries that nothing stands for.
     #[error(
-        "{folder}: entry {found} stands where entry {expected} should: the log lost what was before it; restore the folder, or bring this coordinator back under a new node id with an empty data_dir"
+        "{folder}: entry {found} stands where entry {expected} should: the log lost what was before it; bring this coordinator back under a new node id with an empty data_dir"
     )]
     Gap {
         /// The log's folder.

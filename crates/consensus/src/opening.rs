@@ -99,13 +99,16 @@ impl Opened {
     /// # Errors
     /// [`OpenError`], which names the file and the remedy.
     pub(crate) async fn open(folder: &Arc<DataFolder>, options: &wal::Options) -> Result<Self, OpenError> {
-        let log = LogStore::open(folder.folder(LOG)?, options)?;
+        let log_folder = folder.folder(LOG)?;
+        folder.check_log(&*log_folder)?;
+        let log = LogStore::open(Arc::clone(&log_folder), options)?;
         if log.is_used() {
             // Also when it ended between the first vote and its being known.
             folder.mark_used()?;
         } else if folder.is_used() {
             return Err(OpenError::LogLost { log: folder.path(LOG) });
         }
+        folder.claim_log(&*log_folder)?;
         let log = log.first_telling(Arc::clone(folder));
         let snapshots = SnapshotFolder::new(folder.folder(SNAPSHOTS)?);
         snapshots.settle(log.purged())?;

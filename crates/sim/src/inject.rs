@@ -303,8 +303,10 @@ impl World {
     fn move_coordinator(&mut self, index: usize, target: u64) -> Effect {
         let original = pick(target, self.env.plan.coordinators);
         let blank = self.clones.iter().position(Coordinator::is_blank);
-        let settled =
-            !self.env.is_an_address_taken() && !self.coordinators.iter().any(Coordinator::is_left_behind);
+        // One after the other, each after the one before it counts, as the runbook says.
+        let settled = !self.env.is_an_address_taken()
+            && !self.coordinators.iter().any(Coordinator::is_left_behind)
+            && self.coordinators.iter().all(Coordinator::has_settled_all);
         if let Some(place) = blank.filter(|_| settled) {
             self.coordinators[original].crash(&mut self.env);
             self.clones[place].start_on_a_copy_of(&self.coordinators[original], &mut self.env);

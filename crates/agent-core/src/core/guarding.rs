@@ -118,6 +118,11 @@ impl Core {
         self.reconcile(now)
     }
 
+    /// True for what knows the secret of the guard that was told of the epoch. None when that epoch awaits no guard.
+    pub fn is_kept_by(&self, group: &GroupId, epoch: Epoch, secret: &str) -> Option<bool> {
+        self.ledger.seat(group, epoch).map(|seat| seat.is_kept_by(secret))
+    }
+
     /// The guard is not there any more, or stands still, and has said nothing of its service. Nobody serves under the epoch,
     /// which is over once it is known that nothing is left.
     pub fn guard_lost(&mut self, group: &GroupId, epoch: Epoch, reason: &str, now: BootMs) -> Vec<Step> {

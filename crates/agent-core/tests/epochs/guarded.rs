@@ -3,7 +3,8 @@
 use super::*;
 
 fn seat(uid: u32) -> Seat {
-    Seat { uid, pid_namespace: "p".to_owned(), user_namespace: "u".to_owned() }
+    let (pid_namespace, user_namespace) = ("p".to_owned(), "u".to_owned());
+    Seat { uid, pid_namespace, user_namespace, keeper_seal: seal("secret") }
 }
 
 /// What the guard is told, once it is on disk that it is.

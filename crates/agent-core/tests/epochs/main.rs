@@ -6,7 +6,7 @@ mod guarded;
 
 use quorate_agent_core::{
     BootMs, Core, DurableEpochs, GroupReport, HookKind, HookOutcome, LocalRole, RoleAnswer, Seat, Start,
-    Step, guard::Proof,
+    Step, guard::Proof, seal,
 };
 use std::collections::BTreeSet;
 

@@ -38,7 +38,7 @@ pub(crate) fn guarding() -> impl Strategy<Value = (usize, Guarding)> {
 }
 
 fn seat(uid: u32) -> Seat {
-    Seat { uid, pid_namespace: "p".to_owned(), user_namespace: "u".to_owned() }
+    Seat { uid, pid_namespace: "p".to_owned(), user_namespace: "u".to_owned(), ..Seat::default() }
 }
 
 impl World {

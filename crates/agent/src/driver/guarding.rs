@@ -58,7 +58,14 @@ impl Driver {
                     self.failed_starts(lost, now);
                 }
             }
-            GuardEvent::KeeperStopped { group, epoch, reason } => {
+            GuardEvent::KeeperStopped { group, epoch, reason, secret, answer } => {
+                if self.core.is_kept_by(&group, epoch, &secret) == Some(false) {
+                    tracing::warn!(group.id = %group, epoch = epoch.0, reason, "a stranger says that a guard's service has stopped");
+                    // Whoever asked may have gone.
+                    let _ = answer.send(Err(ApiError::NoKeeper { group, epoch }));
+                    return;
+                }
+                let _ = answer.send(Ok(()));
                 tracing::info!(group.id = %group, epoch = epoch.0, reason, "the service of a guard that is gone has stopped");
                 self.guards.stopped_without(&group, epoch);
                 let steps = self.core.guard_stopped(&group, epoch, &reason, true, now);

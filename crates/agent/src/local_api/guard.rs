@@ -52,7 +52,7 @@ pub(super) async fn attach(
     let Attach { group, pid, command, seat } = attach;
     let seat = seat.unwrap_or_default();
     let (pid_namespace, user_namespace) = (bounded(seat.pid_namespace), bounded(seat.user_namespace));
-    let seat = Seat { uid: seat.uid, pid_namespace, user_namespace };
+    let seat = Seat { uid: seat.uid, pid_namespace, user_namespace, keeper_seal: bounded(seat.keeper_seal) };
     let group = group_id(&group).map_err(ApiError::from)?;
     let name = format!("process {pid}: {}", bounded(command));
     let (roles, told) = mpsc::channel(ROLES_MAX);
@@ -79,9 +79,11 @@ pub(super) async fn stopped(
     request: GuardStoppedRequest,
 ) -> Result<(), ApiError> {
     let group = group_id(&request.group)?;
-    let (epoch, reason) = (Epoch(request.epoch), bounded(request.reason));
-    let event = Event::Guard(GuardEvent::KeeperStopped { group, epoch, reason });
-    events.send(event).await.map_err(|_| stopping())
+    let (epoch, reason, secret) = (Epoch(request.epoch), bounded(request.reason), bounded(request.secret));
+    let (answer, answered) = oneshot::channel();
+    let event = Event::Guard(GuardEvent::KeeperStopped { group, epoch, reason, secret, answer });
+    events.send(event).await.map_err(|_| stopping())?;
+    answered.await.map_err(|_| stopping())?
 }
 
 async fn tell(

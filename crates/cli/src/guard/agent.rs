@@ -77,18 +77,18 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    /// Begins to attach.
+    /// Begins to attach; by the seal the agent knows the keepers of this guard.
     ///
     /// # Errors
     /// When the address is none.
-    pub(super) fn open(args: &GuardArgs) -> anyhow::Result<Self> {
+    pub(super) fn open(args: &GuardArgs, keeper_seal: String) -> anyhow::Result<Self> {
         let endpoint = transport::endpoint(&args.agent)
             .map_err(|bad| exit::Usage(format!("--agent {}: {}", args.agent, bad.problem)))?;
         let (send, events) = mpsc::channel(WORDS_MAX);
         let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
         let seat = seat();
-        let seat =
-            Seat { uid: seat.uid, pid_namespace: seat.pid_namespace, user_namespace: seat.user_namespace };
+        let (pid_namespace, user_namespace) = (seat.pid_namespace, seat.user_namespace);
+        let seat = Seat { uid: seat.uid, pid_namespace, user_namespace, keeper_seal };
         let attach = Attach {
             group: args.group.to_string(),
             pid: std::process::id(),

@@ -20,21 +20,23 @@ const ANSWER_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct LastWord {
     pub(super) agent: String,
     pub(super) epoch: u64,
+    pub(super) secret: String,
     pub(super) group: String,
 }
 
 impl fmt::Display for LastWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.agent, self.epoch, self.group)
+        write!(f, "{} {} {} {}", self.agent, self.epoch, self.secret, self.group)
     }
 }
 
 impl LastWord {
     fn parse(text: &str) -> Option<Self> {
-        let mut words = text.splitn(3, ' ');
+        let mut words = text.splitn(4, ' ');
         let agent = words.next()?.to_owned();
         let epoch = words.next()?.parse().ok()?;
-        Some(Self { agent, epoch, group: words.next()?.to_owned() })
+        let secret = words.next()?.to_owned();
+        Some(Self { agent, epoch, secret, group: words.next()?.to_owned() })
     }
 }
 
@@ -48,12 +50,12 @@ pub(crate) fn kept(kept: Kept) {
     }
 }
 
-async fn say(LastWord { agent, epoch, group }: LastWord) {
+async fn say(LastWord { agent, epoch, secret, group }: LastWord) {
     let Ok(endpoint) = transport::endpoint(&agent) else { return };
     let end = Instant::now() + TRY_FOR;
     let reason =
         "its guard is gone or stands still, and its keeper has killed everything that the service started";
-    let request = GuardStoppedRequest { group, epoch, reason: reason.to_owned() };
+    let request = GuardStoppedRequest { group, epoch, reason: reason.to_owned(), secret };
     while Instant::now() < end {
         let mut client = LocalAgentClient::new(endpoint.connect_lazy());
         if let Ok(Ok(_)) = timeout(ANSWER_WAIT, client.guard_stopped(request.clone())).await {
@@ -69,9 +71,10 @@ mod tests {
 
     #[test]
     fn it_is_what_the_guard_has_written() {
-        let word = LastWord { agent: "127.0.0.1:7402".into(), epoch: 5, group: "g".into() };
+        let word =
+            LastWord { agent: "127.0.0.1:7402".into(), epoch: 5, secret: "s".into(), group: "g".into() };
         assert_eq!(LastWord::parse(&word.to_string()), Some(word));
-        for text in ["", "a", "a 5", "a x g"] {
+        for text in ["", "a", "a 5", "a 5 s", "a x s g"] {
             assert_eq!(LastWord::parse(text), None, "{text:?}");
         }
     }

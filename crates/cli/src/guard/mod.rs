@@ -18,7 +18,7 @@ use keeper::{Keeper, Said};
 use last_word::LastWord;
 pub(crate) use last_word::kept;
 use others::Others;
-use quorate_agent_core::mandate::Mandates;
+use quorate_agent_core::{mandate::Mandates, seal};
 use quorate_domain::Epoch;
 use quorate_rpc::Failure;
 use quorate_runtime::{
@@ -45,10 +45,12 @@ pub(crate) async fn run(args: GuardArgs, machine: Machine) -> anyhow::Result<u8>
     // What a keeper that is killed leaves falls to the guard.
     adopt_orphans().context("the guard cannot be a subreaper")?;
     let signals = Signals::install()?;
-    let attachment = Attachment::open(&args)?;
+    let secret = format!("{:032x}", rand::random::<u128>());
+    let attachment = Attachment::open(&args, seal(&secret))?;
     let guard = Guard {
         args,
         clock: machine.clock,
+        secret,
         attachment,
         signals,
         mandates: Mandates::default(),
@@ -72,6 +74,8 @@ struct Service {
 struct Guard {
     args: GuardArgs,
     clock: Arc<dyn Clock>,
+    /// By what the agent knows the keepers of this guard.
+    secret: String,
     attachment: Attachment,
     signals: Signals,
     mandates: Mandates<Mandate>,
@@ -213,8 +217,8 @@ impl Guard {
             return;
         }
         let Some((_, Mandate { epoch, until, environment })) = self.mandates.begin() else { return };
-        let last_word =
-            LastWord { agent: self.args.agent.clone(), epoch, group: self.args.group.to_string() };
+        let (agent, secret) = (self.args.agent.clone(), self.secret.clone());
+        let last_word = LastWord { agent, epoch, secret, group: self.args.group.to_string() };
         match Keeper::start(&self.args.command, self.others.mark(), &last_word, until, environment) {
             Ok(keeper) => self.service = Some(Service { keeper, epoch, known: until }),
             Err(error) => self.not_started(epoch, &format!("its keeper does not start: {error}")),

@@ -76,7 +76,7 @@ pub enum OpenError {
     /// Damage that no crash can explain: opening would lose what was acknowledged.
     #[error(
         "{}, offset {offset}: {reason}; the log is corrupt and is not opened, since acknowledged records would \
-         be lost: restore the folder, or let this member join again under a new id",
+         be lost: bring this coordinator back under a new node id with an empty data_dir",
         file.display()
     )]
     Corrupt {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{field::InvalidField, pb::types::LeaderHint};
 use prost::Message;
-use quorate_domain::{ClusterId, CoordinatorId, FormationId, GroupId, Rejection, RequestId, Revision};
+use quorate_domain::{ClusterId, CoordinatorId, Epoch, FormationId, GroupId, Rejection, RequestId, Revision};
 use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, QuotaViolation, StatusExt};
@@ -151,6 +151,16 @@ pub enum ApiError {
         /// Where it runs.
         from: String,
     },
+    /// Whoever says that a guard's service has stopped does not know that guard's secret.
+    #[error(
+        "only the keeper of the guard of group {group} can say that its service under epoch {epoch} has stopped; where no keeper is left, start the guard again"
+    )]
+    NoKeeper {
+        /// The group.
+        group: GroupId,
+        /// The epoch that it speaks of.
+        epoch: Epoch,
+    },
     /// Whoever opened the stream does not read it.
     #[error("what was sent is not read; the stream ends, open another one")]
     SlowReader,
@@ -284,6 +294,9 @@ impl ApiError {
             Self::GuardBesideHooks { group } => {
                 Parts::new(Code::FailedPrecondition, Reason::GuardBesideHooks.as_str())
                     .with(key::GROUP, group)
+            }
+            Self::NoKeeper { group, .. } => {
+                Parts::new(Code::PermissionDenied, Reason::NoKeeper.as_str()).with(key::GROUP, group)
             }
             Self::GuardElsewhere { from } => {
                 Parts::new(Code::PermissionDenied, Reason::GuardElsewhere.as_str()).with(key::ADDRESS, from)

@@ -161,7 +161,8 @@ fn by_reason(status: &Status, info: &ErrorInfo, retry_after: Option<Duration>) -
             | Reason::OtherFormation
             | Reason::Guarded
             | Reason::GuardBesideHooks
-            | Reason::GuardElsewhere,
+            | Reason::GuardElsewhere
+            | Reason::NoKeeper,
         )
         | None => Failure::Refused { code: info.reason.clone(), message },
     }

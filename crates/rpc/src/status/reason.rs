@@ -61,6 +61,8 @@ reasons! {
     GuardBesideHooks = "GUARD_BESIDE_HOOKS",
     /// A guard runs on the host of its agent and nowhere else.
     GuardElsewhere = "GUARD_ELSEWHERE",
+    /// Whoever says that a guard's service has stopped is no keeper of that guard.
+    NoKeeper = "NO_KEEPER",
     /// The other end does not read what it is sent.
     SlowReader = "SLOW_READER",
     /// Something that was waited for did not come in time.

@@ -224,6 +224,7 @@ fn others() -> Vec<(ApiError, &'static str)> {
         ),
         (ApiError::Guarded { group: group(), guard: "process 7".to_owned() }, "GUARDED"),
         (ApiError::GuardBesideHooks { group: group() }, "GUARD_BESIDE_HOOKS"),
+        (ApiError::NoKeeper { group: group(), epoch: Epoch(5) }, "NO_KEEPER"),
         (ApiError::GuardElsewhere { from: "10.0.0.7".to_owned() }, "GUARD_ELSEWHERE"),
         (ApiError::SlowReader, "SLOW_READER"),
         (ApiError::TooLate { what: "the hello", remedy: "open another session" }, "TOO_LATE"),

@@ -10,7 +10,7 @@ pub(crate) use keeper::Keeps;
 use keeper::{FromKeeper, Keeper};
 pub(super) use posts::Posts;
 use quorate_agent_core::{
-    BootMs, LocalRole, Seat, attached::Told, kept::Until, leftovers::Leftovers, mandate::Mandates,
+    BootMs, LocalRole, Seat, attached::Told, kept::Until, leftovers::Leftovers, mandate::Mandates, seal,
 };
 use quorate_domain::{Epoch, GroupId};
 
@@ -19,6 +19,8 @@ pub(crate) type Pid = u64;
 /// Names one attachment, or one try.
 pub(crate) type Way = u64;
 
+/// What guards and their keepers know.
+pub(super) const SECRET: &str = "secret";
 /// The user that guards run as.
 pub(super) const USER: u32 = 7;
 /// Another one, whose guards cannot see what those of the first have left.
@@ -120,7 +122,12 @@ impl Guard {
 
     /// Where it runs.
     fn seat(&self) -> Seat {
-        Seat { uid: self.uid, pid_namespace: "pids".to_owned(), user_namespace: "users".to_owned() }
+        Seat {
+            uid: self.uid,
+            pid_namespace: "pids".to_owned(),
+            user_namespace: "users".to_owned(),
+            keeper_seal: seal(SECRET),
+        }
     }
 
     fn is(&self, way: Way) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{
     Agent,
-    guard::{GuardSays, Pid, Way, Word},
+    guard::{GuardSays, Pid, SECRET, Way, Word},
 };
 use crate::{
     env::{Env, Timer},
@@ -109,6 +109,9 @@ impl Agent {
     pub(super) fn keeper_stopped(&mut self, group: &GroupId, epoch: Epoch, env: &mut Env) {
         let now = self.now(env);
         let Some(process) = &mut self.process else { return };
+        if process.core.is_kept_by(group, epoch, SECRET) == Some(false) {
+            return env.counts.add("guards/no-keeper");
+        }
         process.attached.guards.stopped_without(group, epoch);
         let steps = process.core.guard_stopped(group, epoch, "its keeper has ended it", true, now);
         self.perform(steps, env);

@@ -112,10 +112,19 @@ impl Coordinator {
         self.me == original.me
     }
 
+    fn known(&self) -> &BTreeMap<Node, KnownStarts> {
+        self.process.as_ref().map_or(&self.folder.known, |process| &process.starts.known)
+    }
+
+    /// True when it has promised no start that it does not count: then whoever was moved counts here, or went back and was
+    /// settled.
+    pub(crate) fn has_settled_all(&self) -> bool {
+        self.known().values().all(|known| known.is_current(known.id()))
+    }
+
     /// True when it takes no start of that node but the last one on this copy.
     pub(crate) fn goes_on_as(&self, copy: &Self) -> bool {
-        let known = self.process.as_ref().map_or(&self.folder.known, |process| &process.starts.known);
-        let record = known.get(&copy.me);
+        let record = self.known().get(&copy.me);
         let last = copy.folder.last.as_ref();
         last.is_some_and(|(last, _)| record.is_some_and(|record| record.takes(last)))
     }

@@ -26,7 +26,12 @@ pub fn seat() -> Seat {
         target.map_or_else(String::new, |target| target.display().to_string())
     };
     let uid = geteuid().as_raw();
-    Seat { uid, pid_namespace: namespace("pid"), user_namespace: namespace("user") }
+    Seat {
+        uid,
+        pid_namespace: namespace("pid"),
+        user_namespace: namespace("user"),
+        keeper_seal: String::new(),
+    }
 }
 
 /// What descends from a process as it begins, and is none of its service's: such as the reader of its output, which the shell
