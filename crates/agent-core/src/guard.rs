@@ -146,11 +146,14 @@ pub struct Guarded {
     /// operator has said that there is nothing else to stop.
     seen: bool,
     retries: u32,
+    /// How long its demotion may go on after the deadline: what D of its epoch counts on, whatever is configured later.
+    demotion_ms: u64,
 }
 
 impl Guarded {
-    fn new(epoch: Epoch, stage: Stage, frozen: Option<BootMs>) -> Self {
-        Self { epoch, frozen, stage, seen: false, retries: 0 }
+    fn new(epoch: Epoch, stage: Stage, frozen: Option<BootMs>, rules: Rules) -> Self {
+        let demotion_ms = rules.demotion_ms.unwrap_or(0);
+        Self { epoch, frozen, stage, seen: false, retries: 0, demotion_ms }
     }
 
     /// Its epoch.
@@ -182,7 +185,7 @@ impl Guarded {
         match self.stage {
             Stage::Promoting(_) | Stage::Serving | Stage::DemoteFailed => Some(deadline),
             Stage::Interrupted(_) | Stage::Demoting(_) => {
-                Some(deadline.after_ms(rules.demotion_ms.unwrap_or(0)))
+                Some(deadline.after_ms(rules.demotion_ms.unwrap_or(0).min(self.demotion_ms)))
             }
             Stage::Killing(since) => Some(since.after_ms(KILL_PATIENCE_MS)),
             Stage::Unproven(next_try) => (rules.demotion_ms.is_some() && !rules.agent).then_some(next_try),
@@ -297,7 +300,7 @@ impl Guards {
             _ => {}
         }
         let key = self.new_key();
-        self.groups.insert(group.clone(), Guarded::new(epoch, Stage::Promoting(key), None));
+        self.groups.insert(group.clone(), Guarded::new(epoch, Stage::Promoting(key), None, at.rules));
         Ok(key)
     }
 
@@ -321,7 +324,7 @@ impl Guards {
         match self.groups.get_mut(group) {
             None if is_full => return Err(full()),
             None => {
-                let guarded = Guarded::new(epoch, Stage::Tidying(key), Some(at.now.min(at.lease)));
+                let guarded = Guarded::new(epoch, Stage::Tidying(key), Some(at.now.min(at.lease)), at.rules);
                 self.groups.insert(group.clone(), guarded);
             }
             Some(held) if held.epoch > epoch => {
@@ -372,8 +375,8 @@ impl Guards {
     }
 
     /// What a warden before this one guarded: everything that is found of it is killed.
-    pub fn inherit(&mut self, group: GroupId, epoch: Epoch, seen: bool, now: BootMs) -> Vec<Action> {
-        let guarded = Guarded { seen, ..Guarded::new(epoch, Stage::Killing(now), Some(now)) };
+    pub fn inherit(&mut self, group: GroupId, epoch: Epoch, seen: bool, at: Moment) -> Vec<Action> {
+        let guarded = Guarded { seen, ..Guarded::new(epoch, Stage::Killing(at.now), Some(at.now), at.rules) };
         self.groups.insert(group.clone(), guarded);
         vec![Action::Kill { group }]
     }

@@ -67,6 +67,26 @@ fn nothing_happens_while_the_lease_is_renewed_and_the_demote_hook_runs_when_it_i
 }
 
 #[test]
+fn a_limit_that_is_raised_or_a_hook_that_is_added_later_stretches_no_epoch() {
+    for (before, later, ends) in [
+        (Some(1_000), Some(60_000), LEASE + 1_000),
+        (None, Some(60_000), LEASE),
+        (Some(1_000), Some(400), LEASE + 400),
+    ] {
+        let (before, later) = [before, later].map(|demotion_ms| Rules { demotion_ms, ..RULES }).into();
+        let mut guards = Guards::default();
+        let key = guards.promote(&g(), Epoch(3), at(100, LEASE, before)).unwrap();
+        guards.run_ended(&g(), key, Hook::Promote, &HookOutcome::Succeeded, at(200, LEASE, before));
+        // Another start of the agent has the other settings.
+        guards.freeze_all(BootMs(LEASE), BootMs(u64::MAX));
+        guards.pass(at(LEASE, LEASE, later));
+        assert_eq!(guards.next_wake(later, BootMs(LEASE)), Some(BootMs(ends)));
+        let killed = guards.pass(at(ends, LEASE, later));
+        assert!(killed.contains(&Action::Kill { group: g() }), "{before:?}, {later:?}: {killed:?}");
+    }
+}
+
+#[test]
 fn a_demotion_that_takes_too_long_is_followed_by_the_kill_of_everything() {
     let mut guards = served(true);
     let (key, _) = started(&guards.pass(at(LEASE, LEASE, RULES)));

@@ -54,6 +54,19 @@ impl Cgroups {
         made
     }
 
+    /// The group in whose cgroup a process is, if it is in one of these.
+    pub(crate) fn group_of(&self, pid: i32) -> Option<String> {
+        let told = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        self.group_in(&told)
+    }
+
+    fn group_in(&self, told: &str) -> Option<String> {
+        let names =
+            told.lines().filter_map(|line| line.splitn(3, ':').nth(2)).flat_map(|path| path.split('/'));
+        let mut groups = names.filter_map(|name| name.strip_prefix(&self.prefix)?.strip_prefix('.'));
+        groups.next().map(str::to_owned)
+    }
+
     /// That of a group; not made yet.
     pub(crate) fn of(&self, group: &str) -> Cgroup {
         Cgroup { path: self.parent.join(format!("{}.{group}", self.prefix)) }
@@ -213,6 +226,16 @@ mod tests {
         let found = candidates(mounts, "0::/docker/x/inner\n", CgroupUse::Best);
         assert_eq!(found, [(PathBuf::from("/sys/fs/cgroup/inner"), 2)]);
         assert_eq!(candidates(mounts, "0::/elsewhere\n", CgroupUse::Best), []);
+    }
+
+    #[test]
+    fn the_group_of_a_process_is_that_of_the_cgroup_it_is_in_or_below() {
+        let cgroups = Cgroups { parent: "/c".into(), prefix: "quorate-h1-ab".into(), version: 1 };
+        let group_in = |told: &str| cgroups.group_in(told);
+        assert_eq!(group_in("8:pids:/a/quorate-h1-ab.g.1/below\n0::/\n").as_deref(), Some("g.1"));
+        for other in ["0::/a\n", "8:pids:/quorate-h1-abc.g\n", "8:pids:/quorate-h1-ab\n", ""] {
+            assert_eq!(group_in(other), None, "{other}");
+        }
     }
 
     #[test]

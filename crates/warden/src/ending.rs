@@ -10,13 +10,11 @@ use crate::{
     search::Found,
     warden::Warden,
 };
-use quorate_agent_core::{
-    BootMs,
-    guard::{Action, Guarded, RunKey},
-};
+use quorate_agent_core::guard::{Action, Guarded, RunKey};
 use quorate_domain::{Epoch, GroupId};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::unix::process::parent_id,
     path::PathBuf,
 };
 
@@ -40,8 +38,8 @@ pub(crate) struct Endings {
     next_round: u64,
     /// To be looked at: which look comes next, and when the promotion ended.
     looks: BTreeMap<GroupId, (usize, u64)>,
-    /// Cgroups named by the operator in which something was seen.
-    populated: BTreeSet<GroupId>,
+    /// Cgroups named by the operator in which something was seen, whatever they are called now.
+    populated: BTreeMap<GroupId, PathBuf>,
     /// Cgroups of groups that a dead warden left.
     inherited: BTreeMap<GroupId, PathBuf>,
     /// Records that wait for the search for what is left of them, which ends by then at the latest.
@@ -108,8 +106,10 @@ impl Endings {
 }
 
 impl Warden {
+    /// The agent, if what this process leaves falls to it: one that has taken the warden over is not its parent.
     pub(crate) fn agent_process(&self) -> Option<Identity> {
-        self.agent.as_ref().and_then(|agent| record::identity_of(agent.conn.pid))
+        let agent = self.agent.as_ref().filter(|agent| agent.conn.pid == parent_id());
+        agent.and_then(|agent| record::identity_of(agent.conn.pid))
     }
 
     pub(crate) fn kill_group(&mut self, group: GroupId, now: u64) {
@@ -144,11 +144,10 @@ impl Warden {
 
     /// The operator's own cgroup of the group's service, once something was seen in it.
     fn service_cgroup_of(&self, group: &GroupId) -> Option<Cgroup> {
-        let known = self.endings.populated.contains(group);
-        self.settings.service_cgroup_of(group.as_str()).filter(|_| known).map(Cgroup::at)
+        self.endings.populated.get(group).cloned().map(Cgroup::at)
     }
 
-    /// Looks at all processes. False when that cannot be done: what was known is known, and nothing more is gone.
+    /// Looks at all processes. False when not all can be seen: then nothing is known to be gone.
     pub(crate) fn refresh(&mut self) -> bool {
         let snapshot = match Snapshot::take() {
             Ok(snapshot) => snapshot,
@@ -159,11 +158,15 @@ impl Warden {
                 return false;
             }
         };
-        self.endings.blind = false;
+        let hidden = snapshot.hidden().to_owned();
         let unknown = self.kin.refresh(snapshot);
         // Those that are not looked at stay unknown, and unknown ones are killed with the first group.
         self.searcher.look_at(unknown);
-        true
+        let is_blind = !hidden.is_empty();
+        if let (Some(pid), false) = (hidden.first(), std::mem::replace(&mut self.endings.blind, is_blind)) {
+            self.log(true, format!("/proc does not show process {pid}, which some hook has started (its option hidepid); nothing counts as gone"));
+        }
+        !is_blind
     }
 
     pub(crate) fn pass_endings(&mut self, now: u64) {
@@ -193,9 +196,10 @@ impl Warden {
             let own = self.cgroup_of(&group).and_then(|cgroup| cgroup.members().ok());
             let own = own.is_some_and(|members| !members.is_empty());
             let service = self.settings.service_cgroup_of(group.as_str()).map(Cgroup::at);
-            let service = service.and_then(|service| service.members().ok());
-            if service.is_some_and(|members| !members.is_empty()) {
-                self.endings.populated.insert(group.clone());
+            if let Some(service) = service
+                && service.members().is_ok_and(|members| !members.is_empty())
+            {
+                self.endings.populated.insert(group.clone(), service.path().to_owned());
             }
             if own || (sees && !self.kin.of_group(&group).is_empty()) {
                 self.endings.looks.remove(&group);
@@ -270,12 +274,14 @@ impl Warden {
         let cgroups = [self.cgroup_of(group), self.service_cgroup_of(group)];
         let Some((_, since)) = self.endings.killing.get(group) else { return };
         // It may be of a group that is well, and it may be of this one.
-        let awaits = self.cgroups.is_none() && self.kin.awaits_marks() && now < since + MARKS_WITHIN_MS;
+        let awaits = self.kin.awaits_marks() && now < since + MARKS_WITHIN_MS;
         let mut left: BTreeSet<Identity> = self.kin.of_group(group).into_iter().collect();
-        if self.cgroups.is_none() {
-            // Whose it is nothing tells, and it may be this group's.
-            left.extend(self.kin.of_nobody(!awaits));
-        }
+        // Whose it is nothing tells, unless a cgroup does, and it may be this group's.
+        let is_anothers = |(pid, _): &Identity| {
+            let theirs = self.cgroups.as_ref().and_then(|cgroups| cgroups.group_of(*pid));
+            theirs.is_some_and(|theirs| theirs != group.as_str())
+        };
+        left.extend(self.kin.of_nobody(!awaits).into_iter().filter(|process| !is_anothers(process)));
         let mut is_empty = sees && left.is_empty() && !awaits;
         for cgroup in cgroups.into_iter().flatten().filter(|cgroup| !cgroup.is_empty()) {
             is_empty = false;
@@ -342,7 +348,7 @@ impl Warden {
                 self.disks.insert(group.clone(), disk);
             }
             self.endings.unfinished.insert(group.clone());
-            let actions = self.guards.inherit(group, epoch, seen && nothing_lost, BootMs(now));
+            let actions = self.guards.inherit(group, epoch, seen && nothing_lost, self.moment(now));
             self.perform(actions, now);
         }
     }

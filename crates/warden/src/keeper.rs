@@ -447,7 +447,9 @@ fn kill_all_below(but: &Bystanders) -> bool {
     let Ok(snapshot) = Snapshot::take() else { return false };
     let left = but.all_others(&snapshot);
     left.iter().copied().for_each(processes::kill);
-    left.is_empty()
+    // None was hidden when it began.
+    snapshot.hidden().iter().copied().for_each(processes::kill_child);
+    left.is_empty() && snapshot.hidden().is_empty()
 }
 
 /// For a guard whose keeper is gone: kills everything that is left of it, until nothing is. False when that takes longer

@@ -6,7 +6,10 @@ use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
-use std::{collections::BTreeMap, fs, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+};
 
 /// One process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,10 +99,28 @@ fn numbers_in(folder: &str) -> io::Result<Vec<i32>> {
     Ok(numbers)
 }
 
-/// All processes at about one moment: what is not in it was not there.
+/// The children of this process, those too that `/proc` shows to nobody else (its option `hidepid`); empty where the kernel
+/// does not tell.
+fn own_children() -> io::Result<BTreeSet<i32>> {
+    let mut children = BTreeSet::new();
+    for thread in numbers_in("/proc/self/task")? {
+        match fs::read_to_string(format!("/proc/self/task/{thread}/children")) {
+            Ok(text) => {
+                let pids = text.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+                children.extend(pids);
+            }
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(children)
+}
+
+/// All processes at about one moment: what is not in it was not there, unless something is hidden.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     by_pid: BTreeMap<i32, Process>,
+    hidden: Vec<i32>,
 }
 
 impl Snapshot {
@@ -108,16 +129,32 @@ impl Snapshot {
     /// # Errors
     /// When that cannot be done, such as for want of descriptors: then nothing is known to be gone.
     pub(crate) fn take() -> io::Result<Self> {
+        let children = own_children()?;
         let mut by_pid = BTreeMap::new();
         for pid in numbers()? {
             by_pid.extend(look(pid)?.map(|process| (pid, process)));
         }
-        Ok(Self { by_pid })
+        let unseen: Vec<i32> = children.into_iter().filter(|child| !by_pid.contains_key(child)).collect();
+        let hidden = if unseen.is_empty() {
+            unseen
+        } else {
+            // One that has ended meanwhile is a child no more.
+            let still = own_children()?;
+            unseen.into_iter().filter(|child| still.contains(child)).collect()
+        };
+        Ok(Self { by_pid, hidden })
+    }
+
+    /// Children of this process that `/proc` does not show. What descends from them may be hidden too; what is hidden anywhere
+    /// below this process, which is the subreaper of all that, becomes such a child once what is shown above it is gone.
+    pub(crate) fn hidden(&self) -> &[i32] {
+        &self.hidden
     }
 
     #[cfg(test)]
     pub(crate) fn of(processes: &[Process]) -> Self {
-        Self { by_pid: processes.iter().map(|process| (process.pid, *process)).collect() }
+        let by_pid = processes.iter().map(|process| (process.pid, *process)).collect();
+        Self { by_pid, hidden: Vec::new() }
     }
 
     pub(crate) fn get(&self, pid: i32) -> Option<&Process> {
@@ -158,6 +195,15 @@ pub(crate) fn hold((pid, started): Identity) -> Option<OwnedFd> {
     let handle = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     // The number may have been used again before the handle was taken, and cannot be afterwards.
     look(pid).ok().flatten().filter(|found| found.started == started).map(|_| handle)
+}
+
+/// Kills a child of this process, whose number is its own until this process has waited for it.
+pub(crate) fn kill_child(pid: i32) {
+    let handle = Pid::from_raw(pid).ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+    if let Ok(handle) = handle {
+        // It may be gone by now, or another user's.
+        let _ = pidfd_send_signal(handle, Signal::KILL);
+    }
 }
 
 /// Kills that very process.

@@ -45,7 +45,13 @@ impl Bystanders {
     /// # Errors
     /// When processes cannot be looked at.
     pub fn find() -> io::Result<Self> {
-        Ok(Self(Snapshot::take()?.below(own_pid()).into_iter().collect()))
+        let snapshot = Snapshot::take()?;
+        if let Some(pid) = snapshot.hidden().first() {
+            let why =
+                format!("/proc does not show process {pid}, which this one has started (its option hidepid)");
+            return Err(io::Error::other(why));
+        }
+        Ok(Self(snapshot.below(own_pid()).into_iter().collect()))
     }
 
     /// Everything below this process that is neither one of these nor below one.
