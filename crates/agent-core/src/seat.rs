@@ -12,6 +12,9 @@ pub struct Seat {
     pub pid_namespace: String,
     /// In which namespace of users; empty when it cannot tell.
     pub user_namespace: String,
+    /// By which clock it counts deadlines: this boot of this machine, and the namespace of times.
+    #[serde(default)]
+    pub clock: String,
     /// The seal of the secret that only the guard and its keepers know; empty where they have none.
     #[serde(default)]
     pub keeper_seal: String,
@@ -44,7 +47,7 @@ mod tests {
 
     fn seat(uid: u32, pids: &str, users: &str) -> Seat {
         let (pid_namespace, user_namespace) = (pids.to_owned(), users.to_owned());
-        Seat { uid, pid_namespace, user_namespace, keeper_seal: String::new() }
+        Seat { uid, pid_namespace, user_namespace, ..Seat::default() }
     }
 
     #[test]

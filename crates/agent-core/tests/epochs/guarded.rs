@@ -4,7 +4,7 @@ use super::*;
 
 fn seat(uid: u32) -> Seat {
     let (pid_namespace, user_namespace) = ("p".to_owned(), "u".to_owned());
-    Seat { uid, pid_namespace, user_namespace, keeper_seal: seal("secret") }
+    Seat { uid, pid_namespace, user_namespace, keeper_seal: seal("secret"), ..Seat::default() }
 }
 
 /// What the guard is told, once it is on disk that it is.

@@ -15,6 +15,7 @@ use quorate_rpc::{
         guard_request::{Attach, Hindered, Knows, NothingLeft, Ready, Started, Stopped, Word},
     },
 };
+use quorate_warden::keeper;
 use std::time::Duration;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -52,7 +53,12 @@ pub(super) async fn attach(
     let Attach { group, pid, command, seat } = attach;
     let seat = seat.unwrap_or_default();
     let (pid_namespace, user_namespace) = (bounded(seat.pid_namespace), bounded(seat.user_namespace));
-    let seat = Seat { uid: seat.uid, pid_namespace, user_namespace, keeper_seal: bounded(seat.keeper_seal) };
+    let (clock, keeper_seal) = (bounded(seat.clock), bounded(seat.keeper_seal));
+    if clock != keeper::seat().clock {
+        let from = "a process that counts by another clock (another boot or machine, or a time namespace)";
+        return Err(ApiError::GuardElsewhere { from: from.to_owned() }.into());
+    }
+    let seat = Seat { uid: seat.uid, pid_namespace, user_namespace, clock, keeper_seal };
     let group = group_id(&group).map_err(ApiError::from)?;
     let name = format!("process {pid}: {}", bounded(command));
     let (roles, told) = mpsc::channel(ROLES_MAX);

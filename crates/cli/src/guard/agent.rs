@@ -87,8 +87,8 @@ impl Attachment {
         let (send, events) = mpsc::channel(WORDS_MAX);
         let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
         let seat = seat();
-        let (pid_namespace, user_namespace) = (seat.pid_namespace, seat.user_namespace);
-        let seat = Seat { uid: seat.uid, pid_namespace, user_namespace, keeper_seal };
+        let (pid_namespace, user_namespace, clock) = (seat.pid_namespace, seat.user_namespace, seat.clock);
+        let seat = Seat { uid: seat.uid, pid_namespace, user_namespace, clock, keeper_seal };
         let attach = Attach {
             group: args.group.to_string(),
             pid: std::process::id(),

@@ -126,6 +126,7 @@ impl Guard {
             uid: self.uid,
             pid_namespace: "pids".to_owned(),
             user_namespace: "users".to_owned(),
+            clock: String::new(),
             keeper_seal: seal(SECRET),
         }
     }

@@ -4,6 +4,7 @@
 use super::{EMPTY_ROUNDS, ROUND_MS};
 use crate::{
     processes::{self, Identity, Process, Snapshot, is_gone},
+    record::boot,
     search::environment,
 };
 use quorate_agent_core::Seat;
@@ -26,10 +27,13 @@ pub fn seat() -> Seat {
         target.map_or_else(String::new, |target| target.display().to_string())
     };
     let uid = geteuid().as_raw();
+    // What is not known is no clock that anybody else has.
+    let boot = boot().unwrap_or_else(|_| format!("{:016x}", rand::random::<u64>()));
     Seat {
         uid,
         pid_namespace: namespace("pid"),
         user_namespace: namespace("user"),
+        clock: format!("{boot} {}", namespace("time")),
         keeper_seal: String::new(),
     }
 }
