@@ -3,9 +3,13 @@
 use crate::guard::{GROUP, Guarded, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
 use quorate_rpc::{Failure, classify, client::LocalAgentClient, pb::agent::GuardStoppedRequest, transport};
-use quorate_tests::{Cluster, Plan, process::Process, services, wait_until};
+use quorate_tests::{Cluster, Plan, binary, process::Process, services, wait_until};
 use rustix::process::Signal;
-use std::{fs, process::ExitStatus};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+};
 
 async fn guard(cluster: &Cluster, name: &str, words: &[&str]) -> Result<Process> {
     let agent = cluster.agent_address(1);
@@ -13,6 +17,23 @@ async fn guard(cluster: &Cluster, name: &str, words: &[&str]) -> Result<Process>
     let mut guard = cluster.other(name, all.map(Into::into).collect()).await?;
     guard.start()?;
     Ok(guard)
+}
+
+/// A guard in a namespace of times of its own, where this user can make one.
+async fn by_another_clock(cluster: &Cluster) -> Result<Option<Process>> {
+    let apart = ["--time", "--boottime", "-1000"];
+    if !Command::new("unshare").args(apart).arg("true").status().is_ok_and(|status| status.success()) {
+        return Ok(None);
+    }
+    let quorate = tokio::task::spawn_blocking(binary::quorate).await??.display().to_string();
+    let agent = cluster.agent_address(2);
+    let words = ["--fork", &quorate, "guard", "--agent", &agent, GROUP, "--", "sleep", "600"];
+    let words = apart.into_iter().chain(words).map(Into::into).collect();
+    let log = cluster.root().join("by-another-clock.log");
+    let mut guard =
+        Process::new("by-another-clock".to_owned(), PathBuf::from("/usr/bin/unshare"), words, log);
+    guard.start()?;
+    Ok(Some(guard))
 }
 
 /// How it ends by itself, and what it has said by then.
@@ -61,6 +82,10 @@ async fn a_guard_is_refused_by_name_where_it_cannot_be() -> Result<()> {
     let no_program = guard(&guarded.cluster, "no-program", &[GROUP, "--", "/there/is/none"]).await?;
     let (status, said) = outcome(no_program).await?;
     ensure!(status.code() == Some(2) && said.contains("COMMAND /there/is/none: "), "{status}: {said}");
+    if let Some(by_another_clock) = by_another_clock(&guarded.cluster).await? {
+        let (status, said) = outcome(by_another_clock).await?;
+        ensure!(status.code() == Some(4) && said.contains("counts by another clock"), "{status}: {said}");
+    }
     guarded.finish().await
 }
 

@@ -6,7 +6,7 @@ use quorate_warden::{
     clock::boot_ms,
     protocol::{Hook, HookOutcome, Proof, ToWarden},
 };
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 const DEMOTE_LIMIT_MS: u64 = 400;
 /// What killing and looking may take beyond the limits, on a machine that does other things too.
@@ -48,6 +48,46 @@ fn a_service_whose_first_thread_has_ended_is_killed_before_it_is_said_to_be_gone
         until("it would have written", || boot_ms() > since + 250);
         assert_eq!(scene.written(), written, "{cgroups:?}: it goes on");
     }
+}
+
+/// A promote hook of whose service one process stays where it is, and the one that writes leaves its cgroup and clears its
+/// environment; it has a session of its own.
+fn leaves(scene: &Scene) -> PathBuf {
+    scene.service();
+    let service = scene.path("service");
+    let leave =
+        "for group in /sys/fs/cgroup /sys/fs/cgroup/*; do echo 0 >$group/cgroup.procs; done 2>/dev/null";
+    let writes =
+        format!("({leave}; exec env -i setsid {} \"$QUORATE_EPOCH\") >/dev/null 2>&1 &", service.display());
+    scene.script("leaves", &format!("sleep 600 >/dev/null 2>&1 &\n{writes}"))
+}
+
+#[test]
+fn what_leaves_its_cgroup_and_descends_from_the_warden_is_killed() {
+    for cgroups in ways() {
+        let scene = Scene::new();
+        let settings = Settings { cgroups, on_promote: Some(leaves(&scene)), ..settings(&scene, "exit 1") };
+        let (mut agent, _) = serving(&scene, &settings, 2_500);
+        scene.wait_until_seen("g");
+        assert_eq!(agent.group_ended("g").proof, Proof::Killed, "{cgroups:?}");
+        let written = scene.written();
+        scene.wait_for_silence();
+        assert_eq!(scene.written(), written, "{cgroups:?}: it went on");
+    }
+}
+
+#[test]
+fn what_was_started_without_cgroups_is_killed_by_descent_when_there_are_some() {
+    let scene = Scene::new();
+    let off =
+        Settings { cgroups: CgroupUse::Off, on_promote: Some(leaves(&scene)), ..settings(&scene, "exit 1") };
+    let (_, _) = serving(&scene, &off, 2_500);
+    scene.wait_until_seen("g");
+    let (mut agent, _) = scene.agent(&Settings { cgroups: CgroupUse::Best, ..off });
+    assert_eq!(agent.group_ended("g").proof, Proof::Killed);
+    let written = scene.written();
+    scene.wait_for_silence();
+    assert_eq!(scene.written(), written, "it went on");
 }
 
 #[test]

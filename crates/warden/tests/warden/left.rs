@@ -140,11 +140,12 @@ struct User {
 impl User {
     /// `None` where only this user can run anything.
     fn find() -> Option<Self> {
+        // A number that no account has, and no other test.
+        static USERS: AtomicU32 = AtomicU32::new(0);
         if !geteuid().is_root() {
             return None;
         }
-        // A number that no account has.
-        let name = (54_000 + process::id() % 10_000).to_string();
+        let name = (54_000 + process::id() % 1_000 * 10 + USERS.fetch_add(1, Ordering::Relaxed)).to_string();
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let program = folder.path().join("tested");
@@ -155,6 +156,21 @@ impl User {
     fn runs(&self, with: &[&str], program: &Path) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &self.name, "--clear-groups"]).args(with).arg(program);
+        command
+    }
+
+    /// Runs a script where `/proc` shows no processes of other users; `$0` is a program that becomes root's, `$1` is this one.
+    fn among_hidden(&self, script: &str) -> Command {
+        let sleeps = self.program.with_file_name("sleeps");
+        fs::copy("/bin/sleep", &sleeps).unwrap();
+        fs::set_permissions(&sleeps, Permissions::from_mode(0o4_755)).unwrap();
+        let become_user = format!(
+            "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid {} --clear-groups sh -c \"$@\"",
+            self.name
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "sh", "-c", &become_user, "sh", script]);
+        command.args([&sleeps, &self.program]);
         command
     }
 
@@ -204,4 +220,21 @@ fn what_hides_is_named_whoever_it_belongs_to_in_proc_unless_it_is_another_groups
         "hidden: process {below} (sleep) cannot be looked at: Permission denied (os error 13)"
     )));
     kill_process(Pid::from_raw(below.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_child_that_proc_does_not_show_is_not_taken_for_gone() {
+    let Some(user) = User::find() else { return };
+    let _turn = Turn::shared();
+    let script = "\"$0\" 600 & tries=0
+        while [ -e /proc/$! ] && [ $tries -lt 100000 ]; do tries=$((tries + 1)); done
+        [ -e /proc/$! ] || echo $!; exec \"$1\" search none";
+    let said = said(&mut user.among_hidden(script));
+    let (first, rest) = said.split_once('\n').unwrap_or_default();
+    // Where nothing can be hidden from this user.
+    let Ok(hidden) = first.parse::<u32>() else { return };
+    let why =
+        format!("/proc does not show process {hidden}, which this one has started (its option hidepid)");
+    let wanted = [&format!("bystanders: {why}"), "killed 0", "nothing is left: false"];
+    assert_eq!(rest.lines().collect::<Vec<_>>(), wanted);
 }
