@@ -165,7 +165,7 @@ impl User {
         fs::copy("/bin/sleep", &sleeps).unwrap();
         fs::set_permissions(&sleeps, Permissions::from_mode(0o4_755)).unwrap();
         let become_user = format!(
-            "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid {} --clear-groups sh -c \"$@\"",
+            "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid {0} --regid {0} --clear-groups sh -c \"$@\"",
             self.name
         );
         let mut command = Command::new("unshare");
