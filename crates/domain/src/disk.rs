@@ -14,7 +14,7 @@ pub const DISKS_MAX: usize = 200_000;
 pub enum Verdict {
     /// All checks pass.
     Healthy,
-    /// It works; replace it soon.
+    /// It works, and something about it is to be done soon: make room on it, or replace it.
     Degraded,
     /// It must not be used: until what surrounds it is put right, or for good where [`Disk::latched`] says so.
     Failed,

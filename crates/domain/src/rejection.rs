@@ -39,7 +39,7 @@ pub enum Rejection {
     },
     /// Another agent speaks for the host.
     #[error(
-        "host id {host} is in use by an agent on another state folder; stop that one, or give this host another id; it is free once the host is offline, or `quorate host reset {host}` frees it"
+        "host id {host} is in use by an agent on another state folder; stop that one, or give this host another id; it is free once the host is offline; `quorate host reset {host}` frees it once it is suspect, and is refused while it is online"
     )]
     HostIdInUse {
         /// The host.
@@ -59,7 +59,7 @@ pub enum Rejection {
     },
     /// The number of a start leaves too little room above it.
     #[error(
-        "incarnation {offered} of host {host} is too high, the highest that counts now is {most}: an agent numbers its starts by its clock in milliseconds; set the clock of the host, stop the agent, and once `quorate host show {host}` says offline, or after `quorate host reset {host}`, start it on an empty state_dir"
+        "incarnation {offered} of host {host} is too high, the highest that counts now is {most}: an agent numbers its starts by its clock in milliseconds; set the clock of the host, stop the agent, and once `quorate host show {host}` says offline, or after `quorate host reset {host}`, which is refused while it says online, start it on an empty state_dir"
     )]
     StartNumberTooHigh {
         /// The host.

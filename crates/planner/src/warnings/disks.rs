@@ -4,7 +4,7 @@ use super::{
     Code, Severity, Sight, Subject, groups,
     list::{Drafts, Words},
 };
-use quorate_domain::{Disk, Verdict};
+use quorate_domain::{Disk, FaultClass, Verdict, VerdictReason};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most disks of one identity that are named.
@@ -26,7 +26,7 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
                 "put right what its checks name, such as a mount, an owner or a path: it is used again by itself then; its \
                  groups go on elsewhere where a backup is fit",
             ),
-            Verdict::Degraded => (Code::DiskDegraded, "replace it soon"),
+            Verdict::Degraded => (Code::DiskDegraded, of_degraded(disk)),
             Verdict::Unknown => (
                 Code::DiskUnknown,
                 "look at the disk and at the log of its host's agent; nothing starts by this alone",
@@ -49,6 +49,24 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, sight: Sight<'a>) {
             };
             Words::new(format!("it is {}{why}; {copies}", disk.verdict), remedy)
         });
+    }
+}
+
+/// What is to be done about a disk that goes on working.
+fn of_degraded(disk: &Disk) -> &'static str {
+    let is_full = |reason: &VerdictReason| reason.code == "disk_full";
+    let full = disk.reasons.iter().any(is_full);
+    let against = |class| disk.reasons.iter().any(|reason| !is_full(reason) && reason.class == class);
+    match (full, against(FaultClass::Medium), against(FaultClass::Environment)) {
+        (true, false, false) => "make room on it; it is healthy again with the next check that can write",
+        (true, true, _) => {
+            "make room on it, and replace it soon: not all that its checks name is for want of room"
+        }
+        (true, false, true) => "make room on it, and put right what else its checks name",
+        (false, false, true) => {
+            "put right what its checks name, such as a mount, an owner or a path: it is healthy again by itself then"
+        }
+        (false, _, _) => "replace it soon",
     }
 }
 

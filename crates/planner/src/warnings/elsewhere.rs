@@ -3,7 +3,7 @@
 
 use super::{
     Code, Severity, Since, Subject,
-    coordinators::{Coordinators, Problem},
+    coordinators::{Coordinators, Finding, Problem},
     list::{Drafts, Words},
 };
 use quorate_domain::CoordinatorId;
@@ -90,19 +90,54 @@ impl fmt::Display for Elsewhere {
 }
 
 impl WaitsFor {
-    fn remedy(&self, id: CoordinatorId) -> String {
+    fn remedy(&self, id: CoordinatorId, all: &Coordinators) -> String {
         match self {
             Self::Silence => format!(
                 "let coordinator {id} run in one place only, at its address on record; it is looked at again every two seconds"
             ),
-            Self::Promises(_) => by_the_word_of_an_operator(id),
-            Self::ThisOne => format!(
-                "coordinators that were moved at the same time have no witness: start one of them, {id} say, once with \
-                 --original-is-gone, if nothing runs, nor ever will, on any folder that its folder is a copy of"
-            ),
+            Self::Promises(missing) => {
+                let moved = moved(all);
+                if missing.is_disjoint(&moved) {
+                    by_the_word_of_an_operator(id)
+                } else {
+                    without_a_witness(&moved, missing)
+                }
+            }
+            Self::ThisOne => without_a_witness(&moved(all), &BTreeSet::new()),
             Self::TakenBack { missing, .. } => back_to_the_copy(id, &listed(missing)),
         }
     }
+}
+
+/// Those that go on in another place, as far as it is known here, and do not count yet: none of them agrees to another one.
+fn moved(all: &Coordinators) -> BTreeSet<CoordinatorId> {
+    let left = |waits_for: &WaitsFor| matches!(waits_for, WaitsFor::TakenBack { .. });
+    let others = all.elsewhere.iter().filter(|moved| !left(&moved.waits_for)).map(|moved| moved.id);
+    let mut findings = all.others.iter().flat_map(|contact| &contact.findings);
+    let counts_not =
+        |finding: &Finding| matches!(finding.problem, Problem::DoesNotCountThis { left: false, .. });
+    // One that meets another which waits for it goes on in another place too, whoever has said so.
+    let waits =
+        findings.any(counts_not) || all.elsewhere.iter().any(|moved| moved.waits_for == WaitsFor::ThisOne);
+    others.chain(waits.then_some(all.this)).collect()
+}
+
+/// What helps coordinators that were moved at the same time. `missing` have not agreed: starting them helps only where they
+/// were not moved.
+fn without_a_witness(moved: &BTreeSet<CoordinatorId>, missing: &BTreeSet<CoordinatorId>) -> String {
+    let first = moved.first().map_or_else(String::new, |id| format!(", {id} say,"));
+    let down: BTreeSet<_> = missing.difference(moved).copied().collect();
+    let down = if down.is_empty() {
+        String::new()
+    } else {
+        format!("; start those too that have not agreed and were not moved ({})", listed(&down))
+    };
+    format!(
+        "coordinators that were moved at the same time ({}) have no witness, for each waits for the others: start one of \
+         them{first} once with --original-is-gone, if nothing runs, nor ever will, on any folder that its folder is a copy \
+         of; once it counts, the next one in the same way, if that still waits{down}",
+        listed(moved)
+    )
 }
 
 fn by_the_word_of_an_operator(id: CoordinatorId) -> String {
@@ -126,7 +161,7 @@ pub(super) fn add<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
         let since = Some(Since { ms: moved.for_ms, at_least: false });
         let code = (Severity::Critical, Code::CoordinatorElsewhere);
         found.add(code, Subject::Coordinator(moved.id), since, move || {
-            Words::new(moved.to_string(), moved.waits_for.remedy(moved.id))
+            Words::new(moved.to_string(), moved.waits_for.remedy(moved.id, all))
         });
     }
     own(found, all);
@@ -162,6 +197,12 @@ fn own<'a>(found: &mut Drafts<'a>, all: &'a Coordinators) {
         let text = format!(
             "this coordinator ({id}) goes on in another place and does not count yet at {at}; coordinator {by} says: {why}"
         );
-        Words::new(text, by_the_word_of_an_operator(id))
+        let moved = moved(all);
+        let remedy = if moved.len() > 1 {
+            without_a_witness(&moved, &BTreeSet::new())
+        } else {
+            by_the_word_of_an_operator(id)
+        };
+        Words::new(text, remedy)
     });
 }

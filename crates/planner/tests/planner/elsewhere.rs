@@ -58,6 +58,82 @@ fn each_thing_that_a_start_waits_for_has_its_own_words_and_remedy() {
 }
 
 #[test]
+fn coordinators_that_were_moved_at_the_same_time_are_not_told_to_wait_for_each_other() {
+    type Row<'a> = (&'a str, Vec<(u64, WaitsFor)>, Vec<(u64, Option<&'a str>)>);
+    let start_them = "start the coordinators that have not agreed";
+    let (promises, back) = (
+        |missing: &[u64]| WaitsFor::Promises(ids(missing)),
+        || WaitsFor::TakenBack { by: "91d0 (number 9)".into(), missing: ids(&[3]) },
+    );
+    // What this coordinator (1) has looked into, and whom each remedy takes for moved; none where it names who is to be started.
+    let table: [Row<'_>; 7] = [
+        ("one, while another is lost", vec![(2, promises(&[3]))], vec![(2, None)]),
+        (
+            "two, which wait for each other",
+            vec![(2, promises(&[3])), (3, promises(&[2]))],
+            vec![(2, Some("(2, 3)")), (3, Some("(2, 3)"))],
+        ),
+        (
+            "three of five",
+            vec![(2, promises(&[3, 4])), (3, promises(&[2, 4])), (4, promises(&[2, 3]))],
+            vec![(2, Some("(2, 3, 4)")), (3, Some("(2, 3, 4)")), (4, Some("(2, 3, 4)"))],
+        ),
+        (
+            "two, one of which is not gone in its old place",
+            vec![(2, promises(&[3])), (3, WaitsFor::Silence)],
+            vec![(2, Some("(2, 3)"))],
+        ),
+        (
+            "two, while a third waits for the lost 5 alone",
+            vec![(2, promises(&[5])), (3, promises(&[5]))],
+            vec![(2, None), (3, None)],
+        ),
+        ("one, and one that was taken back", vec![(2, promises(&[3])), (3, back())], vec![(2, None)]),
+        ("this one and another", vec![(3, WaitsFor::ThisOne)], vec![(3, Some("(1, 3)"))]),
+    ];
+    for (name, waiting, expected) in table {
+        let elsewhere = waiting.into_iter().map(|(id, waits_for)| {
+            let start = "4b6c (number 8)".to_owned();
+            Elsewhere { id: CoordinatorId(id), start, whence: None, waits_for, for_ms: 12_000 }
+        });
+        let found = told(&Coordinators { elsewhere: elsewhere.collect(), ..well() });
+        for (id, moved) in expected {
+            let subject = format!("critical COORDINATOR_ELSEWHERE coordinator {id}");
+            let warning = found.iter().find(|warning| short(warning) == subject).unwrap();
+            let remedy = &warning.remedy;
+            assert_eq!(remedy.contains(start_them), moved.is_none(), "{name}, {id}: {remedy}");
+            assert!(
+                remedy.contains("once with --original-is-gone, if nothing runs"),
+                "{name}, {id}: {remedy}"
+            );
+            let Some(moved) = moved else { continue };
+            let begins = format!("coordinators that were moved at the same time {moved} have no witness");
+            assert!(remedy.starts_with(&begins), "{name}, {id}: {remedy}");
+            let first = format!("start one of them, {} say, once", &moved[1..2]);
+            assert!(remedy.contains(&first) && remedy.contains("once it counts, the next one"), "{remedy}");
+        }
+    }
+}
+
+#[test]
+fn of_those_that_have_not_agreed_the_ones_that_were_not_moved_are_to_be_started() {
+    let waiting = |id, missing| {
+        let start = "4b6c (number 8)".to_owned();
+        let waits_for = WaitsFor::Promises(ids(missing));
+        Elsewhere { id: CoordinatorId(id), start, whence: None, waits_for, for_ms: 12_000 }
+    };
+    let elsewhere = vec![waiting(2, &[3, 5]), waiting(3, &[2, 5])];
+    let found = told(&Coordinators { elsewhere, ..well() });
+    assert_eq!(found.len(), 2);
+    for warning in found {
+        assert!(
+            warning.remedy.ends_with("; start those too that have not agreed and were not moved (5)"),
+            "{warning:?}"
+        );
+    }
+}
+
+#[test]
 fn the_one_that_goes_on_there_says_so_itself_and_calls_nobody_lost() {
     let mut all = Coordinators { this: CoordinatorId(2), leads: false, ..well() };
     let why = || "these coordinators have not agreed to it: 3".to_owned();
@@ -76,6 +152,14 @@ fn the_one_that_goes_on_there_says_so_itself_and_calls_nobody_lost() {
                 coordinators have not agreed to it: 3";
     assert_eq!(found[0].text, text);
     assert!(found[0].remedy.contains(BY_AN_OPERATOR), "{found:?}");
+
+    let start = "4b6c (number 8)".to_owned();
+    let waits_for = WaitsFor::ThisOne;
+    let other = Elsewhere { id: CoordinatorId(3), start, whence: None, waits_for, for_ms: 14_000 };
+    for warning in told(&Coordinators { elsewhere: vec![other], ..all.clone() }) {
+        let text = "coordinators that were moved at the same time (2, 3) have no witness";
+        assert!(warning.remedy.starts_with(text), "{warning:?}");
+    }
 
     all.others[1].findings[0].problem = Problem::DoesNotCountThis { why: why(), left: true };
     let found = told(&all);

@@ -2,8 +2,8 @@
 
 use crate::world::{D, World, g1, host};
 use quorate_domain::{
-    Command, CoordinatorId, DiskId, Epoch, GroupId, GroupState, HostStatus, Incarnation, ServiceMode,
-    StartId, Verdict, command::MemberSpec,
+    Command, CoordinatorId, DiskId, Epoch, FaultClass, GroupId, GroupState, HostStatus, Incarnation,
+    ServiceMode, StartId, Timestamp, Verdict, VerdictReason, command::MemberSpec,
 };
 use quorate_planner::{
     FailedStart, GroupObservation, Mono,
@@ -455,6 +455,50 @@ fn a_disk_is_a_warning_where_a_group_has_a_copy_on_it_and_a_note_elsewhere() {
             let told = world.one(code);
             let subject = Subject::Disk(DiskId { host: host("h2"), name });
             assert_eq!((told.severity, told.subject), (severity, subject));
+        }
+    }
+}
+
+#[test]
+fn what_is_to_be_done_about_a_degraded_disk_is_what_its_reasons_ask_for() {
+    type Row = (&'static [(&'static str, FaultClass)], &'static [&'static str]);
+    const ROOM: &str = "make room on it";
+    const REPLACE: &str = "replace it soon";
+    const RIGHT: &str = "put right what";
+    const MEDIUM: (&str, FaultClass) = ("media_errors", FaultClass::Medium);
+    const FULL: (&str, FaultClass) = ("disk_full", FaultClass::Environment);
+    const AROUND: (&str, FaultClass) = ("probe_slow", FaultClass::Environment);
+    let table: [Row; 6] = [
+        (&[], &[REPLACE]),
+        (&[MEDIUM], &[REPLACE]),
+        (&[FULL], &[ROOM]),
+        (&[FULL, MEDIUM], &[ROOM, REPLACE]),
+        (&[AROUND], &[RIGHT]),
+        (&[AROUND, FULL], &[ROOM, RIGHT]),
+    ];
+    for (reasons, expected) in table {
+        let mut world = World::new();
+        let reason = |(code, class): &(&str, FaultClass)| VerdictReason {
+            code: (*code).to_owned(),
+            attribute: "/data".into(),
+            observed: "No space left on device".into(),
+            threshold: "no error".into(),
+            source: "probe".into(),
+            at: Timestamp::default(),
+            class: *class,
+        };
+        world.apply(Command::RecordDisk {
+            disk: DiskId { host: host("h2"), name: quorate_domain::DiskName::new("d1").unwrap() },
+            incarnation: Incarnation(1),
+            identity: quorate_domain::DiskIdentity("medium-h2d1".into()),
+            path: "/data".into(),
+            capacity_bytes: 1,
+            verdict: Verdict::Degraded,
+            reasons: reasons.iter().map(reason).collect(),
+        });
+        let remedy = world.one(Code::DiskDegraded).remedy;
+        for text in [ROOM, REPLACE, RIGHT] {
+            assert_eq!(remedy.contains(text), expected.contains(&text), "{reasons:?}: {remedy}");
         }
     }
 }
