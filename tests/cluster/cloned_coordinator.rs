@@ -324,27 +324,72 @@ async fn a_folder_that_was_put_back_to_an_earlier_start_is_refused_however_often
     cluster.wait_for_equal_states().await?;
     stop(&mut cluster).await?;
     // In the very same files, as a snapshot of the disk is put back, and in others, as a backup is.
-    for name in ["identity.json", "peers.json"] {
+    for name in ["identity.json", "peers.json", "log/opened-by.json"] {
         fs::write(folder.join(name), fs::read(backup.join(name))?)?;
     }
     for _ in 0..3 {
-        refused_in_place(&mut cluster, id).await?;
+        refused_in_place(&mut cluster, id, "refused for good").await?;
     }
     fs::remove_dir_all(&folder)?;
     copy(&backup, &folder)?;
     for _ in 0..3 {
-        refused_in_place(&mut cluster, id).await?;
+        refused_in_place(&mut cluster, id, "refused for good").await?;
     }
     cluster.set_label("without-it", "g", "key", "value").await?;
     cluster.finish().await
 }
 
-/// The coordinator is refused for good.
-async fn refused_in_place(cluster: &mut Cluster, id: u64) -> Result<()> {
+/// What says who it is stays, and what it has promised is put back from a backup, or taken from another coordinator.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_an_earlier_start_or_of_another_coordinator_is_refused_under_the_last_identity() -> Result<()>
+{
+    let mut cluster = Cluster::start(plan()).await?;
+    cluster.create_group("g", &[1]).await?;
+    let leader = cluster.leader().await?;
+    let id = leader % 3 + 1;
+    let other = 6 - leader - id;
+    let (folder, kept) = (cluster.data_dir(id), cluster.root().join("kept"));
+    let backups = [cluster.root().join("backup"), cluster.data_dir(other)];
+    for start in 1..=3 {
+        cluster.coordinator(id).terminate()?;
+        cluster.coordinator(id).ended(SOON).await?;
+        if start == 1 {
+            copy(&folder, &backups[0])?;
+        }
+        if start < 3 {
+            cluster.coordinator(id).start()?;
+            cluster.set_label(&format!("start-{start}"), "g", "key", "value").await?;
+            cluster.wait_for_equal_states().await?;
+        }
+    }
+    cluster.coordinator(other).terminate()?;
+    cluster.coordinator(other).ended(SOON).await?;
+    copy(&folder, &kept)?;
+    for backup in &backups {
+        for name in ["log", "state", "snapshots"] {
+            fs::remove_dir_all(folder.join(name))?;
+            copy(&backup.join(name), &folder.join(name))?;
+        }
+        refused_in_place(&mut cluster, id, "is not the log that this coordinator had at its last start")
+            .await?;
+    }
+    // With its own it goes on.
+    fs::remove_dir_all(&folder)?;
+    copy(&kept, &folder)?;
+    for id in [id, other] {
+        cluster.coordinator(id).start()?;
+    }
+    cluster.set_label("with-its-own", "g", "key", "value").await?;
+    cluster.wait_for_equal_states().await?;
+    cluster.finish().await
+}
+
+/// The coordinator ends and says why.
+async fn refused_in_place(cluster: &mut Cluster, id: u64, why: &str) -> Result<()> {
     cluster.coordinator(id).start()?;
     let status = cluster.coordinator(id).ended(SOON).await?;
     let said = cluster.coordinator(id).said()?;
-    ensure!(status.code() == Some(1) && said.contains("refused for good"), "{status}: {said}");
+    ensure!(status.code() == Some(1) && said.contains(why), "{status}: {said}");
     Ok(())
 }
 
