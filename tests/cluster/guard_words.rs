@@ -2,7 +2,15 @@
 
 use crate::guard::{GROUP, Guarded, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
-use quorate_rpc::{Failure, classify, client::LocalAgentClient, pb::agent::GuardStoppedRequest, transport};
+use quorate_rpc::{
+    Failure, classify,
+    client::LocalAgentClient,
+    pb::{
+        agent::{GuardStoppedRequest, ListRolesRequest},
+        types::{GroupPhase, Role},
+    },
+    transport,
+};
 use quorate_tests::{Cluster, Plan, binary, process::Process, services, wait_until};
 use rustix::process::Signal;
 use std::{
@@ -101,9 +109,21 @@ async fn a_stranger_cannot_say_that_the_service_of_a_guard_has_stopped() -> Resu
         let Failure::Refused { code, message } = classify(&refused) else { bail!("{refused}") };
         ensure!(code == "NO_KEEPER" && message.contains("only the keeper of the guard"), "{message}");
     }
+    // Nor does it end what no guard serves.
+    guarded.cluster.create_group("plain", &[1, 2]).await?;
+    let plain = guarded.cluster.wait_for_active("plain", PATIENCE).await?;
+    let (reason, secret) = ("a stranger says so".to_owned(), String::new());
+    agent
+        .guard_stopped(GuardStoppedRequest { group: plain.id.clone(), epoch: plain.epoch, reason, secret })
+        .await?;
+    for before in [&plain, &group] {
+        let now = guarded.cluster.group(&before.id).await?;
+        ensure!(now.epoch == before.epoch && now.phase() == GroupPhase::Active, "{now:?}");
+    }
+    let roles = agent.list_roles(ListRolesRequest::default()).await?.into_inner().roles;
+    let served = roles.iter().filter(|role| role.role() == Role::Primary).count();
+    ensure!(served == 2, "{roles:?}");
     guarded.wait_for_writes(group.epoch).await?;
-    let now = guarded.cluster.group(GROUP).await?;
-    ensure!(now.epoch == group.epoch, "{now:?}");
     guarded.finish().await
 }
 

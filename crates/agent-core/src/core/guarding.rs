@@ -118,7 +118,7 @@ impl Core {
         self.reconcile(now)
     }
 
-    /// True for what knows the secret of the guard that was told of the epoch. None when that epoch awaits no guard.
+    /// True for what knows the secret of the guard that was told of the epoch. None when no guard was, or the epoch is over.
     pub fn is_kept_by(&self, group: &GroupId, epoch: Epoch, secret: &str) -> Option<bool> {
         self.ledger.seat(group, epoch).map(|seat| seat.is_kept_by(secret))
     }

@@ -62,6 +62,17 @@ fn an_epoch_is_over_when_its_guard_says_that_the_service_has_stopped() {
 }
 
 #[test]
+fn a_keeper_is_one_of_the_guard_that_was_told_of_the_epoch_also_while_that_waits_for_its_word() {
+    let (untold, _) = acting();
+    assert_eq!(untold.is_kept_by(&group(), Epoch(5), "secret"), None, "no guard serves it");
+    let waits = silent();
+    for (secret, is_kept) in [("secret", Some(true)), ("", Some(false)), ("guess", Some(false))] {
+        assert_eq!(waits.is_kept_by(&group(), Epoch(5), secret), is_kept, "{secret:?}");
+    }
+    assert_eq!(waits.is_kept_by(&group(), Epoch(4), "secret"), None);
+}
+
+#[test]
 fn what_others_were_told_holds_to_its_end_beside_a_guard() {
     let (mut core, _) = acting();
     tell_guard(&mut core, 1_100);

@@ -461,7 +461,11 @@ impl World {
         self.ended.extend(self.promoted.iter().cloned());
         // What never reached the disk was never acted under, and is new to the next start.
         let disk = &self.disk;
-        self.ended.retain(|(group, epoch)| disk.highest.get(group).is_some_and(|highest| epoch <= highest));
+        let is_known = |(group, epoch): &(GroupId, Epoch)| {
+            disk.highest.get(group).is_some_and(|highest| epoch <= highest)
+        };
+        self.ended.retain(is_known);
+        self.not_stopped.retain(is_known);
         self.proven.clear();
         self.hooks.clear();
         self.writing = None;

@@ -59,23 +59,38 @@ impl Driver {
                 }
             }
             GuardEvent::KeeperStopped { group, epoch, reason, secret, answer } => {
-                if self.core.is_kept_by(&group, epoch, &secret) == Some(false) {
-                    tracing::warn!(group.id = %group, epoch = epoch.0, reason, "a stranger says that a guard's service has stopped");
-                    // Whoever asked may have gone.
-                    let _ = answer.send(Err(ApiError::NoKeeper { group, epoch }));
-                    return;
-                }
-                let _ = answer.send(Ok(()));
-                tracing::info!(group.id = %group, epoch = epoch.0, reason, "the service of a guard that is gone has stopped");
-                self.guards.stopped_without(&group, epoch);
-                let steps = self.core.guard_stopped(&group, epoch, &reason, true, now);
-                self.perform(steps);
+                // Whoever asked may have gone.
+                let _ = answer.send(self.keeper_stopped(&group, epoch, &reason, &secret, now));
             }
             GuardEvent::Gone { group, number } => {
                 let lost = self.guards.gone(&group, number);
                 self.lost_guards(lost);
             }
         }
+    }
+
+    fn keeper_stopped(
+        &mut self,
+        group: &GroupId,
+        epoch: Epoch,
+        reason: &str,
+        secret: &str,
+        now: BootMs,
+    ) -> Result<(), ApiError> {
+        match self.core.is_kept_by(group, epoch, secret) {
+            Some(true) => {}
+            Some(false) => {
+                tracing::warn!(group.id = %group, epoch = epoch.0, reason, "a stranger says that a guard's service has stopped");
+                return Err(ApiError::NoKeeper { group: group.clone(), epoch });
+            }
+            // No guard was told of it, or it is over.
+            None => return Ok(()),
+        }
+        tracing::info!(group.id = %group, epoch = epoch.0, reason, "the service of a guard that is gone has stopped");
+        self.guards.stopped_without(group, epoch);
+        let steps = self.core.guard_stopped(group, epoch, reason, true, now);
+        self.perform(steps);
+        Ok(())
     }
 
     fn nothing_left(&mut self, group: &GroupId, number: u64, vouched: bool, now: BootMs) {

@@ -109,8 +109,8 @@ impl Agent {
     pub(super) fn keeper_stopped(&mut self, group: &GroupId, epoch: Epoch, env: &mut Env) {
         let now = self.now(env);
         let Some(process) = &mut self.process else { return };
-        if process.core.is_kept_by(group, epoch, SECRET) == Some(false) {
-            return env.counts.add("guards/no-keeper");
+        if process.core.is_kept_by(group, epoch, SECRET) != Some(true) {
+            return env.counts.add("guards/last-words-of-what-is-over");
         }
         process.attached.guards.stopped_without(group, epoch);
         let steps = process.core.guard_stopped(group, epoch, "its keeper has ended it", true, now);
