@@ -85,14 +85,6 @@ pub enum FolderError {
         /// Its layout.
         found: u32,
     },
-    /// The log is an older one, or another's.
-    #[error(
-        "{log} is not the log that this coordinator had at its last start: it was put back from a backup, or is another coordinator's, and lacks what was promised since; put the last one back, or bring this coordinator back under a new node id with an empty data_dir"
-    )]
-    OtherLog {
-        /// Its folder.
-        log: PathBuf,
-    },
     /// A file in it cannot be read.
     #[error(
         "{path} is damaged: {problem}; bring this coordinator back under a new node id with an empty data_dir"
@@ -318,20 +310,16 @@ impl DataFolder {
         self.change_identity(|identity| identity.used = true)
     }
 
-    /// Makes certain that the log is the one that this folder had at its last start: one from before, or of another coordinator,
-    /// lacks what was promised since. An empty one is for whoever opens it to judge.
+    /// Whether the log says that it is the one that this folder had at its last start: one from before, or of another coordinator,
+    /// lacks what was promised since. One that says nothing has lost that, or is empty.
     ///
     /// # Errors
-    /// [`FolderError::OtherLog`], or that it could not be read.
-    pub(crate) fn check_log(&self, log: &dyn Folder) -> Result<(), FolderError> {
+    /// When it could not be read.
+    pub(crate) fn is_own_log(&self, log: &dyn Folder) -> Result<bool, FolderError> {
         let known = self.identity().log_opened_by.clone();
-        let is_ours = opened_by(log)?.is_some_and(|start| known.contains(&start));
+        let is_known = opened_by(log)?.is_some_and(|start| known.contains(&start));
         // A folder that knows of no log yet has promised nothing, nor has one that was never used.
-        if is_ours || known.is_empty() || !self.is_used() {
-            return Ok(());
-        }
-        let names = log.list().map_err(FolderError::io(&log.path(""), "listing it"))?;
-        if names.is_empty() { Ok(()) } else { Err(FolderError::OtherLog { log: log.path("") }) }
+        Ok(is_known || known.is_empty() || !self.is_used())
     }
 
     /// Has the log say that this start has opened it; durable on return.
@@ -339,10 +327,10 @@ impl DataFolder {
     /// # Errors
     /// When it could not be written.
     pub(crate) fn claim_log(&self, log: &dyn Folder) -> Result<(), FolderError> {
-        let (this, before) = (self.start.id.clone(), opened_by(log)?);
-        self.change_identity(|identity| {
-            identity.log_opened_by = before.into_iter().chain([this.clone()]).collect();
-        })?;
+        let this = self.start.id.clone();
+        if let Some(before) = opened_by(log)? {
+            self.change_identity(|identity| identity.log_opened_by = vec![before, this.clone()])?;
+        }
         sealed_json::write(log, OPENED_BY, &OpenedBy { start: this.clone() })?;
         self.change_identity(|identity| identity.log_opened_by = vec![this])
     }

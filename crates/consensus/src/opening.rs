@@ -66,6 +66,14 @@ pub enum OpenError {
         /// The log's folder.
         log: PathBuf,
     },
+    /// The log is an older one, or another's.
+    #[error(
+        "{log} is not the log that this coordinator had at its last start: it was put back from a backup, or is another coordinator's, and lacks what was promised since; put the last one back, or bring this coordinator back under a new node id with an empty data_dir"
+    )]
+    OtherLog {
+        /// Its folder.
+        log: PathBuf,
+    },
     /// The log has forgotten entries, and nothing that can be read has what they led to.
     #[error(
         "{log} begins behind entry {purged}, and neither {problem} reaches it; restore one of them, or bring this coordinator back under a new node id with an empty data_dir"
@@ -100,9 +108,12 @@ impl Opened {
     /// [`OpenError`], which names the file and the remedy.
     pub(crate) async fn open(folder: &Arc<DataFolder>, options: &wal::Options) -> Result<Self, OpenError> {
         let log_folder = folder.folder(LOG)?;
-        folder.check_log(&*log_folder)?;
+        let is_own = folder.is_own_log(&*log_folder)?;
         let log = LogStore::open(Arc::clone(&log_folder), options)?;
         if log.is_used() {
+            if !is_own {
+                return Err(OpenError::OtherLog { log: folder.path(LOG) });
+            }
             // Also when it ended between the first vote and its being known.
             folder.mark_used()?;
         } else if folder.is_used() {
