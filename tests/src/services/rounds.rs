@@ -1,6 +1,6 @@
 //! Rounds of one mode on one cluster: the primary is met by it, another host follows, everything is whole again.
 
-use super::{Hook, Journal, Mode, Services};
+use super::{Conduct, Hook, Journal, Mode, Services};
 use crate::{Cluster, Plan, Timing, wait_until};
 use anyhow::{Context, Result, ensure};
 use quorate_rpc::pb::{control::RequestFailoverRequest, types::Group};
@@ -73,6 +73,10 @@ pub async fn run(options: &Options) -> Result<Rounds> {
         journal.read()?.ensure_none_outlived()?;
     }
     let writes = journal.read()?.writes();
+    // An agent stays as long as it may while what it has started is not known to have stopped.
+    for number in 1..=HOSTS {
+        services.tell(Hook::Demote, &format!("h{number}"), Conduct::Works)?;
+    }
     cluster.finish().await?;
     Ok(Rounds { writes, gaps })
 }
