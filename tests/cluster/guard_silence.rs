@@ -11,7 +11,6 @@ use quorate_tests::{
     wait_until,
 };
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-use std::path::PathBuf;
 
 /// Stops the guard of h1 and its keeper, and waits until the status says what is not known; the keeper.
 async fn silence(guarded: &Guarded) -> Result<Pid> {
@@ -173,9 +172,7 @@ async fn a_restarted_agent_remembers_it_and_a_later_guard_ends_what_is_left() ->
 
 /// Runs something by `setpriv`, of which the words before the program are given.
 fn by_setpriv(cluster: &Cluster, name: &str, words: &[&str]) -> Result<Process> {
-    let words = words.iter().map(Into::into).collect();
-    let log = cluster.root().join(format!("{name}.log"));
-    let mut process = Process::new(name.to_owned(), PathBuf::from("/usr/bin/setpriv"), words, log);
+    let mut process = cluster.foreign(name, "/usr/bin/setpriv", words.iter().map(Into::into).collect());
     process.start()?;
     Ok(process)
 }

@@ -4,10 +4,7 @@ use crate::guard::{GROUP, Guarded, PATIENCE, host};
 use anyhow::{Context, Result, ensure};
 use quorate_rpc::pb::types::GroupPhase;
 use quorate_tests::{Cluster, Plan, binary, process::Process, services, wait_until};
-use std::{
-    path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_never_active_on_a_host_whose_guard_stands_still_and_the_next_one_serves() -> Result<()> {
@@ -43,9 +40,8 @@ async fn again(cluster: &Cluster, number: u64, command: &[&str]) -> Result<Proce
     let mut words = vec!["-c", AGAIN, quorate.to_str().context("a path in UTF-8")?];
     words.extend(["guard", "--agent", &agent, GROUP, "--"]);
     words.extend(command);
-    let log = cluster.root().join(format!("again{number}.log"));
     let words = words.into_iter().map(Into::into).collect();
-    let mut process = Process::new(format!("again{number}"), PathBuf::from("/bin/sh"), words, log);
+    let mut process = cluster.foreign(&format!("again{number}"), "/bin/sh", words);
     process.start()?;
     Ok(process)
 }

@@ -15,7 +15,6 @@ use quorate_tests::{Cluster, Plan, binary, process::Process, services, wait_unti
 use rustix::process::Signal;
 use std::{
     fs,
-    path::PathBuf,
     process::{Command, ExitStatus},
 };
 
@@ -37,9 +36,7 @@ async fn by_another_clock(cluster: &Cluster) -> Result<Option<Process>> {
     let agent = cluster.agent_address(2);
     let words = ["--fork", &quorate, "guard", "--agent", &agent, GROUP, "--", "sleep", "600"];
     let words = apart.into_iter().chain(words).map(Into::into).collect();
-    let log = cluster.root().join("by-another-clock.log");
-    let mut guard =
-        Process::new("by-another-clock".to_owned(), PathBuf::from("/usr/bin/unshare"), words, log);
+    let mut guard = cluster.foreign("by-another-clock", "/usr/bin/unshare", words);
     guard.start()?;
     Ok(Some(guard))
 }

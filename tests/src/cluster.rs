@@ -240,7 +240,12 @@ impl Cluster {
     /// When the binary does not build.
     pub async fn other(&self, name: &str, words: Vec<OsString>) -> Result<Process> {
         let program = tokio::task::spawn_blocking(binary::quorate).await??;
-        Ok(Process::new(name, program, words, self.root().join(format!("{name}.log"))))
+        Ok(self.foreign(name, program, words))
+    }
+
+    /// A process of another program with these words, and a log under this name.
+    pub fn foreign(&self, name: &str, program: impl Into<PathBuf>, words: Vec<OsString>) -> Process {
+        Process::new(name, program.into(), words, self.root().join(format!("{name}.log")))
     }
 
     /// The links between the coordinators and to their API.

@@ -112,15 +112,13 @@ async fn ask(
                 answers.insert(*id, answer);
             }
             Err(status) if status.code() == Code::PermissionDenied => {
-                shutdown.fatal(format!(
-                    "node {id} refuses this coordinator: {}",
-                    bounded_line(status.message().to_owned())
-                ));
+                shutdown
+                    .fatal(format!("node {id} refuses this coordinator: {}", bounded_line(status.message())));
                 return;
             }
             Err(status) => {
                 if status.code() == Code::FailedPrecondition {
-                    tracing::error!(member = id.0, address = %node.peer_address, problem = bounded_line(status.message().to_owned()), "a member refuses this coordinator");
+                    tracing::error!(member = id.0, address = %node.peer_address, problem = bounded_line(status.message()), "a member refuses this coordinator");
                 }
                 // What it said earlier may be over: only answers of one round form a cluster.
                 if !peers.takes_part() {

@@ -135,7 +135,7 @@ pub(crate) async fn ask_whether_removed(consensus: Consensus, peers: Peers, shut
                 Err(status) if status.code() == Code::PermissionDenied => {
                     shutdown.fatal(format!(
                         "coordinator {id} refuses this one: {}",
-                        bounded_line(status.message().to_owned())
+                        bounded_line(status.message())
                     ));
                     return;
                 }

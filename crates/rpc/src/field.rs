@@ -74,7 +74,8 @@ pub(crate) fn text(field: &str, text: String) -> Result<String, InvalidField> {
 }
 
 /// The words of another one as one line of at most [`TEXT_MAX_BYTES`].
-pub fn bounded_line(text: String) -> String {
+pub fn bounded_line(text: impl Into<String>) -> String {
+    let text = text.into();
     let mut line = match one_line(&text) {
         Cow::Borrowed(_) => text,
         Cow::Owned(line) => line,

@@ -161,6 +161,11 @@ impl Cgroup {
         Ok(members)
     }
 
+    /// True when something is seen running in it.
+    pub(crate) fn is_seen_populated(&self) -> bool {
+        self.members().is_ok_and(|members| !members.is_empty())
+    }
+
     /// True when nothing runs in it, and that can be seen.
     pub(crate) fn is_empty(&self) -> bool {
         match fs::read_to_string(self.path.join("cgroup.events")) {

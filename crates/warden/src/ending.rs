@@ -193,12 +193,9 @@ impl Warden {
         // Where there are cgroups they alone say it: what was seen below a hook may be of the hook itself.
         let sees = self.cgroups.is_none() && self.refresh();
         for group in due {
-            let own = self.cgroup_of(&group).and_then(|cgroup| cgroup.members().ok());
-            let own = own.is_some_and(|members| !members.is_empty());
+            let own = self.cgroup_of(&group).is_some_and(|cgroup| cgroup.is_seen_populated());
             let service = self.settings.service_cgroup_of(group.as_str()).map(Cgroup::at);
-            if let Some(service) = service
-                && service.members().is_ok_and(|members| !members.is_empty())
-            {
+            if let Some(service) = service.filter(Cgroup::is_seen_populated) {
                 self.endings.populated.insert(group.clone(), service.path().to_owned());
             }
             if own || (sees && !self.kin.of_group(&group).is_empty()) {

@@ -216,10 +216,8 @@ impl Peers {
             self.folder.current_start(by).is_some() && !self.folder.is_current_start(by, &start)
         });
         if final_reasons.contains(&info.reason.as_str()) && !another_counts {
-            self.shutdown.fatal(format!(
-                "refused by another coordinator: {}",
-                bounded_line(status.message().to_owned())
-            ));
+            self.shutdown
+                .fatal(format!("refused by another coordinator: {}", bounded_line(status.message())));
         }
     }
 }

@@ -41,6 +41,13 @@ struct Contact {
     last: Moment,
 }
 
+impl Contact {
+    /// True while the last renewal proves that it is there.
+    fn is_fresh(&self, now: Moment, for_ms: u64) -> bool {
+        now.since_ms(self.last) <= for_ms
+    }
+}
+
 impl OneService {
     pub(super) fn new(plan: &Plan) -> Self {
         // Leaders count from when a heartbeat came, which was before it was acknowledged.
@@ -132,8 +139,7 @@ impl OneService {
     }
 
     fn renewed(&mut self, term: u64, machine: Node, now: Moment) {
-        let goes_on =
-            |contact: &&Contact| contact.term == term && now.since_ms(contact.last) <= self.contact_ms;
+        let goes_on = |contact: &&Contact| contact.term == term && contact.is_fresh(now, self.contact_ms);
         let since = self.contacts.get(&machine).filter(goes_on).map_or(now, |contact| contact.since);
         self.contacts.insert(machine, Contact { term, since, last: now });
     }
@@ -144,7 +150,7 @@ impl OneService {
         let strays = self.running.get_mut(group).into_iter().flatten();
         for (node, running) in strays.filter(|(_, one)| one.is_stray && !one.is_given_up) {
             let heard = self.contacts.get(node).filter(|contact| {
-                let is_there = now.since_ms(contact.last) <= self.contact_ms;
+                let is_there = contact.is_fresh(now, self.contact_ms);
                 contact.term == term && is_there && contact.last.since_ms(contact.since) >= HEARD_MS
             });
             if let Some(contact) = heard {
@@ -167,7 +173,7 @@ impl OneService {
             return Ok(());
         };
         let contact = self.contacts.get(node);
-        let is_there = contact.is_some_and(|contact| now.since_ms(contact.last) <= self.contact_ms);
+        let is_there = contact.is_some_and(|contact| contact.is_fresh(now, self.contact_ms));
         if running.is_stray && !is_there {
             running.is_given_up = true;
             return Ok(());

@@ -62,6 +62,14 @@ fn leaves(scene: &Scene) -> PathBuf {
     scene.script("leaves", &format!("sleep 600 >/dev/null 2>&1 &\n{writes}"))
 }
 
+/// The service is said to be killed, and has written nothing since.
+fn ensure_killed(scene: &Scene, agent: &mut Agent, cgroups: CgroupUse) {
+    assert_eq!(agent.group_ended("g").proof, Proof::Killed, "{cgroups:?}");
+    let written = scene.written();
+    scene.wait_for_silence();
+    assert_eq!(scene.written(), written, "{cgroups:?}: it went on");
+}
+
 #[test]
 fn what_leaves_its_cgroup_and_descends_from_the_warden_is_killed() {
     for cgroups in ways() {
@@ -69,10 +77,7 @@ fn what_leaves_its_cgroup_and_descends_from_the_warden_is_killed() {
         let settings = Settings { cgroups, on_promote: Some(leaves(&scene)), ..settings(&scene, "exit 1") };
         let (mut agent, _) = serving(&scene, &settings, 2_500);
         scene.wait_until_seen("g");
-        assert_eq!(agent.group_ended("g").proof, Proof::Killed, "{cgroups:?}");
-        let written = scene.written();
-        scene.wait_for_silence();
-        assert_eq!(scene.written(), written, "{cgroups:?}: it went on");
+        ensure_killed(&scene, &mut agent, cgroups);
     }
 }
 
@@ -84,10 +89,7 @@ fn what_was_started_without_cgroups_is_killed_by_descent_when_there_are_some() {
     let (_, _) = serving(&scene, &off, 2_500);
     scene.wait_until_seen("g");
     let (mut agent, _) = scene.agent(&Settings { cgroups: CgroupUse::Best, ..off });
-    assert_eq!(agent.group_ended("g").proof, Proof::Killed);
-    let written = scene.written();
-    scene.wait_for_silence();
-    assert_eq!(scene.written(), written, "it went on");
+    ensure_killed(&scene, &mut agent, CgroupUse::Best);
 }
 
 #[test]
